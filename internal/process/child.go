@@ -1,0 +1,376 @@
+package process
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/creack/pty"
+	"golang.org/x/sys/unix"
+)
+
+// DefaultDrain is how long after the exit of a child its output may still grow
+// when a descendant holds the pipes.
+const DefaultDrain = 250 * time.Millisecond
+
+// killWait bounds the wait for processes that were sent SIGKILL; only a process
+// stuck inside the kernel outlasts it.
+const killWait = 5 * time.Second
+
+// Spec says what to start. Only Path is required.
+type Spec struct {
+	Path string   // a file, or a name to look up in the PATH of Env
+	Args []string // without the program's own name
+	Dir  string   // working folder; empty means that of this program
+	Env  []string // the whole environment; nil means that of this program
+
+	// Stdin gives the child a pipe as its standard input. Without it the child
+	// reads end of file at once.
+	Stdin bool
+
+	// TTY gives the child a terminal of that size as its standard input, output
+	// and error, in place of pipes.
+	TTY *Size
+
+	// Drain is how long after the exit of the child Stdout and Stderr wait for
+	// descendants that hold them open. Zero means [DefaultDrain], a negative
+	// value that they wait until the descendants are gone.
+	Drain time.Duration
+}
+
+// Size is the size of a terminal in characters.
+type Size struct{ Cols, Rows uint16 }
+
+// Exit says how a process ended. Code is nil exactly if a signal ended it.
+type Exit struct {
+	Code   *int
+	Signal string // such as "SIGKILL"
+}
+
+// Child is a process in a session of its own. Its methods may be called from
+// several goroutines.
+//
+// Whoever started it must read Stdout and Stderr to the end, which closes them, or
+// close them. Stdin is closed when the process has ended.
+type Child struct {
+	// Stdin is nil unless the child was given a pipe or a terminal.
+	Stdin io.WriteCloser
+
+	// Stdout and Stderr give [io.EOF] when nobody can write to them any more,
+	// and at the latest after the drain time of the Spec; what is in the pipe
+	// then is still delivered. Stderr is nil if the child has a terminal.
+	Stdout, Stderr io.ReadCloser
+
+	pid    int
+	stdin  *os.File
+	tty    *os.File // the master side
+	output []*output
+	done   chan struct{}
+	exit   Exit // valid once done is closed
+
+	stopping sync.Mutex // one Stop at a time
+}
+
+// Start starts a process. The caller owns the Child and its streams.
+func Start(spec Spec) (*Child, error) {
+	path, err := lookPath(spec.Path, spec.Env)
+	if err != nil {
+		return nil, err
+	}
+	cmd := &exec.Cmd{
+		Path:        path,
+		Args:        append([]string{spec.Path}, spec.Args...),
+		Dir:         spec.Dir,
+		Env:         spec.Env,
+		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
+	}
+	c := &Child{done: make(chan struct{})}
+	theirs, err := c.connect(cmd, spec)
+	defer closeAll(theirs)
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		c.closeStreams()
+		return nil, err
+	}
+	c.pid = cmd.Process.Pid
+	guardSession(c.pid)
+	go c.wait(cmd, spec.Drain)
+	return c, nil
+}
+
+// connect makes the streams of c and gives their other ends to cmd. It returns
+// these ends, which the caller closes, even with an error.
+func (c *Child) connect(cmd *exec.Cmd, spec Spec) (theirs []*os.File, err error) {
+	if spec.TTY != nil {
+		return c.connectTTY(cmd, *spec.TTY)
+	}
+	if spec.Stdin {
+		r, w, err := os.Pipe()
+		if err != nil {
+			return theirs, fmt.Errorf("make pipe: %w", err)
+		}
+		theirs = append(theirs, r)
+		cmd.Stdin, c.stdin, c.Stdin = r, w, w
+	}
+	for _, end := range []struct {
+		ours   *io.ReadCloser
+		theirs *io.Writer
+	}{{&c.Stdout, &cmd.Stdout}, {&c.Stderr, &cmd.Stderr}} {
+		r, w, err := os.Pipe()
+		if err != nil {
+			return theirs, fmt.Errorf("make pipe: %w", err)
+		}
+		theirs = append(theirs, w)
+		out := &output{file: r}
+		c.output = append(c.output, out)
+		*end.ours, *end.theirs = out, w
+	}
+	return theirs, nil
+}
+
+func (c *Child) connectTTY(cmd *exec.Cmd, size Size) (theirs []*os.File, err error) {
+	master, slave, err := pty.Open()
+	if err != nil {
+		return nil, fmt.Errorf("open terminal: %w", err)
+	}
+	out := &output{file: master}
+	c.tty, c.stdin, c.Stdin, c.Stdout = master, master, master, out
+	c.output = []*output{out}
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave
+	cmd.SysProcAttr.Setctty = true // of descriptor 0, the zero value of Ctty
+	if err := setSize(master, size); err != nil {
+		return []*os.File{slave}, err
+	}
+	return []*os.File{slave}, nil
+}
+
+// wait is the goroutine that each running child has.
+func (c *Child) wait(cmd *exec.Cmd, drain time.Duration) {
+	_ = cmd.Wait() // how it ended is in ProcessState
+	c.exit = exitOf(cmd.ProcessState)
+	if c.stdin != nil && c.tty == nil {
+		_ = c.stdin.Close()
+	}
+	if drain == 0 {
+		drain = DefaultDrain
+	}
+	if drain > 0 {
+		c.endOutput(time.Now().Add(drain))
+	}
+	c.disown()
+	close(c.done)
+}
+
+// disown tells the guard that the process is gone, or that it left others behind.
+func (c *Child) disown() {
+	if errors.Is(syscall.Kill(-c.pid, 0), syscall.ESRCH) && (c.tty == nil || len(members(c.pid, true)) == 0) {
+		unguardSession(c.pid)
+		return
+	}
+	guardRemains(c.pid)
+}
+
+func exitOf(state *os.ProcessState) Exit {
+	status, ok := state.Sys().(syscall.WaitStatus)
+	if ok && status.Signaled() {
+		return Exit{Signal: signalName(status.Signal())}
+	}
+	code := state.ExitCode()
+	return Exit{Code: &code}
+}
+
+// PID returns the process id, which is also the id of its group and session.
+func (c *Child) PID() int { return c.pid }
+
+// Done is closed when the process has ended and was waited for.
+func (c *Child) Done() <-chan struct{} { return c.done }
+
+// Exit says how the process ended; it is the zero value until Done is closed.
+func (c *Child) Exit() Exit {
+	if !c.exited() {
+		return Exit{}
+	}
+	return c.exit
+}
+
+func (c *Child) exited() bool {
+	select {
+	case <-c.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// Signal sends sig to the process group, to every process of the session and to
+// every descendant, also to those that outlived the process. It returns
+// [os.ErrProcessDone] if nothing was there to get it.
+func (c *Child) Signal(sig os.Signal) error {
+	number, ok := sig.(syscall.Signal)
+	if !ok {
+		return fmt.Errorf("signal process: %v is no signal of this system", sig)
+	}
+	exited := c.exited()
+	if exited && !remains(c.pid) {
+		return os.ErrProcessDone
+	}
+	// The table first: once a parent is dead, nothing tells whose child an orphan
+	// was. Then the group in one call, so that none of it forks in between.
+	all := members(c.pid, exited)
+	err := syscall.Kill(-c.pid, number)
+	reached := err == nil
+	for _, pid := range all {
+		if group, err := syscall.Getpgid(pid); err == nil && group == c.pid {
+			continue // has it already
+		}
+		if syscall.Kill(pid, number) == nil {
+			reached = true
+		}
+	}
+	if reached {
+		return nil
+	}
+	if err == nil || errors.Is(err, syscall.ESRCH) {
+		return os.ErrProcessDone
+	}
+	return fmt.Errorf("signal process: %w", err)
+}
+
+// Stop ends the process and everything it left behind.
+// It closes Stdin, waits half of grace, sends SIGTERM, waits the other half, and
+// then sends SIGKILL. Without grace it kills at once. It returns when they are
+// gone, with an error only if even SIGKILL did not end them in time.
+//
+// What is still in the pipes can be read from Stdout and Stderr afterwards; then
+// they end.
+func (c *Child) Stop(grace time.Duration) error {
+	c.stopping.Lock()
+	defer c.stopping.Unlock()
+	if grace > 0 && !c.exited() {
+		c.ask(grace)
+	}
+	err := c.kill()
+	c.endOutput(time.Now())
+	return err
+}
+
+// ask gives the process the chance to end by itself.
+func (c *Child) ask(grace time.Duration) {
+	if c.tty == nil && c.stdin != nil {
+		_ = c.stdin.Close()
+		if c.waitFor(grace / 2) {
+			return
+		}
+		grace -= grace / 2
+	}
+	// A terminal's shell ignores SIGTERM, but heeds a hang-up.
+	if c.tty != nil {
+		_ = c.Signal(syscall.SIGHUP)
+	}
+	_ = c.Signal(syscall.SIGTERM)
+	_ = c.Signal(syscall.SIGCONT) // a stopped process gets no other signal
+	c.waitFor(grace)
+}
+
+func (c *Child) waitFor(d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-c.done:
+		return true
+	case <-timer.C:
+		return false
+	}
+}
+
+// kill sends SIGKILL until nobody is left. Again and again, because a process
+// may fork while the table is read.
+func (c *Child) kill() error {
+	deadline := time.Now().Add(killWait)
+	pause := time.Millisecond
+	for {
+		err := c.Signal(syscall.SIGKILL)
+		if errors.Is(err, os.ErrProcessDone) && c.exited() {
+			unguardSession(c.pid)
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("stop process %d: still there %v after SIGKILL", c.pid, killWait)
+		}
+		if !c.exited() {
+			c.waitFor(50 * time.Millisecond)
+			continue
+		}
+		// Those left behind are nobody's children here, so there is nothing to
+		// wait on.
+		time.Sleep(pause)
+		pause = min(2*pause, 50*time.Millisecond)
+	}
+}
+
+// endOutput lets Stdout and Stderr end at t, with what is in the pipes then.
+func (c *Child) endOutput(t time.Time) {
+	for _, out := range c.output {
+		out.endAt(t)
+	}
+}
+
+func (c *Child) closeStreams() {
+	if c.stdin != nil {
+		_ = c.stdin.Close()
+	}
+	for _, out := range c.output {
+		_ = out.Close()
+	}
+}
+
+func closeAll(files []*os.File) {
+	for _, f := range files {
+		_ = f.Close()
+	}
+}
+
+// lookPath finds a program as the child would: in the PATH of its environment,
+// absolute folders only.
+func lookPath(file string, env []string) (string, error) {
+	if file == "" {
+		return "", errors.New("find program: empty name")
+	}
+	if env == nil || strings.ContainsRune(file, filepath.Separator) {
+		if !strings.ContainsRune(file, filepath.Separator) {
+			return exec.LookPath(file)
+		}
+		return file, nil
+	}
+	for _, dir := range filepath.SplitList(lookupEnv(env, "PATH")) {
+		if !filepath.IsAbs(dir) {
+			continue
+		}
+		path := filepath.Join(dir, file)
+		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() && unix.Access(path, unix.X_OK) == nil {
+			return path, nil
+		}
+	}
+	return "", &fs.PathError{Op: "find program", Path: file, Err: exec.ErrNotFound}
+}
+
+// lookupEnv returns the value of the last entry for key, which is the one that
+// counts.
+func lookupEnv(env []string, key string) string {
+	for i := len(env) - 1; i >= 0; i-- {
+		if value, ok := strings.CutPrefix(env[i], key+"="); ok {
+			return value
+		}
+	}
+	return ""
+}

@@ -1,0 +1,7 @@
+//go:build !linux
+
+package process
+
+func guardSession(int)   {}
+func guardRemains(int)   {}
+func unguardSession(int) {}

@@ -1,0 +1,94 @@
+package process
+
+import (
+	"bytes"
+	"os"
+	"strconv"
+)
+
+// entry is what we need of one line of the process table.
+type entry struct{ pid, parent, session int }
+
+// members returns the living processes of a session and all their descendants,
+// also those that made a session of their own. With exited the leader of the
+// session has been waited for: should the table show a process of that number,
+// the number belongs to somebody else by now, and the session is gone. (The
+// kernel does not give a number away while a session bears it.)
+func members(sid int, exited bool) []int {
+	table := processTable()
+	in := make(map[int]bool)
+	for _, e := range table {
+		if exited && e.pid == sid {
+			return nil
+		}
+		if e.session == sid {
+			in[e.pid] = true
+		}
+	}
+	for grown := true; grown; {
+		grown = false
+		for _, e := range table {
+			if in[e.parent] && !in[e.pid] {
+				in[e.pid] = true
+				grown = true
+			}
+		}
+	}
+	pids := make([]int, 0, len(in))
+	for pid := range in {
+		pids = append(pids, pid)
+	}
+	return pids
+}
+
+// remains reports whether a session whose leader has been waited for still has
+// processes, or may have.
+func remains(sid int) bool { return len(members(sid, true)) > 0 }
+
+// processTable reads /proc. Zombies are left out, as nothing can be done to them.
+func processTable() []entry {
+	dir, err := os.Open("/proc")
+	if err != nil {
+		return nil
+	}
+	defer dir.Close()
+	names, err := dir.Readdirnames(-1)
+	if err != nil {
+		return nil
+	}
+	table := make([]entry, 0, len(names))
+	for _, name := range names {
+		pid, err := strconv.Atoi(name)
+		if err != nil {
+			continue
+		}
+		stat, err := os.ReadFile("/proc/" + name + "/stat")
+		if err != nil {
+			continue // ended meanwhile
+		}
+		if e, ok := parseStat(pid, stat); ok {
+			table = append(table, e)
+		}
+	}
+	return table
+}
+
+// parseStat reads a line of /proc/PID/stat, whose second field is a name in
+// parentheses that may hold blanks and parentheses itself.
+func parseStat(pid int, stat []byte) (entry, bool) {
+	i := bytes.LastIndexByte(stat, ')')
+	if i < 0 {
+		return entry{}, false
+	}
+	fields := bytes.Fields(stat[i+1:])
+	if len(fields) < 4 {
+		return entry{}, false
+	}
+	switch fields[0][0] {
+	case 'Z', 'X', 'x':
+		return entry{}, false
+	}
+	parent, err1 := strconv.Atoi(string(fields[1]))
+	session, err2 := strconv.Atoi(string(fields[3]))
+	return entry{pid, parent, session}, err1 == nil && err2 == nil
+}

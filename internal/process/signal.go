@@ -1,0 +1,36 @@
+package process
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxSignal is the highest signal number of any system we run on.
+const maxSignal = 64
+
+// signalName returns a name such as "SIGTERM", or the number of a signal that
+// has no name.
+func signalName(sig syscall.Signal) string {
+	if name := unix.SignalName(sig); name != "" {
+		return name
+	}
+	return fmt.Sprintf("signal %d", int(sig))
+}
+
+// parseSignal reads a signal: a name in any case, with or without SIG, or a
+// number.
+func parseSignal(s string) (syscall.Signal, bool) {
+	text := strings.ToUpper(strings.TrimSpace(s))
+	if n, err := strconv.Atoi(text); err == nil {
+		return syscall.Signal(n), n > 0 && n <= maxSignal
+	}
+	if !strings.HasPrefix(text, "SIG") {
+		text = "SIG" + text
+	}
+	sig := unix.SignalNum(text)
+	return sig, sig != 0
+}
