@@ -1,0 +1,91 @@
+package acp
+
+import (
+	"encoding/json"
+	"fmt"
+)
+
+// Error codes of JSON-RPC and of the protocol. Agents use others too: some pass
+// the HTTP status of their model on.
+const (
+	CodeParseError       = -32700
+	CodeInvalidRequest   = -32600
+	CodeMethodNotFound   = -32601
+	CodeInvalidParams    = -32602
+	CodeInternalError    = -32603
+	CodeAuthRequired     = -32000
+	CodeResourceNotFound = -32002
+	CodeRequestCancelled = -32800
+)
+
+var codeLabels = map[int]string{
+	CodeParseError:       "parse error",
+	CodeInvalidRequest:   "invalid request",
+	CodeMethodNotFound:   "method not found",
+	CodeInvalidParams:    "invalid params",
+	CodeInternalError:    "internal error",
+	CodeAuthRequired:     "authentication required",
+	CodeResourceNotFound: "resource not found",
+	CodeRequestCancelled: "request cancelled",
+}
+
+// CodeLabel names an error code in a few words; "" when it is none of ours.
+func CodeLabel(code int) string { return codeLabels[code] }
+
+// An RPCError is the error member of a response.
+type RPCError struct {
+	Code    int             `json:"code"`
+	Message string          `json:"message"`
+	Data    json.RawMessage `json:"data,omitempty"`
+}
+
+func (e *RPCError) Error() string {
+	label := CodeLabel(e.Code)
+	if label == "" {
+		return fmt.Sprintf("%s (code %d)", e.Message, e.Code)
+	}
+	return fmt.Sprintf("%s (%s, code %d)", e.Message, label, e.Code)
+}
+
+// Errorf returns an RPCError without data.
+func Errorf(code int, format string, args ...any) *RPCError {
+	return &RPCError{Code: code, Message: fmt.Sprintf(format, args...)}
+}
+
+type wireRequest struct {
+	Version string          `json:"jsonrpc"`
+	ID      json.RawMessage `json:"id,omitempty"`
+	Method  string          `json:"method"`
+	Params  any             `json:"params,omitempty"`
+}
+
+type wireResult struct {
+	Version string          `json:"jsonrpc"`
+	ID      json.RawMessage `json:"id"`
+	Result  any             `json:"result"`
+}
+
+type wireError struct {
+	Version string          `json:"jsonrpc"`
+	ID      json.RawMessage `json:"id"`
+	Error   *RPCError       `json:"error"`
+}
+
+// RequestFrame encodes a request, or a notification when id is nil.
+func RequestFrame(id json.RawMessage, method string, params any) ([]byte, error) {
+	return encode(wireRequest{"2.0", id, method, params})
+}
+
+// ResultFrame encodes the answer to the request with that id. A nil result
+// becomes an empty object, as some clients read members of it unasked.
+func ResultFrame(id json.RawMessage, result any) ([]byte, error) {
+	if result == nil {
+		result = struct{}{}
+	}
+	return encode(wireResult{"2.0", id, result})
+}
+
+// ErrorFrame encodes the refusal of the request with that id.
+func ErrorFrame(id json.RawMessage, e *RPCError) ([]byte, error) {
+	return encode(wireError{"2.0", id, e})
+}
