@@ -50,16 +50,6 @@ func eventually(t *testing.T, what string, cond func() bool) {
 	}
 }
 
-// alive reports whether a process runs and is no zombie.
-func alive(pid int) bool {
-	for _, e := range processTable() {
-		if e.pid == pid {
-			return true
-		}
-	}
-	return false
-}
-
 func pidOf(t *testing.T, text string) int {
 	t.Helper()
 	pid, err := strconv.Atoi(strings.TrimSpace(text))

@@ -92,3 +92,16 @@ func parseStat(pid int, stat []byte) (entry, bool) {
 	session, err2 := strconv.Atoi(string(fields[3]))
 	return entry{pid, parent, session}, err1 == nil && err2 == nil
 }
+
+// liveSessions returns the sessions that have processes but not their leader.
+func liveSessions() map[int]bool {
+	table := processTable()
+	live := make(map[int]bool)
+	for _, e := range table {
+		live[e.session] = true
+	}
+	for _, e := range table {
+		delete(live, e.pid)
+	}
+	return live
+}
