@@ -1,0 +1,35 @@
+# The verbs of this repository. Each works on a fresh clone.
+
+GO      ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+LDFLAGS  = -s -w -X github.com/sandboxagent/sandboxagent/internal/cli.release=$(VERSION)
+
+.PHONY: build test check gen conformance bench fuzz
+
+build: ## the static binary, in bin/
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "$(LDFLAGS)" -o bin/ ./cmd/...
+
+test: ## everything that needs no network, with the race detector
+	$(GO) test -race -shuffle=on ./...
+
+check: ## format, vet, lint, freshness of generated files, and the tests
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "not formatted:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
+	$(GO) vet ./...
+	GOOS=darwin $(GO) vet ./...
+	$(GO) tool -modfile=tools/go.mod staticcheck ./...
+	$(MAKE) gen
+	git diff --exit-code -- api/openapi.json docs/cli.md
+	$(MAKE) test
+
+gen: ## what is generated from code: the OpenAPI document and the CLI reference
+	$(GO) run ./internal/gen
+
+conformance: build ## the clients of the earlier SDKs, unmodified, and real agents
+	conformance/run
+	$(GO) test -tags conformance -count=1 ./conformance/...
+
+bench: build ## our server and the earlier one in turns, on the same work
+	$(GO) run ./bench
+
+fuzz: ## each fuzz target for FUZZTIME (default 30s)
+	.ci/fuzz

@@ -1,0 +1,39 @@
+package api
+
+// ACPServer is one ACP connection: one agent process that clients reach under
+// an id of their choice.
+type ACPServer struct {
+	ServerID    string `json:"serverId"`
+	Agent       string `json:"agent"`
+	CreatedAtMs int64  `json:"createdAtMs" doc:"Unix milliseconds"`
+	Status      string `json:"status" enum:"starting,running,exited"`
+	PID         int    `json:"pid,omitempty" doc:"Process id of the agent while it runs"`
+	LastEvent   uint64 `json:"lastEvent,omitempty" doc:"Id of the newest event"`
+}
+
+// ACPServerList is the answer of GET /v1/acp, sorted by server id.
+type ACPServerList struct {
+	Servers []ACPServer `json:"servers"`
+}
+
+// Gap takes the place of events that retention has dropped.
+type Gap struct {
+	From uint64 `json:"from" doc:"First event that is gone"`
+	To   uint64 `json:"to" doc:"Last event that is gone"`
+}
+
+// The codes of ACP connections.
+const (
+	CodeAgentRequired       Code = "agent_required"
+	CodeAgentMismatch       Code = "agent_mismatch"
+	CodeAgentStartFailed    Code = "agent_start_failed"
+	CodeAgentProcessExited  Code = "agent_process_exited"
+	CodeAgentNotReading     Code = "agent_not_reading"
+	CodeConnectionClosed    Code = "connection_closed"
+	CodeDuplicateID         Code = "duplicate_id"
+	CodeInvalidFrame        Code = "invalid_frame"
+	CodeFrameTooLong        Code = "frame_too_long"
+	CodeInvalidCursor       Code = "invalid_cursor"
+	CodeUnsupportedAccept   Code = "not_acceptable"
+	CodeUnsupportedBodyType Code = "unsupported_media_type"
+)

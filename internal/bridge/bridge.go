@@ -1,0 +1,325 @@
+// Package bridge carries the Agent Client Protocol between HTTP clients and
+// agent processes on standard input and output. It owns the processes and their
+// frames; what a frame says is the business of the two ends, so frames are
+// forwarded as the bytes they came in.
+//
+// Every frame goes to the journal first and is seen by clients only once the
+// journal has it, so a client that comes back with a cursor finds everything
+// that it or another client has seen.
+package bridge
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/sandboxagent/sandboxagent/acp"
+	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/journal"
+	"github.com/sandboxagent/sandboxagent/internal/process"
+)
+
+// Config is what a Bridge needs. Journal and Launch are required; zero limits
+// mean the defaults of [DefaultLimits].
+type Config struct {
+	Journal *journal.Journal
+
+	// Launch says how to start an agent, installing it first if need be. Its
+	// errors reach the client as they are.
+	Launch func(ctx context.Context, agent string) (process.Spec, error)
+
+	// Known reports whether agent is an agent at all. Nil means any is.
+	Known func(agent string) bool
+
+	// Prepare may replace a request of a client before it is written to the
+	// agent; it gets the whole frame. Nil leaves all as they are.
+	Prepare func(ctx context.Context, agent string, msg acp.Message, frame []byte) ([]byte, error)
+
+	Limits Limits
+	Logger *slog.Logger // nil means none
+}
+
+// Limits bound a Bridge.
+type Limits struct {
+	MaxConnections int           // live agent processes
+	MaxPending     int           // unanswered requests of one connection
+	MaxQueuedBytes int64         // waiting to be written to one agent
+	MaxFrameBytes  int64         // one line of an agent
+	RequestTimeout time.Duration // for a reply; session/prompt and authenticate are exempt
+	WriteStall     time.Duration // for an agent to take a frame from its input
+	StopGrace      time.Duration // between asking an agent to end and killing it
+}
+
+// DefaultLimits are the limits where Config has zeros.
+var DefaultLimits = Limits{
+	MaxConnections: 64,
+	MaxPending:     1024,
+	MaxQueuedBytes: 16 << 20,
+	MaxFrameBytes:  32 << 20,
+	RequestTimeout: 2 * time.Minute,
+	WriteStall:     10 * time.Second,
+	StopGrace:      500 * time.Millisecond,
+}
+
+func (l Limits) withDefaults() Limits {
+	d := DefaultLimits
+	return Limits{
+		MaxConnections: cmp.Or(l.MaxConnections, d.MaxConnections),
+		MaxPending:     cmp.Or(l.MaxPending, d.MaxPending),
+		MaxQueuedBytes: cmp.Or(l.MaxQueuedBytes, d.MaxQueuedBytes),
+		MaxFrameBytes:  cmp.Or(l.MaxFrameBytes, d.MaxFrameBytes),
+		RequestTimeout: cmp.Or(l.RequestTimeout, d.RequestTimeout),
+		WriteStall:     cmp.Or(l.WriteStall, d.WriteStall),
+		StopGrace:      cmp.Or(l.StopGrace, d.StopGrace),
+	}
+}
+
+// Bridge holds the ACP connections of one server. Its methods may be called
+// from several goroutines.
+type Bridge struct {
+	cfg Config
+	log *slog.Logger
+
+	loading sync.Mutex // held while a connection is taken from the records
+
+	mu     sync.Mutex
+	conns  map[string]*conn
+	closed bool
+
+	closing sync.WaitGroup // agents that are being stopped
+}
+
+// New returns a Bridge without connections. Close it to end its agents.
+func New(cfg Config) *Bridge {
+	cfg.Limits = cfg.Limits.withDefaults()
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Known == nil {
+		cfg.Known = func(string) bool { return true }
+	}
+	return &Bridge{cfg: cfg, log: cfg.Logger, conns: make(map[string]*conn)}
+}
+
+// Post hands one frame of a client to the agent behind id, which is started
+// first if agent is not empty and none runs. For a request it waits for the
+// agent's reply and returns its frame; for anything else it returns nil as soon
+// as the agent has the frame.
+//
+// A context that ends while the reply is awaited leaves the request with the
+// agent; the reply goes to the journal all the same.
+func (b *Bridge) Post(ctx context.Context, id, agent string, hasAgent bool, frame []byte) ([]byte, error) {
+	msg, err := acp.Parse(frame)
+	if err != nil {
+		return nil, api.InvalidRequest(api.CodeInvalidJSON, "invalid JSON body: %w", err)
+	}
+	if hasAgent && !b.cfg.Known(agent) {
+		e := api.NewError(api.KindUnsupportedAgent, "", "%s", agent)
+		e.Agent = agent
+		return nil, e
+	}
+	c, err := b.lookup(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case c == nil && !hasAgent:
+		return nil, api.InvalidRequest(api.CodeAgentRequired,
+			"missing required 'agent' query parameter for first POST to /v1/acp/%s", id)
+	case c != nil && hasAgent && c.agent != agent:
+		return nil, api.Conflict(api.CodeAgentMismatch,
+			"server '%s' already exists for agent '%s'; requested '%s'", id, c.agent, agent)
+	}
+	if !isObject(frame) {
+		return nil, api.InvalidRequest(api.CodeInvalidFrame, "request body must be a JSON-RPC object")
+	}
+	if hasAgent {
+		if c, err = b.ensure(ctx, id, agent); err != nil {
+			return nil, err
+		}
+	}
+	return c.post(ctx, msg, frame)
+}
+
+// lookup returns the connection of id, or nil. One of an earlier run of the
+// server is taken from the journal's records, as one whose agent has exited.
+func (b *Bridge) lookup(ctx context.Context, id string) (*conn, error) {
+	b.mu.Lock()
+	c := b.conns[id]
+	b.mu.Unlock()
+	if c != nil {
+		return c, nil
+	}
+	b.loading.Lock()
+	defer b.loading.Unlock()
+	b.mu.Lock()
+	c = b.conns[id]
+	b.mu.Unlock()
+	if c != nil {
+		return c, nil
+	}
+	rec, err := loadRecord(ctx, b.cfg.Journal, id)
+	if rec == nil || err != nil {
+		return nil, err
+	}
+	if c, err = exhume(ctx, b, *rec); err != nil {
+		return nil, err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if made := b.conns[id]; made != nil {
+		return made, nil
+	}
+	b.conns[id] = c
+	return c, nil
+}
+
+// ensure returns the connection of id with its agent running or about to.
+func (b *Bridge) ensure(ctx context.Context, id, agent string) (*conn, error) {
+	b.mu.Lock()
+	if b.closed {
+		b.mu.Unlock()
+		return nil, api.NewError(api.KindUnavailable, api.CodeShuttingDown, "the server is shutting down")
+	}
+	c := b.conns[id]
+	if c == nil {
+		c = newConn(b, newRecord(id, agent))
+		b.conns[id] = c
+	}
+	starting := c.claim()
+	if starting && b.running() > b.cfg.Limits.MaxConnections {
+		c.abandon()
+		b.dropIfUnused(c)
+		b.mu.Unlock()
+		return nil, api.NewError(api.KindUnavailable, api.CodeLimitExceeded,
+			"maxConnections (%d) agents are running; close one first", b.cfg.Limits.MaxConnections).With("limit", "maxConnections")
+	}
+	b.mu.Unlock()
+	if !starting {
+		return c, c.awaitStart(ctx)
+	}
+	// Others may wait for this start, so it outlives the request that asked.
+	if err := c.start(context.WithoutCancel(ctx)); err != nil {
+		b.mu.Lock()
+		b.dropIfUnused(c)
+		b.mu.Unlock()
+		return nil, err
+	}
+	return c, nil
+}
+
+// dropIfUnused forgets a connection whose first start failed, so that nothing
+// is registered for it. The caller holds mu.
+func (b *Bridge) dropIfUnused(c *conn) {
+	if !c.everStarted() && b.conns[c.id] == c {
+		delete(b.conns, c.id)
+	}
+}
+
+// running counts the agents that run or start. The caller holds mu.
+func (b *Bridge) running() int {
+	n := 0
+	for _, c := range b.conns {
+		if c.status() != statusExited {
+			n++
+		}
+	}
+	return n
+}
+
+// Events returns a reader of what the agent behind id says. A nil after starts
+// with the first frame of the agent's present (or last) process, any other
+// after the event of that number, which may be of an earlier process. The
+// reader ends with io.EOF after the connection was closed.
+func (b *Bridge) Events(ctx context.Context, id string, after *uint64) (*journal.Reader, error) {
+	c, err := b.lookup(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	if c == nil {
+		return nil, api.SessionNotFound(id)
+	}
+	from := c.base()
+	if after != nil {
+		from = *after
+	}
+	return b.cfg.Journal.Reader(c.stream, from), nil
+}
+
+// List returns the connections of this run of the server, sorted by id.
+func (b *Bridge) List() []api.ACPServer {
+	b.mu.Lock()
+	list := make([]api.ACPServer, 0, len(b.conns))
+	for _, c := range b.conns {
+		list = append(list, c.describe())
+	}
+	b.mu.Unlock()
+	slices.SortFunc(list, func(x, y api.ACPServer) int { return cmp.Compare(x.ServerID, y.ServerID) })
+	return list
+}
+
+// Close ends the connection of id: its event streams, its unanswered requests,
+// and its agent with everything that the agent started. It returns when the
+// agent is gone or after a second; the rest then happens behind it. Closing
+// what does not exist is no error.
+func (b *Bridge) Close(ctx context.Context, id string) error {
+	c, err := b.lookup(ctx, id)
+	if c == nil || err != nil {
+		return err
+	}
+	b.mu.Lock()
+	if b.conns[id] == c {
+		delete(b.conns, id)
+	}
+	b.mu.Unlock()
+	if err := deleteRecord(ctx, b.cfg.Journal, id); err != nil {
+		return err
+	}
+	done := b.stop(c)
+	timer := time.NewTimer(time.Second)
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	return nil
+}
+
+func (b *Bridge) stop(c *conn) <-chan struct{} {
+	done := make(chan struct{})
+	b.closing.Go(func() {
+		defer close(done)
+		c.close()
+	})
+	return done
+}
+
+// Shutdown ends all agents, keeps the records of their connections for the next
+// run of the server, and refuses new ones. It returns when the agents are gone
+// or the context ends.
+func (b *Bridge) Shutdown(ctx context.Context) error {
+	b.mu.Lock()
+	b.closed = true
+	conns := b.conns
+	b.conns = make(map[string]*conn)
+	b.mu.Unlock()
+	for _, c := range conns {
+		b.stop(c)
+	}
+	done := make(chan struct{})
+	go func() {
+		b.closing.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("stop agents: %w", ctx.Err())
+	}
+}

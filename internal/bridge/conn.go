@@ -1,0 +1,280 @@
+package bridge
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"log/slog"
+	"regexp"
+	"strconv"
+	"sync"
+
+	"github.com/sandboxagent/sandboxagent/acp"
+	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/journal"
+	"github.com/sandboxagent/sandboxagent/internal/process"
+)
+
+// The states of a connection, as [api.ACPServer] shows them.
+const (
+	statusStarting = "starting"
+	statusRunning  = "running"
+	statusExited   = "exited"
+)
+
+// conn is one ACP connection: an id of a client's choice, a stream of events,
+// and the agent processes that feed it, one after the other.
+type conn struct {
+	b      *Bridge
+	id     string
+	agent  string
+	stream string
+
+	mu         sync.Mutex
+	rec        record
+	state      string
+	registered bool          // a process was started once, so the id is taken
+	started    chan struct{} // closed when the start under way has ended
+	startErr   error         // how the last start ended
+	run        *run          // the newest process; nil before the first
+	exitErr    error         // what to answer while no process runs
+	closed     bool
+}
+
+func newConn(b *Bridge, rec record) *conn {
+	return &conn{b: b, id: rec.ID, agent: rec.Agent, stream: rec.Stream, rec: rec, state: statusExited}
+}
+
+// exhume makes the connection of a record of an earlier run of the server. If
+// its agent ran when that server ended, the stream says now that it is gone.
+func exhume(ctx context.Context, b *Bridge, rec record) (*conn, error) {
+	c := newConn(b, rec)
+	c.registered = true
+	e := exitProblem(rec.Agent, process.Exit{}, nil)
+	c.exitErr = e.With("message", "the agent ended with an earlier run of the server; start it anew with the agent query parameter")
+	if !rec.Running {
+		return c, nil
+	}
+	if _, err := b.cfg.Journal.Append(c.stream, journal.FromAgent, exitFrame(process.Exit{})); err != nil {
+		return nil, err
+	}
+	c.rec.Running = false
+	return c, saveRecord(ctx, b.cfg.Journal, c.rec)
+}
+
+// claim reports whether the caller has to start an agent. If so it must call
+// start or abandon.
+func (c *conn) claim() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.state != statusExited {
+		return false
+	}
+	c.state, c.started = statusStarting, make(chan struct{})
+	return true
+}
+
+func (c *conn) abandon() { c.settle(nil, nil) }
+
+// settle ends a start.
+func (c *conn) settle(r *run, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.startErr = err
+	c.state = statusExited
+	if r != nil {
+		c.run, c.registered, c.state = r, true, statusRunning
+	}
+	close(c.started)
+}
+
+// awaitStart waits for the start under way, if any, and returns how it ended.
+func (c *conn) awaitStart(ctx context.Context) error {
+	c.mu.Lock()
+	started := c.started
+	c.mu.Unlock()
+	if started == nil {
+		return nil
+	}
+	select {
+	case <-started:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.startErr
+}
+
+// start launches the agent. The caller has claimed it.
+func (c *conn) start(ctx context.Context) error {
+	r, err := c.launch(ctx)
+	if err != nil {
+		c.settle(nil, err)
+		return err
+	}
+	c.settle(r, nil)
+	r.begin()
+	c.mu.Lock()
+	closed := c.closed
+	c.mu.Unlock()
+	if closed {
+		r.stop()
+	}
+	return nil
+}
+
+func (c *conn) launch(ctx context.Context) (*run, error) {
+	spec, err := c.b.cfg.Launch(ctx, c.agent)
+	if err != nil {
+		return nil, err
+	}
+	base, err := c.b.cfg.Journal.Last(c.stream)
+	if err != nil {
+		return nil, err
+	}
+	spec.Stdin = true
+	child, err := process.Start(spec)
+	if err != nil {
+		e := api.StreamError(api.CodeAgentStartFailed, "failed to start agent process: %w", err)
+		e.Agent = c.agent
+		return nil, e
+	}
+	c.mu.Lock()
+	c.rec.Base, c.rec.Running = base, true
+	rec := c.rec
+	c.mu.Unlock()
+	if err := saveRecord(ctx, c.b.cfg.Journal, rec); err != nil {
+		c.b.log.Warn("connection is not on disk", "server", c.id, "error", err)
+	}
+	c.b.log.Info("agent started", "server", c.id, "agent", c.agent, "pid", child.PID())
+	return newRun(c, child), nil
+}
+
+// exited is called by a run when its process is gone.
+func (c *conn) exited(r *run, err error) {
+	c.mu.Lock()
+	if c.run != r {
+		c.mu.Unlock()
+		return
+	}
+	c.state, c.exitErr, c.rec.Running = statusExited, err, false
+	rec, closed := c.rec, c.closed
+	c.mu.Unlock()
+	if closed {
+		return
+	}
+	if err := saveRecord(context.Background(), c.b.cfg.Journal, rec); err != nil {
+		c.b.log.Warn("connection is not on disk", "server", c.id, "error", err)
+	}
+}
+
+// post hands a frame to the process that runs now.
+func (c *conn) post(ctx context.Context, msg acp.Message, frame []byte) ([]byte, error) {
+	c.mu.Lock()
+	r, state, err := c.run, c.state, c.exitErr
+	c.mu.Unlock()
+	if state == statusStarting {
+		if err := c.awaitStart(ctx); err != nil {
+			return nil, err
+		}
+		return c.post(ctx, msg, frame)
+	}
+	if state == statusExited {
+		return nil, err
+	}
+	if msg.Method == acp.MethodInitialize {
+		frame = wholeProtocolVersion(frame)
+	}
+	if c.b.cfg.Prepare != nil && msg.Kind == acp.Request {
+		if frame, err = c.b.cfg.Prepare(ctx, c.agent, msg, frame); err != nil {
+			return nil, err
+		}
+	}
+	if frame, err = oneLine(frame); err != nil {
+		return nil, err
+	}
+	return r.post(ctx, msg, frame)
+}
+
+// close ends the connection for good and returns when its agent is gone.
+func (c *conn) close() {
+	c.mu.Lock()
+	c.closed = true
+	r := c.run
+	c.mu.Unlock()
+	if r != nil {
+		r.stop()
+	}
+	c.b.cfg.Journal.End(c.stream)
+}
+
+func (c *conn) base() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.rec.Base
+}
+
+func (c *conn) status() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.state
+}
+
+func (c *conn) everStarted() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.registered
+}
+
+func (c *conn) describe() api.ACPServer {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := api.ACPServer{ServerID: c.id, Agent: c.agent, CreatedAtMs: c.rec.CreatedMs, Status: c.state}
+	if c.state == statusRunning {
+		s.PID = c.run.child.PID()
+	}
+	if last, err := c.b.cfg.Journal.Last(c.stream); err == nil {
+		s.LastEvent = last
+	}
+	return s
+}
+
+func isObject(frame []byte) bool {
+	frame = bytes.TrimLeft(frame, " \t\r\n")
+	return len(frame) > 0 && frame[0] == '{'
+}
+
+// oneLine returns a frame without line ends, which would end it early on the
+// agent's input. Only white space is touched, so ids and numbers stay as sent.
+func oneLine(frame []byte) ([]byte, error) {
+	if bytes.IndexByte(frame, '\n') < 0 && bytes.IndexByte(frame, '\r') < 0 {
+		return frame, nil
+	}
+	var line bytes.Buffer
+	if err := json.Compact(&line, frame); err != nil {
+		return nil, api.InvalidRequest(api.CodeInvalidJSON, "invalid JSON body: %w", err)
+	}
+	return line.Bytes(), nil
+}
+
+var textProtocolVersion = regexp.MustCompile(`("protocolVersion"\s*:\s*)"(\d+)(\.\d+)?"`)
+
+// wholeProtocolVersion turns a protocol version that an older client sends as
+// text ("1.0") into the whole number that agents insist on. Other text stays
+// for the agent to judge.
+func wholeProtocolVersion(frame []byte) []byte {
+	m := textProtocolVersion.FindSubmatchIndex(frame)
+	if m == nil {
+		return frame
+	}
+	n, err := strconv.Atoi(string(frame[m[4]:m[5]]))
+	if err != nil {
+		return frame
+	}
+	out := append([]byte(nil), frame[:m[3]]...)
+	out = strconv.AppendInt(out, int64(n), 10)
+	return append(out, frame[m[1]:]...)
+}
+
+func (c *conn) log() *slog.Logger { return c.b.log.With("server", c.id, "agent", c.agent) }

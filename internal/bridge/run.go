@@ -1,0 +1,365 @@
+package bridge
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/sandboxagent/sandboxagent/acp"
+	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/journal"
+	"github.com/sandboxagent/sandboxagent/internal/process"
+)
+
+// run is one process of a connection's agent. A writer goroutine owns its
+// standard input and a reader goroutine its standard output; neither shares a
+// lock with another agent.
+type run struct {
+	c      *conn
+	child  *process.Child
+	stderr tail
+
+	mu      sync.Mutex
+	queue   []*item
+	queued  int64            // bytes in queue
+	pending map[string]*call // by the id as JSON text, so that 8 and "8" differ
+	ended   error            // why nothing can be posted any more
+
+	wake chan struct{} // tells the writer that the queue is not empty
+	over chan struct{} // closed with ended set: every waiter goes home
+	gone chan struct{} // closed when the process and its goroutines are gone
+}
+
+// item is a frame on its way to the agent.
+type item struct {
+	frame   []byte
+	taken   bool          // by the writer; guarded by run.mu
+	written chan struct{} // closed when the agent's input has taken it
+}
+
+// call is a request that waits for its reply.
+type call struct {
+	reply chan reply // takes one
+}
+
+type reply struct {
+	frame []byte
+	seq   uint64
+}
+
+func newRun(c *conn, child *process.Child) *run {
+	return &run{
+		c:       c,
+		child:   child,
+		pending: make(map[string]*call),
+		wake:    make(chan struct{}, 1),
+		over:    make(chan struct{}),
+		gone:    make(chan struct{}),
+	}
+}
+
+// begin starts the goroutines of the run; they end with the process.
+func (r *run) begin() {
+	var output sync.WaitGroup
+	output.Go(r.readStdout)
+	output.Go(func() { r.stderr.read(r.child.Stderr, r.c.log()) })
+	go r.write()
+	go r.finish(&output)
+}
+
+// finish waits for the end of the process and of its output, and tells all who
+// wait for it.
+func (r *run) finish(output *sync.WaitGroup) {
+	output.Wait()
+	// An agent that closed its output cannot answer any more, even if it lives.
+	if err := r.child.Stop(r.c.b.cfg.Limits.StopGrace); err != nil {
+		r.c.log().Warn("agent does not end", "pid", r.child.PID(), "error", err)
+	}
+	exit := r.child.Exit()
+	if _, err := r.c.b.cfg.Journal.Append(r.c.stream, journal.FromAgent, exitFrame(exit)); err != nil {
+		r.c.log().Warn("journal agent exit", "error", err)
+	}
+	problem := exitProblem(r.c.agent, exit, r.stderr.lines())
+	r.end(problem)
+	r.c.exited(r, problem)
+	r.c.log().Info("agent exited", "pid", r.child.PID(), "code", exit.Code, "signal", exit.Signal)
+	close(r.gone)
+}
+
+// end sends all waiters home with err. Only the first call counts.
+func (r *run) end(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ended == nil {
+		r.ended = err
+		close(r.over)
+	}
+}
+
+// stop ends the process and returns when it is gone.
+func (r *run) stop() {
+	e := exitProblem(r.c.agent, process.Exit{}, nil)
+	e.Code = api.CodeConnectionClosed
+	r.end(e.With("message", "the connection was closed before the agent answered"))
+	if err := r.child.Stop(r.c.b.cfg.Limits.StopGrace); err != nil {
+		r.c.log().Warn("agent does not end", "pid", r.child.PID(), "error", err)
+	}
+	<-r.gone
+}
+
+// unbounded reports whether a method may take as long as it likes: a prompt
+// runs for hours, a login waits for a person.
+func unbounded(method string) bool {
+	return method == acp.MethodSessionPrompt || method == acp.MethodAuthenticate
+}
+
+// post queues a frame for the agent and waits: for a request until its reply is
+// in the journal, for anything else until the agent's input has taken it.
+func (r *run) post(ctx context.Context, msg acp.Message, frame []byte) ([]byte, error) {
+	it := &item{frame: frame, written: make(chan struct{})}
+	cl, err := r.enqueue(msg, it)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.awaitWritten(ctx, msg, it); err != nil || cl == nil {
+		return nil, err
+	}
+	var timeout <-chan time.Time
+	if !unbounded(msg.Method) {
+		timer := time.NewTimer(r.c.b.cfg.Limits.RequestTimeout)
+		defer timer.Stop()
+		timeout = timer.C
+	}
+	select {
+	case rep := <-cl.reply:
+		return r.acknowledge(ctx, rep)
+	case <-r.over:
+		select { // the reply may have come with the agent's last breath
+		case rep := <-cl.reply:
+			return r.acknowledge(ctx, rep)
+		default:
+			return nil, r.ended
+		}
+	case <-timeout:
+		r.forget(msg)
+		e := api.NewError(api.KindTimeout, "", "timeout: no reply to %s within requestTimeoutMs (%d)", msg.Method, r.c.b.cfg.Limits.RequestTimeout.Milliseconds())
+		return nil, e.With("message", "timed out waiting for agent response").With("limit", "requestTimeoutMs")
+	case <-ctx.Done():
+		return nil, ctx.Err() // the reply still goes to the journal
+	}
+}
+
+// acknowledge returns a reply once it and all before it are on disk. A journal
+// that cannot write is its own alarm; the client gets its answer all the same.
+func (r *run) acknowledge(ctx context.Context, rep reply) ([]byte, error) {
+	if err := r.c.b.cfg.Journal.Wait(ctx, r.c.stream, rep.seq); err != nil && ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	return rep.frame, nil
+}
+
+func (r *run) enqueue(msg acp.Message, it *item) (*call, error) {
+	limits := r.c.b.cfg.Limits
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ended != nil {
+		return nil, r.ended
+	}
+	if size := int64(len(it.frame)); r.queued > 0 && r.queued+size > limits.MaxQueuedBytes {
+		return nil, r.notReading("maxQueuedBytes", limits.MaxQueuedBytes)
+	}
+	var cl *call
+	if msg.Kind == acp.Request {
+		key := string(msg.ID)
+		if r.pending[key] != nil {
+			return nil, api.Conflict(api.CodeDuplicateID, "a request with id %s is still waiting for its reply", key)
+		}
+		if len(r.pending) >= limits.MaxPending {
+			return nil, api.NewError(api.KindUnavailable, api.CodeLimitExceeded,
+				"maxPendingRequests (%d) requests wait for this agent", limits.MaxPending).With("limit", "maxPendingRequests")
+		}
+		cl = &call{reply: make(chan reply, 1)}
+		r.pending[key] = cl
+	}
+	r.queue = append(r.queue, it)
+	r.queued += int64(len(it.frame))
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+	return cl, nil
+}
+
+func (r *run) awaitWritten(ctx context.Context, msg acp.Message, it *item) error {
+	timer := time.NewTimer(r.c.b.cfg.Limits.WriteStall)
+	defer timer.Stop()
+	select {
+	case <-it.written:
+		return nil
+	case <-r.over:
+		return r.ended
+	case <-ctx.Done():
+		return ctx.Err() // the frame stays in the queue
+	case <-timer.C:
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !it.taken {
+		it.taken = true // the writer passes over it
+		r.queued -= int64(len(it.frame))
+	}
+	delete(r.pending, string(msg.ID))
+	return r.notReading("writeStallMs", r.c.b.cfg.Limits.WriteStall.Milliseconds())
+}
+
+func (r *run) notReading(limit string, value int64) error {
+	e := api.NewError(api.KindTimeout, api.CodeAgentNotReading, "timeout: the agent does not read its input (%s %d)", limit, value)
+	e.Agent = r.c.agent
+	return e.With("message", "the agent does not read its input").With("limit", limit)
+}
+
+func (r *run) forget(msg acp.Message) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.pending, string(msg.ID))
+}
+
+// write is the goroutine that writes to the agent. It ends with the run.
+func (r *run) write() {
+	log := clientStream(r.c.stream)
+	for {
+		select {
+		case <-r.wake:
+		case <-r.gone:
+			return
+		}
+		for it := r.next(); it != nil; it = r.next() {
+			if _, err := r.c.b.cfg.Journal.Append(log, journal.FromClient, it.frame); err != nil {
+				r.c.log().Warn("journal client frame", "error", err)
+			}
+			line := append(it.frame[:len(it.frame):len(it.frame)], '\n')
+			if _, err := r.child.Stdin.Write(line); err != nil {
+				// The exit that follows answers whoever waits.
+				r.c.log().Debug("write to agent", "error", err)
+				continue
+			}
+			close(it.written)
+		}
+	}
+}
+
+func (r *run) next() *item {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for len(r.queue) > 0 {
+		it := r.queue[0]
+		r.queue[0] = nil
+		r.queue = r.queue[1:]
+		if it.taken {
+			continue
+		}
+		it.taken = true
+		r.queued -= int64(len(it.frame))
+		return it
+	}
+	return nil
+}
+
+// readStdout is the goroutine that reads from the agent. It ends with the
+// output of the process.
+func (r *run) readStdout() {
+	lines := newLineReader(r.child.Stdout, r.c.b.cfg.Limits.MaxFrameBytes)
+	for {
+		line, err := lines.next()
+		var long *longLineError
+		switch {
+		case errors.As(err, &long):
+			r.tooLong(long)
+			continue
+		case err != nil:
+			if !errors.Is(err, io.EOF) {
+				r.c.log().Warn("read from agent", "error", err)
+			}
+			return
+		}
+		if !r.receive(line) {
+			return
+		}
+	}
+}
+
+// receive journals a line of the agent and hands it to whoever waits for it. It
+// reports whether the journal is still there.
+func (r *run) receive(line []byte) bool {
+	msg, err := acp.Parse(line)
+	if err != nil {
+		line, msg = invalidFrame(err.Error(), line), acp.Message{}
+	}
+	seq, err := r.c.b.cfg.Journal.Append(r.c.stream, journal.FromAgent, line)
+	if err != nil {
+		r.c.log().Error("journal agent frame", "error", err)
+		return false
+	}
+	if msg.Kind == acp.Response {
+		r.settle(string(msg.ID), reply{line, seq})
+	}
+	return true
+}
+
+func (r *run) settle(key string, rep reply) {
+	r.mu.Lock()
+	cl := r.pending[key]
+	delete(r.pending, key)
+	r.mu.Unlock()
+	if cl != nil {
+		cl.reply <- rep
+	}
+}
+
+// tooLong tells readers, and the one who waits for the reply if the line was
+// one, that a line was over the limit.
+func (r *run) tooLong(e *longLineError) {
+	if _, err := r.c.b.cfg.Journal.Append(r.c.stream, journal.FromAgent, invalidFrame(e.Error(), e.start)); err != nil {
+		r.c.log().Error("journal agent frame", "error", err)
+	}
+	key, ok := replyID(e.start)
+	if !ok {
+		return
+	}
+	text, _ := json.Marshal(e.Error())
+	r.settle(key, reply{frame: []byte(`{"jsonrpc":"2.0","id":` + key + `,"error":{"code":-32603,"message":` + string(text) + `,"data":{"code":"` + string(api.CodeFrameTooLong) + `"}}}`)})
+}
+
+// exitFrame is the event that tells readers of a stream that the agent ended.
+func exitFrame(exit process.Exit) []byte {
+	params := struct {
+		Code    *int   `json:"code"`
+		Success bool   `json:"success"`
+		Signal  string `json:"signal,omitempty"`
+	}{exit.Code, exit.Code != nil && *exit.Code == 0, exit.Signal}
+	data, err := json.Marshal(params)
+	if err != nil {
+		panic(err) // nothing in params can fail
+	}
+	return []byte(`{"jsonrpc":"2.0","method":"_adapter/agent_exited","params":` + string(data) + `}`)
+}
+
+// exitProblem is what clients get that wait for, or write to, an ended agent.
+func exitProblem(agent string, exit process.Exit, stderr []string) *api.Error {
+	e := api.NewError(api.KindAgentProcessExited, "", "%s", agent)
+	e.Agent = agent
+	if exit.Code != nil {
+		e.With("exitCode", *exit.Code)
+	}
+	if exit.Signal != "" {
+		e.With("signal", exit.Signal)
+	}
+	if len(stderr) > 0 {
+		e.With("stderr", strings.Join(stderr, "\n"))
+	}
+	return e
+}

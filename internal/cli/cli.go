@@ -1,0 +1,229 @@
+// Package cli is the command line. It is the only reader of flags and of the
+// environment; everything else is handed its configuration as values.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/sandboxagent/sandboxagent/api"
+)
+
+// The exit codes of all commands. Commands that have more say so in their help.
+const (
+	exitOK    = 0
+	exitError = 1
+	exitUsage = 2
+)
+
+// Environment is the world a command runs in, so that tests can make their own.
+type Environment struct {
+	Args    []string // without the program's name
+	Env     []string // KEY=value
+	In      io.Reader
+	Out     io.Writer
+	Err     io.Writer
+	Home    string
+	Dir     string // working folder
+	Exe     string // path of this program
+	Signals <-chan os.Signal
+
+	InTerminal  bool // In is a terminal
+	OutTerminal bool // Out is a terminal
+	ErrTerminal bool // Err is a terminal
+}
+
+// System returns the environment of this process.
+func System() Environment {
+	home, _ := os.UserHomeDir()
+	dir, _ := os.Getwd()
+	exe, _ := os.Executable()
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	return Environment{
+		Args: os.Args[1:], Env: os.Environ(), In: os.Stdin, Out: os.Stdout, Err: os.Stderr,
+		Home: home, Dir: dir, Exe: exe, Signals: signals,
+		InTerminal:  term.IsTerminal(int(os.Stdin.Fd())),
+		OutTerminal: term.IsTerminal(int(os.Stdout.Fd())),
+		ErrTerminal: term.IsTerminal(int(os.Stderr.Fd())),
+	}
+}
+
+// lookup returns a variable of the environment; unset and empty are the same.
+func (e Environment) lookup(key string) string {
+	for i := len(e.Env) - 1; i >= 0; i-- {
+		if value, ok := strings.CutPrefix(e.Env[i], key+"="); ok {
+			return value
+		}
+	}
+	return ""
+}
+
+// dataDir is where everything that lasts is kept unless --data-dir says else.
+func (e Environment) dataDir() string {
+	if xdg := e.lookup("XDG_DATA_HOME"); xdg != "" {
+		return filepath.Join(xdg, "sandbox-agent")
+	}
+	return filepath.Join(e.Home, ".local", "share", "sandbox-agent")
+}
+
+// exitStatus is an error that says only how to exit; what there is to say was
+// said.
+type exitStatus int
+
+func (s exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
+
+// usageError is a fault of whoever typed the command.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+// globals are the flags of every command.
+type globals struct {
+	env      Environment
+	token    string
+	noToken  bool
+	endpoint string
+	json     bool
+	dataDir  string
+	logLevel string
+}
+
+// Main runs one command and returns its exit code.
+func Main(env Environment) int {
+	g := &globals{env: env}
+	root := newRoot(g)
+	root.SetArgs(env.Args)
+	root.SetIn(env.In)
+	root.SetOut(env.Out)
+	root.SetErr(env.Err)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	err := root.ExecuteContext(ctx)
+	return exitCode(g, err)
+}
+
+// exitCode reports err, as people or programs want it, and returns the code to
+// exit with.
+func exitCode(g *globals, err error) int {
+	var status exitStatus
+	var usage usageError
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &status):
+		return int(status)
+	case errors.As(err, &usage):
+		fmt.Fprintf(g.env.Err, "sandbox-agent: %v\n", err)
+		return exitUsage
+	}
+	var problem *api.Error
+	if g.json && errors.As(err, &problem) {
+		printJSON(g.env.Err, problem)
+		return exitError
+	}
+	fmt.Fprintf(g.env.Err, "sandbox-agent: %v\n", err)
+	return exitError
+}
+
+func newRoot(g *globals) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "sandbox-agent",
+		Short: "Run coding agents in a sandbox, and serve them over HTTP",
+		Long: `Run coding agents (Claude Code, Codex, OpenCode, Pi, ...) in a sandbox, and serve
+them, with the files, processes and terminals around them, over one HTTP API.
+
+  sandbox-agent run "add a README that says hello"    give an agent a task, here and now
+  sandbox-agent server                                serve the API on http://127.0.0.1:2468
+
+Exit codes: 0 done, 1 something went wrong, 2 the command was not understood.`,
+		Version:       Version().Version,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usagef("unknown command %q; see sandbox-agent --help", args[0])
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cmd.SetOut(g.env.Err)
+			if err := cmd.Help(); err != nil {
+				return err
+			}
+			return exitStatus(exitUsage)
+		},
+	}
+	root.SetVersionTemplate("sandbox-agent {{.Version}}\n")
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usageError{fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())}
+	})
+	flags := root.PersistentFlags()
+	flags.StringVarP(&g.token, "token", "t", "", "bearer token of the server (default $SANDBOX_AGENT_TOKEN)")
+	flags.BoolVarP(&g.noToken, "no-token", "n", false, "use no token, even if the environment has one")
+	flags.BoolVar(&g.json, "json", false, "print JSON")
+	flags.StringVar(&g.dataDir, "data-dir", "", "where data is kept (default $XDG_DATA_HOME/sandbox-agent or ~/.local/share/sandbox-agent)")
+	flags.StringVar(&g.logLevel, "log-level", "", "debug, info, warn or error (default $SANDBOX_AGENT_LOG, else info for servers and warn for the rest)")
+	root.AddCommand(commands(g)...)
+	return root
+}
+
+// data returns the folder that holds everything that lasts.
+func (g *globals) data() string {
+	if g.dataDir != "" {
+		return g.dataDir
+	}
+	return g.env.dataDir()
+}
+
+// bearer returns the token to send or to ask for: flag, then environment.
+func (g *globals) bearer() string {
+	switch {
+	case g.token != "":
+		return g.token
+	case g.noToken:
+		return ""
+	}
+	return g.env.lookup("SANDBOX_AGENT_TOKEN")
+}
+
+// Version describes this build. Versions come from the module, or from the
+// linker for releases.
+func Version() api.Version {
+	v := api.Version{Name: "sandbox-agent", Version: release}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return v
+	}
+	v.GoVersion = info.GoVersion
+	for _, setting := range info.Settings {
+		switch setting.Key {
+		case "vcs.revision":
+			v.Commit = setting.Value
+		case "GOOS":
+			v.OS = setting.Value
+		case "GOARCH":
+			v.Arch = setting.Value
+		}
+	}
+	if v.Version == "" {
+		v.Version = strings.Trim(info.Main.Version, "()")
+	}
+	return v
+}
+
+// release is set by the linker for releases: -X .../internal/cli.release=1.2.3
+var release string

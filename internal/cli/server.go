@@ -1,0 +1,231 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sandboxagent/sandboxagent/internal/server"
+)
+
+// serverOptions are the flags of the server command.
+type serverOptions struct {
+	host              string
+	port              uint16
+	tokenFile         string
+	cors              server.CORS
+	allowHosts        []string
+	agentCommands     []string
+	registry          string
+	requirePreinstall bool
+	requestTimeout    time.Duration
+	shutdownTimeout   time.Duration
+	maxUpload         int64
+	maxBody           int64
+	maxFrame          int64
+	maxAgents         int
+	retentionDays     int
+	noTelemetry       bool
+}
+
+func newServer(g *globals) *cobra.Command {
+	o := &serverOptions{}
+	cmd := &cobra.Command{
+		Use:   "server",
+		Short: "Serve the HTTP API",
+		Long: `Serve the HTTP API until interrupted.
+
+The address is printed on standard output once the server answers. Without a
+token only this machine can reach the server: an address that others can reach
+needs a token (--token, $SANDBOX_AGENT_TOKEN or --token-file), or --no-token to
+say that you know.
+
+SIGINT and SIGTERM end streams, agents and processes, and then the server,
+within --shutdown-timeout.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, args []string) error { return runServer(cmd.Context(), g, o) },
+	}
+	f := cmd.Flags()
+	f.StringVarP(&o.host, "host", "H", "127.0.0.1", "address to listen on")
+	f.Uint16VarP(&o.port, "port", "p", 2468, "port to listen on; 0 takes a free one")
+	f.StringVar(&o.tokenFile, "token-file", "", "read the token from a file")
+	f.StringArrayVarP(&o.cors.Origins, "cors-allow-origin", "O", nil, "origin whose pages may call the server (repeatable; * for any)")
+	f.StringArrayVarP(&o.cors.Methods, "cors-allow-method", "M", nil, "method such pages may use (repeatable; default any)")
+	f.StringArrayVarP(&o.cors.Headers, "cors-allow-header", "A", nil, "header such pages may send (repeatable; default any)")
+	f.BoolVarP(&o.cors.Credentials, "cors-allow-credentials", "C", false, "let such pages send credentials")
+	f.StringArrayVar(&o.allowHosts, "allow-host", nil, "Host name served without a token beside this machine's own (repeatable; * for any)")
+	f.StringArrayVar(&o.agentCommands, "agent-command", nil, "start agent ID with a command, as ID=COMMAND ARG... (repeatable)")
+	f.StringVar(&o.registry, "registry", "", "ACP registry to install agents from: a URL or a file (default $SANDBOX_AGENT_ACP_REGISTRY_URL)")
+	f.BoolVar(&o.requirePreinstall, "require-preinstall", false, "do not install an agent on its first use")
+	f.DurationVar(&o.requestTimeout, "request-timeout", 0, "time an agent has for a reply, prompts excepted (default 2m)")
+	f.DurationVar(&o.shutdownTimeout, "shutdown-timeout", 0, "time that stopping takes at most (default 10s)")
+	f.Int64Var(&o.maxBody, "max-body-bytes", 0, "largest request body, uploads excepted (default 2 MiB)")
+	f.Int64Var(&o.maxUpload, "max-upload-bytes", 0, "largest upload (default 1 GiB)")
+	f.Int64Var(&o.maxFrame, "max-frame-bytes", 0, "longest line of an agent (default 32 MiB)")
+	f.IntVar(&o.maxAgents, "max-agents", 0, "most agents at once (default 64)")
+	f.IntVar(&o.retentionDays, "retention-days", 0, "age in days at which events are dropped (default 30)")
+	f.BoolVar(&o.noTelemetry, "no-telemetry", false, "accepted for compatibility; there is no telemetry")
+	return cmd
+}
+
+func runServer(ctx context.Context, g *globals, o *serverOptions) error {
+	log, err := g.logger(slog.LevelInfo)
+	if err != nil {
+		return err
+	}
+	cfg, err := g.serverConfig(o, log)
+	if err != nil {
+		return err
+	}
+	listener, err := listen(o.host, o.port)
+	if err != nil {
+		return err
+	}
+	srv, err := server.Open(cfg)
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		select {
+		case sig := <-g.env.Signals:
+			log.Info("signal", "name", sig.String())
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	if err := g.announce(listener.Addr(), o.host); err != nil {
+		log.Warn("print address", "error", err)
+	}
+	return srv.Serve(ctx, listener)
+}
+
+// announce prints where the server answers.
+func (g *globals) announce(addr net.Addr, host string) error {
+	_, port, err := net.SplitHostPort(addr.String())
+	if err != nil {
+		return err
+	}
+	url := "http://" + net.JoinHostPort(host, port)
+	if g.json {
+		return printJSON(g.env.Out, map[string]any{"url": url, "pid": os.Getpid()})
+	}
+	_, err = fmt.Fprintf(g.env.Out, "Sandbox Agent %s listening on %s\n", Version().Version, url)
+	return err
+}
+
+// serverConfig resolves flags, then environment, then defaults.
+func (g *globals) serverConfig(o *serverOptions, log *slog.Logger) (server.Config, error) {
+	version := Version()
+	cfg := server.Config{
+		Version:           version.Version,
+		Commit:            version.Commit,
+		DataDir:           g.data(),
+		Home:              g.env.Home,
+		Env:               g.env.Env,
+		SelfExe:           g.env.Exe,
+		AllowedHosts:      o.allowHosts,
+		CORS:              o.cors,
+		RegistryURL:       o.registry,
+		RequirePreinstall: o.requirePreinstall || truthy(g.env.lookup("SANDBOX_AGENT_REQUIRE_PREINSTALL")),
+		Logger:            log,
+	}
+	if cfg.RegistryURL == "" {
+		cfg.RegistryURL = g.env.lookup("SANDBOX_AGENT_ACP_REGISTRY_URL")
+	}
+	cfg.Limits.RequestTimeoutMs = o.requestTimeout.Milliseconds()
+	cfg.Limits.ShutdownTimeoutMs = o.shutdownTimeout.Milliseconds()
+	cfg.Limits.MaxBodyBytes = o.maxBody
+	cfg.Limits.MaxUploadBytes = o.maxUpload
+	cfg.Limits.MaxFrameBytes = o.maxFrame
+	cfg.Limits.MaxConnections = o.maxAgents
+	cfg.Limits.JournalRetentionDays = o.retentionDays
+	if ms := g.env.lookup("SANDBOX_AGENT_ACP_REQUEST_TIMEOUT_MS"); ms != "" && o.requestTimeout == 0 {
+		n, err := strconv.ParseInt(ms, 10, 64)
+		if err != nil || n <= 0 {
+			return cfg, usagef("SANDBOX_AGENT_ACP_REQUEST_TIMEOUT_MS is %q; use a number of milliseconds", ms)
+		}
+		cfg.Limits.RequestTimeoutMs = n
+	}
+	var err error
+	if cfg.AgentCommands, err = parseAgentCommands(o.agentCommands); err != nil {
+		return cfg, err
+	}
+	if cfg.Token, err = g.serverToken(o); err != nil {
+		return cfg, err
+	}
+	if cfg.Token == "" && !isLoopback(o.host) {
+		if !g.noToken {
+			return cfg, usagef("refusing to listen on %s without a token: others could run commands here; give --token, $SANDBOX_AGENT_TOKEN or --token-file, or say --no-token", o.host)
+		}
+		// Whoever opens the server to a network has names for it that we cannot know.
+		cfg.AllowedHosts = append(cfg.AllowedHosts, "*")
+		log.Warn("open to the network without a token", "host", o.host)
+	}
+	return cfg, nil
+}
+
+// serverToken returns the token of the server: flag, file, environment. A token
+// wins over --no-token, as it did in the earlier server.
+func (g *globals) serverToken(o *serverOptions) (string, error) {
+	if o.tokenFile == "" || g.token != "" {
+		return g.bearer(), nil
+	}
+	data, err := os.ReadFile(o.tokenFile)
+	if err != nil {
+		return "", fmt.Errorf("read token: %w", err)
+	}
+	token := strings.TrimSpace(string(data))
+	if token == "" {
+		return "", usagef("token file %s is empty", o.tokenFile)
+	}
+	return token, nil
+}
+
+func listen(host string, port uint16) (net.Listener, error) {
+	address := net.JoinHostPort(host, strconv.Itoa(int(port)))
+	l, err := net.Listen("tcp", address)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, fmt.Errorf("port %d on %s is in use; choose another with --port, or --port 0 for a free one", port, host)
+	case err != nil:
+		return nil, fmt.Errorf("listen on %s: %w", address, err)
+	}
+	return l, nil
+}
+
+func isLoopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	addr, err := netip.ParseAddr(host)
+	return err == nil && addr.IsLoopback()
+}
+
+func truthy(s string) bool { return s == "1" || s == "true" || s == "yes" }
+
+// parseAgentCommands reads ID=COMMAND ARG... pairs. The command is split at
+// blanks; one that needs more goes into a script.
+func parseAgentCommands(pairs []string) (map[string][]string, error) {
+	commands := make(map[string][]string, len(pairs))
+	for _, pair := range pairs {
+		id, command, ok := strings.Cut(pair, "=")
+		words := strings.Fields(command)
+		if !ok || id == "" || len(words) == 0 {
+			return nil, usagef("--agent-command %q is not of the form ID=COMMAND ARG...", pair)
+		}
+		commands[id] = words
+	}
+	return commands, nil
+}

@@ -1,0 +1,177 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/journal"
+)
+
+// flushBytes is how much of an event stream is collected before it is sent.
+const flushBytes = 64 << 10
+
+// acpRoutes are the routes of the Agent Client Protocol.
+func (s *Server) acpRoutes() {
+	route(s, op("listACPServers", http.MethodGet, "/v1/acp", "acp", "ACP connections"), s.listACP)
+
+	id := &huma.Param{Name: "id", In: "path", Required: true, Description: "Connection id, chosen by the client", Schema: &huma.Schema{Type: "string"}}
+	frame := map[string]*huma.MediaType{"application/json": {Schema: &huma.Schema{Type: "object", Description: "A JSON-RPC frame"}}}
+
+	post := op("postACP", http.MethodPost, "/v1/acp/{id}", "acp", "Send one JSON-RPC frame to an agent")
+	post.Description = "Starts the agent with the first frame. A request is answered with the agent's reply, everything else with 202."
+	post.Parameters = []*huma.Param{id, {Name: "agent", In: "query", Description: "Agent to start; required with the first frame", Schema: &huma.Schema{Type: "string"}}}
+	post.RequestBody = &huma.RequestBody{Required: true, Content: frame}
+	post.Responses = map[string]*huma.Response{
+		"200": {Description: "The agent's reply", Content: frame},
+		"202": {Description: "The agent has the frame"},
+	}
+	s.handle(post, s.postACP)
+
+	events := op("streamACP", http.MethodGet, "/v1/acp/{id}", "acp", "Everything an agent says, as server-sent events")
+	events.Parameters = []*huma.Param{id, {Name: "Last-Event-ID", In: "header", Description: "Start after this event; 0 is before the first one. Without it the stream starts with the present process of the agent.", Schema: &huma.Schema{Type: "integer"}}}
+	events.Responses = map[string]*huma.Response{"200": {Description: "Events named message, and gap for events that are no longer kept", Content: map[string]*huma.MediaType{"text/event-stream": {}}}}
+	s.handle(events, s.streamACP)
+
+	remove := op("closeACP", http.MethodDelete, "/v1/acp/{id}", "acp", "End an ACP connection and its agent")
+	remove.Parameters = []*huma.Param{id}
+	remove.Responses = map[string]*huma.Response{"204": {Description: "Ended, or there was none"}}
+	s.handle(remove, s.closeACP)
+}
+
+func (s *Server) listACP(context.Context, *struct{}) (*body[api.ACPServerList], error) {
+	return answer(&api.ACPServerList{Servers: s.bridge.List()}, nil)
+}
+
+func (s *Server) postACP(w http.ResponseWriter, r *http.Request) error {
+	if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != "application/json" {
+		e := api.NewError(api.KindUnsupportedMediaType, "", "content-type must be application/json")
+		return e.With("message", "content-type must be application/json")
+	}
+	if !accepts(r, "application/json") {
+		e := api.NewError(api.KindNotAcceptable, "", "accept must allow application/json")
+		return e.With("message", "accept must allow application/json")
+	}
+	frame, err := io.ReadAll(http.MaxBytesReader(w, r.Body, s.limits.MaxBodyBytes))
+	if err != nil {
+		return err
+	}
+	query := r.URL.Query()
+	reply, err := s.bridge.Post(r.Context(), r.PathValue("id"), query.Get("agent"), query.Has("agent"), frame)
+	if err != nil {
+		return err
+	}
+	if reply == nil {
+		w.WriteHeader(http.StatusAccepted)
+		return nil
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Content-Length", strconv.Itoa(len(reply)))
+	_, err = w.Write(reply)
+	return err
+}
+
+func (s *Server) streamACP(w http.ResponseWriter, r *http.Request) error {
+	if !accepts(r, "text/event-stream") {
+		e := api.NewError(api.KindNotAcceptable, "", "accept must allow text/event-stream")
+		return e.With("message", "accept must allow text/event-stream")
+	}
+	after, err := lastEventID(r)
+	if err != nil {
+		return err
+	}
+	reader, err := s.bridge.Events(r.Context(), r.PathValue("id"), after)
+	if err != nil {
+		return err
+	}
+	return s.streamJournal(w, r, reader, func(stream *eventStream, e journal.Entry) {
+		stream.add("message", e.Seq, e.Frame)
+	})
+}
+
+func (s *Server) closeACP(w http.ResponseWriter, r *http.Request) error {
+	if err := s.bridge.Close(r.Context(), r.PathValue("id")); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// streamJournal sends what a journal reader gives until the reader, the client
+// or the server ends.
+func (s *Server) streamJournal(w http.ResponseWriter, r *http.Request, reader *journal.Reader, add func(*eventStream, journal.Entry)) error {
+	stream, err := newEventStream(w)
+	if err != nil {
+		return nil // the client has gone
+	}
+	for {
+		ctx, cancel := context.WithTimeout(r.Context(), heartbeat)
+		batch, err := reader.Next(ctx)
+		cancel()
+		switch {
+		case err == nil:
+		case errors.Is(err, context.DeadlineExceeded) && r.Context().Err() == nil:
+			stream.comment("heartbeat")
+		default:
+			if !errors.Is(err, io.EOF) && r.Context().Err() == nil {
+				s.log.Warn("read journal", "id", requestID(r.Context()), "error", err)
+			}
+			return nil
+		}
+		if batch.Gap != nil {
+			data, _ := json.Marshal(api.Gap{From: batch.Gap.From, To: batch.Gap.To})
+			stream.add("gap", batch.Gap.To, data)
+		}
+		for _, e := range batch.Entries {
+			if add(stream, e); stream.size() >= flushBytes {
+				if stream.flush() != nil {
+					return nil
+				}
+			}
+		}
+		if stream.flush() != nil {
+			return nil
+		}
+	}
+}
+
+// lastEventID returns the cursor of a request for an event stream, or nil.
+func lastEventID(r *http.Request) (*uint64, error) {
+	text := strings.TrimSpace(r.Header.Get("Last-Event-ID"))
+	if text == "" {
+		return nil, nil
+	}
+	n, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		return nil, api.InvalidRequest(api.CodeInvalidCursor, "Last-Event-ID must be a positive integer")
+	}
+	return &n, nil
+}
+
+// accepts reports whether the Accept header is absent or allows a media type.
+func accepts(r *http.Request, media string) bool {
+	header := r.Header.Values("Accept")
+	if len(header) == 0 {
+		return true
+	}
+	kind, _, _ := strings.Cut(media, "/")
+	for _, line := range header {
+		for part := range strings.SplitSeq(line, ",") {
+			part, _, _ = strings.Cut(part, ";")
+			switch strings.ToLower(strings.TrimSpace(part)) {
+			case media, kind + "/*", "*/*":
+				return true
+			}
+		}
+	}
+	return false
+}

@@ -1,0 +1,181 @@
+package server
+
+import (
+	"context"
+	"crypto/rand"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sandboxagent/sandboxagent/api"
+)
+
+type contextKey int
+
+const requestIDKey contextKey = iota
+
+// requestID returns the id of the request that ctx belongs to.
+func requestID(ctx context.Context) string {
+	id, _ := ctx.Value(requestIDKey).(string)
+	return id
+}
+
+// ServeHTTP runs the checks that hold for every request, in the order of the
+// earlier server, and then the route: request id, CORS, host and origin, route
+// known, token, method, query.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	started := time.Now()
+	id := r.Header.Get("X-Request-Id")
+	if id == "" || len(id) > 128 {
+		id = rand.Text()
+	}
+	r = r.WithContext(context.WithValue(r.Context(), requestIDKey, id))
+	rec := &recorder{ResponseWriter: w}
+	rec.Header().Set("X-Request-Id", id)
+	pattern := "none"
+	defer func() {
+		if fault := recover(); fault != nil {
+			if fault == http.ErrAbortHandler {
+				panic(fault)
+			}
+			s.log.Error("panic in handler", "id", id, "fault", fault, "stack", string(debug.Stack()))
+			if rec.status == 0 {
+				s.writeProblem(rec, r, api.NewError(api.KindInternal, "", "the server failed on this request; its log has the details under this request id"))
+			}
+		}
+		s.observe(r, rec.status, pattern, time.Since(started))
+	}()
+
+	if s.cors.answer(rec, r) {
+		return
+	}
+	if err := s.checkBrowser(r); err != nil {
+		s.writeProblem(rec, r, err)
+		return
+	}
+	p, allowed, ok := s.match(r)
+	if p == "" {
+		s.writeProblem(rec, r, endpointNotFound())
+		return
+	}
+	pattern = p
+	if !ok {
+		rec.Header().Set("Allow", strings.Join(allowed, ","))
+	}
+	if err := s.authorize(r, pattern); err != nil {
+		s.writeProblem(rec, r, err)
+		return
+	}
+	if !ok {
+		s.writeProblem(rec, r, api.NewError(api.KindMethodNotAllowed, "", "%s is not allowed here; allowed: %s", r.Method, strings.Join(allowed, ", ")))
+		return
+	}
+	if err := checkQuery(r.URL.RawQuery); err != nil {
+		s.writeProblem(rec, r, err)
+		return
+	}
+	s.mux.ServeHTTP(rec, r)
+}
+
+// checkQuery refuses what a query may not hold: bad escapes and repeated keys.
+func checkQuery(raw string) error {
+	if raw == "" {
+		return nil
+	}
+	values, err := url.ParseQuery(raw)
+	if err != nil {
+		return api.InvalidRequest(api.CodeInvalidQuery, "query string does not parse: %w", err)
+	}
+	for key, all := range values {
+		if len(all) > 1 {
+			return api.InvalidRequest(api.CodeInvalidQuery, "duplicate field `%s` in the query string", key)
+		}
+	}
+	return nil
+}
+
+// observe logs and counts a finished request. Queries are left out of the log
+// because they may hold a token.
+func (s *Server) observe(r *http.Request, status int, pattern string, took time.Duration) {
+	if status == 0 {
+		status = http.StatusOK
+	}
+	s.metrics.request(r.Method, pattern, status, took)
+	if s.log.Enabled(r.Context(), slog.LevelDebug) {
+		s.log.Debug("request", "id", requestID(r.Context()), "method", r.Method, "path", r.URL.Path, "status", status, "took", took)
+	}
+}
+
+// recorder notes the status of an answer. It passes every optional ability of
+// the writer below through Unwrap, which http.ResponseController looks for.
+type recorder struct {
+	http.ResponseWriter
+	status int
+}
+
+func (w *recorder) WriteHeader(status int) {
+	if w.status == 0 && status >= 200 || status == http.StatusSwitchingProtocols {
+		w.status = status
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *recorder) Write(p []byte) (int, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	return w.ResponseWriter.Write(p)
+}
+
+func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// CORS says which pages of other origins may call the server. The zero value
+// allows none.
+type CORS struct {
+	Origins     []string // exact origins, or * for any
+	Methods     []string // empty means any
+	Headers     []string // empty means any
+	Credentials bool     // whether a page may send cookies and authorization
+}
+
+// allows reports whether pages of origin may read answers.
+func (c CORS) allows(origin string) bool {
+	return origin != "" && (slices.Contains(c.Origins, origin) || slices.Contains(c.Origins, "*"))
+}
+
+// answer sets the CORS headers and answers preflights, which need neither a
+// token nor a known path. It reports whether the request is done.
+//
+// A wildcard is not valid together with credentials (Fetch standard, 3.3.5),
+// so with credentials the preflight's own wishes are named back.
+func (c CORS) answer(w http.ResponseWriter, r *http.Request) bool {
+	h := w.Header()
+	h.Set("Vary", "origin, access-control-request-method, access-control-request-headers")
+	if origin := r.Header.Get("Origin"); c.allows(origin) {
+		h.Set("Access-Control-Allow-Origin", origin)
+	}
+	if c.Credentials {
+		h.Set("Access-Control-Allow-Credentials", "true")
+	}
+	if r.Method != http.MethodOptions {
+		return false
+	}
+	h.Set("Access-Control-Allow-Methods", c.list(c.Methods, r.Header.Get("Access-Control-Request-Method")))
+	h.Set("Access-Control-Allow-Headers", strings.ToLower(c.list(c.Headers, r.Header.Get("Access-Control-Request-Headers"))))
+	w.WriteHeader(http.StatusOK)
+	return true
+}
+
+func (c CORS) list(configured []string, requested string) string {
+	switch {
+	case len(configured) > 0:
+		return strings.Join(configured, ",")
+	case c.Credentials && requested != "":
+		return requested
+	}
+	return "*"
+}

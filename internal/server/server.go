@@ -1,0 +1,272 @@
+// Package server is the HTTP face of a sandbox: it decodes requests, calls the
+// package of the noun, and encodes the answer. The work itself is elsewhere.
+package server
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"path/filepath"
+	"reflect"
+	"sync"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/agents"
+	"github.com/sandboxagent/sandboxagent/internal/bridge"
+	"github.com/sandboxagent/sandboxagent/internal/journal"
+	"github.com/sandboxagent/sandboxagent/internal/journal/sqlite"
+)
+
+// Config says how to run a server. DataDir and Home are required; the zero
+// value of everything else is usable.
+type Config struct {
+	Version string // of the program; empty means "devel"
+	Commit  string
+
+	DataDir string   // where journal, agents and logs are kept
+	Home    string   // what relative paths of files start from, and where credentials are looked for
+	Env     []string // environment of agents and processes, as KEY=value
+
+	// SelfExe is the program that runs the mock agent as "SelfExe mock".
+	SelfExe string
+
+	// AgentCommands replaces how an agent is started, or adds an agent, by id.
+	AgentCommands map[string][]string
+
+	// RegistryURL is the ACP registry that agents are looked up in; empty means
+	// the pinned packages only.
+	RegistryURL string
+
+	// RequirePreinstall refuses to install an agent on its first use.
+	RequirePreinstall bool
+
+	Token        string   // empty means that every request is allowed
+	AllowedHosts []string // Host names served without a token beside loopback; * means any
+	CORS         CORS
+
+	Limits api.Limits   // zeros mean the defaults
+	Logger *slog.Logger // nil means none
+
+	// Stop is called when a client asks the server to shut down.
+	Stop context.CancelFunc
+}
+
+var defaultLimits = api.Limits{
+	MaxBodyBytes:         2 << 20,
+	MaxUploadBytes:       1 << 30,
+	MaxFrameBytes:        bridge.DefaultLimits.MaxFrameBytes,
+	MaxConnections:       bridge.DefaultLimits.MaxConnections,
+	MaxPendingRequests:   bridge.DefaultLimits.MaxPending,
+	MaxQueuedBytes:       bridge.DefaultLimits.MaxQueuedBytes,
+	RequestTimeoutMs:     bridge.DefaultLimits.RequestTimeout.Milliseconds(),
+	ShutdownTimeoutMs:    10_000,
+	JournalWindowBytes:   4 << 20,
+	JournalBacklogBytes:  16 << 20,
+	JournalRetentionDays: 30,
+}
+
+func limitsWithDefaults(l api.Limits) api.Limits {
+	d := defaultLimits
+	return api.Limits{
+		MaxBodyBytes:         cmp.Or(l.MaxBodyBytes, d.MaxBodyBytes),
+		MaxUploadBytes:       cmp.Or(l.MaxUploadBytes, d.MaxUploadBytes),
+		MaxFrameBytes:        cmp.Or(l.MaxFrameBytes, d.MaxFrameBytes),
+		MaxConnections:       cmp.Or(l.MaxConnections, d.MaxConnections),
+		MaxPendingRequests:   cmp.Or(l.MaxPendingRequests, d.MaxPendingRequests),
+		MaxQueuedBytes:       cmp.Or(l.MaxQueuedBytes, d.MaxQueuedBytes),
+		RequestTimeoutMs:     cmp.Or(l.RequestTimeoutMs, d.RequestTimeoutMs),
+		ShutdownTimeoutMs:    cmp.Or(l.ShutdownTimeoutMs, d.ShutdownTimeoutMs),
+		JournalWindowBytes:   cmp.Or(l.JournalWindowBytes, d.JournalWindowBytes),
+		JournalBacklogBytes:  cmp.Or(l.JournalBacklogBytes, d.JournalBacklogBytes),
+		JournalRetentionDays: cmp.Or(l.JournalRetentionDays, d.JournalRetentionDays),
+	}
+}
+
+// Server serves one sandbox. It is an [http.Handler]; Serve runs it on a
+// listener.
+type Server struct {
+	cfg          Config
+	log          *slog.Logger
+	limits       api.Limits
+	token        string
+	allowedHosts []string
+	cors         CORS
+	started      time.Time
+
+	mux        *http.ServeMux
+	api        huma.API
+	operations map[string]struct{} // "METHOD /path"
+	document   func() ([]byte, error)
+	metrics    *metrics
+
+	journal *journal.Journal
+	bridge  *bridge.Bridge
+	agents  *agents.Catalogue
+
+	base       context.Context // ends when the server stops; streams end with it
+	cancelBase context.CancelFunc
+	background sync.WaitGroup
+	closeOnce  sync.Once
+	closeErr   error
+}
+
+// Open makes a server on the data in cfg.DataDir, which it holds until Close.
+func Open(cfg Config) (*Server, error) {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	cfg.Version = cmp.Or(cfg.Version, "devel")
+	s := &Server{
+		cfg:          cfg,
+		log:          cfg.Logger,
+		limits:       limitsWithDefaults(cfg.Limits),
+		token:        cfg.Token,
+		allowedHosts: cfg.AllowedHosts,
+		cors:         cfg.CORS,
+		started:      time.Now(),
+		operations:   make(map[string]struct{}),
+	}
+	s.base, s.cancelBase = context.WithCancel(context.Background())
+	if err := s.openNouns(); err != nil {
+		s.cancelBase()
+		return nil, err
+	}
+	s.routes()
+	s.background.Go(s.trim)
+	return s, nil
+}
+
+// openNouns makes the parts that do the work, each after what it needs.
+func (s *Server) openNouns() error {
+	store, err := sqlite.Open(filepath.Join(s.cfg.DataDir, "journal.db"))
+	if err != nil {
+		return err
+	}
+	s.journal, err = journal.Open(store, journal.Options{
+		WindowBytes:  s.limits.JournalWindowBytes,
+		BacklogBytes: s.limits.JournalBacklogBytes,
+		Retention:    journal.Retention{MaxAge: time.Duration(s.limits.JournalRetentionDays) * 24 * time.Hour},
+		Logger:       s.log,
+	})
+	if err != nil {
+		return errors.Join(err, store.Close())
+	}
+	s.agents = agents.New(agents.Config{
+		DataDir:           s.cfg.DataDir,
+		Home:              s.cfg.Home,
+		Env:               s.cfg.Env,
+		SelfExe:           s.cfg.SelfExe,
+		AgentCommands:     s.cfg.AgentCommands,
+		RegistryURL:       s.cfg.RegistryURL,
+		RequirePreinstall: s.cfg.RequirePreinstall,
+		Logger:            s.log,
+	})
+	s.bridge = bridge.New(bridge.Config{
+		Journal: s.journal,
+		Launch:  s.agents.Launch,
+		Known:   s.agents.Known,
+		Limits: bridge.Limits{
+			MaxConnections: s.limits.MaxConnections,
+			MaxPending:     s.limits.MaxPendingRequests,
+			MaxQueuedBytes: s.limits.MaxQueuedBytes,
+			MaxFrameBytes:  s.limits.MaxFrameBytes,
+			RequestTimeout: time.Duration(s.limits.RequestTimeoutMs) * time.Millisecond,
+		},
+		Logger: s.log,
+	})
+	return nil
+}
+
+// routes registers every route of the server.
+func (s *Server) routes() {
+	setFrameworkErrors()
+	s.mux = http.NewServeMux()
+	s.metrics = newMetrics(s)
+	s.api = newAPI(s, s.mux, s.cfg.Version)
+	s.metaRoutes()
+	s.acpRoutes()
+}
+
+// setFrameworkErrors makes huma answer with our problem documents. Huma keeps
+// the constructor in a package variable; every server sets the same one.
+var setFrameworkErrors = sync.OnceFunc(func() { huma.NewError = frameworkError })
+
+func typeOf[T any]() reflect.Type { return reflect.TypeFor[T]() }
+
+// trim drops old events from time to time until the server stops.
+func (s *Server) trim() {
+	ticker := time.NewTicker(time.Hour)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-s.base.Done():
+			return
+		case <-ticker.C:
+			if err := s.journal.Trim(s.base); err != nil && s.base.Err() == nil {
+				s.log.Warn("trim journal", "error", err)
+			}
+		}
+	}
+}
+
+// Serve answers requests on l until ctx ends, and then shuts down: it stops
+// listening, ends streams, agents and children, and closes the journal, all
+// within the shutdown limit. It closes the server in every case.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	hs := &http.Server{
+		Handler:           s,
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		BaseContext:       func(net.Listener) context.Context { return s.base },
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- hs.Serve(l) }()
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+		err = fmt.Errorf("serve: %w", err)
+	}
+	return errors.Join(err, s.shutdown(hs))
+}
+
+// shutdown is the whole of stopping, in order. Each step gets what is left of
+// the shutdown limit.
+func (s *Server) shutdown(hs *http.Server) error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(s.limits.ShutdownTimeoutMs)*time.Millisecond)
+	defer cancel()
+	s.log.Info("shutting down", "limitMs", s.limits.ShutdownTimeoutMs)
+	s.cancelBase() // ends streams and requests that wait
+	polite, cancelPolite := context.WithTimeout(ctx, time.Second)
+	defer cancelPolite()
+	if err := hs.Shutdown(polite); err != nil {
+		hs.Close() // connections whose peer does not read
+	}
+	return s.close(ctx)
+}
+
+// Close ends agents and children and closes the journal, for a server that was
+// never served. It takes at most the shutdown limit.
+func (s *Server) Close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(s.limits.ShutdownTimeoutMs)*time.Millisecond)
+	defer cancel()
+	return s.close(ctx)
+}
+
+func (s *Server) close(ctx context.Context) error {
+	s.closeOnce.Do(func() {
+		s.cancelBase()
+		s.closeErr = errors.Join(s.bridge.Shutdown(ctx))
+		s.background.Wait()
+		s.closeErr = errors.Join(s.closeErr, s.journal.Close())
+	})
+	return s.closeErr
+}
