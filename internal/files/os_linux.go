@@ -1,0 +1,41 @@
+package files
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// generated reports whether the kernel makes up the file's content on reading,
+// so that its size says nothing.
+func generated(file *os.File, info fs.FileInfo) bool {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || st.Blocks != 0 {
+		return false
+	}
+	var sfs unix.Statfs_t
+	if unix.Fstatfs(int(file.Fd()), &sfs) != nil {
+		return true
+	}
+	switch int64(sfs.Type) {
+	case unix.PROC_SUPER_MAGIC, unix.SYSFS_MAGIC, unix.DEBUGFS_MAGIC, unix.TRACEFS_MAGIC,
+		unix.CGROUP_SUPER_MAGIC, unix.CGROUP2_SUPER_MAGIC, unix.SECURITYFS_MAGIC, unix.BPF_FS_MAGIC:
+		return true
+	}
+	return false
+}
+
+func changeTime(st *syscall.Stat_t) int64 { return st.Ctim.Nano() }
+
+// renameNew renames unless the new name is taken, which is EEXIST.
+func renameNew(from, to string) error {
+	err := unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) {
+		// Not every filesystem has the flag.
+		return renameChecked(from, to)
+	}
+	return err
+}

@@ -1,0 +1,15 @@
+//go:build !linux
+
+package files
+
+import (
+	"io/fs"
+	"os"
+	"syscall"
+)
+
+func generated(*os.File, fs.FileInfo) bool { return false }
+
+func changeTime(st *syscall.Stat_t) int64 { return st.Ctimespec.Nano() }
+
+func renameNew(from, to string) error { return renameChecked(from, to) }

@@ -1,0 +1,84 @@
+package files
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/sandboxagent/sandboxagent/api"
+)
+
+// File is an open regular file. The caller closes it.
+type File struct {
+	*os.File // to be handed on as *os.File, so that the kernel can send it
+
+	Path     string    // as resolved
+	Size     int64     // bytes, -1 when only reading tells, as for most of /proc
+	Modified time.Time // zero when Size is -1
+	ETag     string    // strong, quoted; empty when Size is -1
+	Mode     fs.FileMode
+}
+
+// Open opens the regular file path for reading, links followed. It never
+// blocks on a FIFO or a device, it refuses them. Since writes replace files,
+// an open file goes on showing what it was when it was opened.
+func (f *FS) Open(_ context.Context, path string) (*File, error) {
+	path, err := f.Resolve(path)
+	if err != nil {
+		return nil, err
+	}
+	// Opening a device can have effects, so it is looked at before and, since
+	// it may be exchanged in between, after.
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, problem(err, path)
+	}
+	if err := regular(info, path); err != nil {
+		return nil, err
+	}
+	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, problem(err, path)
+	}
+	info, err = file.Stat()
+	if err == nil {
+		err = regular(info, path)
+	}
+	if err != nil {
+		file.Close()
+		return nil, problem(err, path)
+	}
+	opened := &File{File: file, Path: path, Size: -1, Mode: info.Mode().Perm()}
+	if !generated(file, info) {
+		opened.Size = info.Size()
+		opened.Modified = info.ModTime()
+		opened.ETag = etag(info)
+	}
+	return opened, nil
+}
+
+// regular refuses what is not a regular file, with the text of the earlier
+// server.
+func regular(info fs.FileInfo, path string) error {
+	if info.Mode().IsRegular() {
+		return nil
+	}
+	code := api.CodeNotAFile
+	if info.IsDir() {
+		code = api.CodeIsADirectory
+	}
+	return api.InvalidRequest(code, "path is not a file: %s", path).With("path", path)
+}
+
+// etag names a version of a file: another inode, size or time of change is
+// another version. The time of the inode's change cannot be set back by hand.
+func etag(info fs.FileInfo) string {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return ""
+	}
+	return fmt.Sprintf(`"%x-%x-%x-%x"`, st.Ino, st.Size, info.ModTime().UnixNano(), changeTime(st))
+}

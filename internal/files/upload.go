@@ -1,0 +1,519 @@
+package files
+
+import (
+	"archive/tar"
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/sandboxagent/sandboxagent/api"
+)
+
+// Upload unpacks the tar archive r, plain or packed with gzip or zstd, into the
+// folder path, which is made if need be. All or nothing: the archive is
+// unpacked into a hidden folder within path and merged into it by renames only
+// when all of it was read and found good; what a failed merge replaced is put
+// back. Files replace files; a file and a folder of one name are an error.
+//
+// Nothing leaves the folder: names may not be absolute nor have "..", no entry
+// goes through a symbolic link, links must point inside, and all operations go
+// through an [os.Root]. Permission bits (no setuid) and times are kept, owners
+// are not. FIFOs and devices are refused. An empty body is an empty archive.
+func (f *FS) Upload(ctx context.Context, path string, r io.Reader) (api.FileUploadResult, error) {
+	path, err := f.Resolve(path)
+	if err != nil {
+		return api.FileUploadResult{}, err
+	}
+	made, err := makeDirs(path)
+	if err != nil {
+		return api.FileUploadResult{}, problem(err, path)
+	}
+	res, err := f.upload(ctx, path, r)
+	if err != nil {
+		removeDirs(made)
+		return api.FileUploadResult{}, problem(err, path)
+	}
+	return res, nil
+}
+
+func (f *FS) upload(ctx context.Context, path string, r io.Reader) (res api.FileUploadResult, err error) {
+	root, err := os.OpenRoot(path)
+	if err != nil {
+		return res, err
+	}
+	defer root.Close()
+	stage := strings.TrimPrefix(tempName("", "upload"), "/")
+	if err := root.Mkdir(stage, 0o700); err != nil {
+		return res, err
+	}
+	defer root.RemoveAll(stage)
+	for _, sub := range []string{"new", "old"} {
+		if err := root.Mkdir(join(stage, sub), 0o777); err != nil {
+			return res, err
+		}
+	}
+	into, err := root.OpenRoot(join(stage, "new"))
+	if err != nil {
+		return res, err
+	}
+	defer into.Close()
+	u := &unpacker{
+		ctx: ctx, fs: f, root: into, base: path, dir: map[string]bool{"": true},
+		res: api.FileUploadResult{Paths: []string{}},
+	}
+	if err := u.unpack(r); err != nil {
+		return res, err
+	}
+	m := merger{ctx: ctx, root: root, fresh: join(stage, "new"), old: join(stage, "old")}
+	if err := m.run(u.links, u.dirs); err != nil {
+		return res, err
+	}
+	return u.res, nil
+}
+
+// unpack flow: body -> decompressor -> limit -> tar.
+type unpacker struct {
+	ctx  context.Context
+	fs   *FS
+	root *os.Root // the hidden folder
+	base string   // path for answers
+
+	res     api.FileUploadResult
+	entries int
+	dir     map[string]bool // folders made in root
+	dirs    []dirEntry
+	links   []string
+}
+
+// dirEntry is a folder whose mode and time are set when it is complete.
+type dirEntry struct {
+	name string
+	mode fs.FileMode
+	mod  time.Time
+}
+
+func (u *unpacker) unpack(body io.Reader) error {
+	packed := bufio.NewReaderSize(reader{u.ctx, newCapped(body, "maxUploadBytes", u.fs.cfg.MaxUploadBytes)}, 64<<10)
+	plain, done, err := decompress(packed)
+	if err != nil {
+		return archiveError(err)
+	}
+	defer done()
+	limited := newCapped(plain, "maxUploadBytes", u.fs.cfg.MaxUploadBytes)
+	tr := tar.NewReader(limited)
+	for {
+		hdr, err := tr.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return archiveError(err)
+		}
+		if u.entries++; u.entries > u.fs.cfg.MaxUploadEntries {
+			return api.TooLarge("maxUploadEntries", int64(u.fs.cfg.MaxUploadEntries))
+		}
+		if err := u.entry(hdr, tr); err != nil {
+			return err
+		}
+	}
+	// What follows the end of the archive is read as well: it has the checksum
+	// of the packing, and a client that cannot send all of its body sees a
+	// broken connection instead of the answer.
+	if _, err := copyStream(u.ctx, io.Discard, limited); err != nil {
+		return archiveError(err)
+	}
+	if _, err := copyStream(u.ctx, io.Discard, packed); err != nil {
+		return archiveError(err)
+	}
+	return nil
+}
+
+// zstdWindow bounds the memory of unpacking; it is what the highest ordinary
+// level of zstd asks for.
+const zstdWindow = 32 << 20
+
+// decompress looks at the first bytes of r for the packing, whatever the
+// content type says. A body that is no archive fails in tar.
+func decompress(r *bufio.Reader) (io.Reader, func(), error) {
+	head, err := r.Peek(4)
+	if err != nil && err != io.EOF {
+		return nil, nil, err
+	}
+	switch {
+	case bytes.HasPrefix(head, []byte{0x1f, 0x8b}):
+		zr, err := gzip.NewReader(r)
+		if err != nil {
+			return nil, nil, err
+		}
+		return zr, func() { zr.Close() }, nil
+	case bytes.Equal(head, []byte{0x28, 0xb5, 0x2f, 0xfd}):
+		zr, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
+			zstd.WithDecoderMaxWindow(zstdWindow))
+		if err != nil {
+			return nil, nil, err
+		}
+		return zr, zr.Close, nil
+	}
+	return r, func() {}, nil
+}
+
+// archiveError tells a broken body or an exceeded limit from a broken archive.
+func archiveError(err error) error {
+	var made *api.Error
+	var re readError
+	if errors.As(err, &made) || errors.As(err, &re) {
+		return bodyError(err)
+	}
+	return api.StreamError(api.CodeInvalidArchive, "read archive: %w", err)
+}
+
+func unsafeEntry(format string, args ...any) error {
+	return api.InvalidRequest(api.CodeUnsafeArchive, format, args...)
+}
+
+// entry unpacks one entry into the hidden folder.
+func (u *unpacker) entry(hdr *tar.Header, body io.Reader) error {
+	if hdr.Typeflag == tar.TypeXGlobalHeader {
+		return nil
+	}
+	if strings.IndexByte(hdr.Name, 0) >= 0 {
+		return invalidRelative(strings.ReplaceAll(hdr.Name, "\x00", "\uFFFD"))
+	}
+	name, err := cleanRelative(hdr.Name)
+	if err != nil {
+		return err
+	}
+	if name == "" {
+		return nil // the folder itself, "./"
+	}
+	if first, _, _ := strings.Cut(name, "/"); strings.HasPrefix(first, tempPrefix+"upload-") {
+		return unsafeEntry("entry %s has the name of a folder in use", name)
+	}
+	if err := u.parents(name); err != nil {
+		return err
+	}
+	switch hdr.Typeflag {
+	case tar.TypeDir:
+		err = u.folder(name, hdr)
+	case tar.TypeReg, tar.TypeGNUSparse:
+		err = u.file(name, hdr, body)
+	case tar.TypeSymlink:
+		err = u.symlink(name, hdr.Linkname)
+	case tar.TypeLink:
+		err = u.hardLink(name, hdr.Linkname)
+	default:
+		err = unsafeEntry("entry %s is neither file, folder nor link", name)
+	}
+	if err != nil {
+		return problem(err, join(u.base, name))
+	}
+	if len(u.res.Paths) < maxPaths {
+		u.res.Paths = append(u.res.Paths, join(u.base, name))
+	} else {
+		u.res.Truncated = true
+	}
+	return nil
+}
+
+// parents makes the folders above name. One that exists as something else, a
+// link above all, makes the archive unsafe.
+func (u *unpacker) parents(name string) error {
+	i := strings.LastIndexByte(name, '/')
+	if i < 0 {
+		return nil
+	}
+	up := name[:i]
+	if u.dir[up] {
+		return nil
+	}
+	if err := u.parents(up); err != nil {
+		return err
+	}
+	if err := u.root.Mkdir(up, 0o777); err != nil {
+		if errors.Is(err, fs.ErrExist) {
+			return unsafeEntry("entry %s goes through %s, which is no folder of the archive", name, up)
+		}
+		return problem(err, join(u.base, up))
+	}
+	u.dir[up] = true
+	return nil
+}
+
+func (u *unpacker) folder(name string, hdr *tar.Header) error {
+	if !u.dir[name] {
+		if err := u.root.Mkdir(name, 0o777); err != nil {
+			if errors.Is(err, fs.ErrExist) {
+				return unsafeEntry("entry %s is a folder and something else", name)
+			}
+			return err
+		}
+		u.dir[name] = true
+	}
+	u.dirs = append(u.dirs, dirEntry{name, fs.FileMode(hdr.Mode) & 0o777, hdr.ModTime})
+	return nil
+}
+
+// clear makes way for an entry: a later one of the same name wins, as in tar.
+func (u *unpacker) clear(name string) error {
+	if u.dir[name] {
+		return unsafeEntry("entry %s is a folder and something else", name)
+	}
+	err := u.root.Remove(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+func (u *unpacker) file(name string, hdr *tar.Header, body io.Reader) error {
+	file, err := u.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		if err := u.clear(name); err != nil {
+			return err
+		}
+		file, err = u.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	}
+	if err != nil {
+		return err
+	}
+	_, err = copyStream(u.ctx, file, body)
+	var re readError
+	if errors.As(err, &re) {
+		file.Close()
+		var inner readError
+		if made := (*api.Error)(nil); errors.As(re.error, &made) || errors.As(re.error, &inner) || u.ctx.Err() != nil {
+			return bodyError(re.error)
+		}
+		return archiveError(re.error)
+	}
+	err = errors.Join(err, file.Chmod(fs.FileMode(hdr.Mode)&0o777), file.Close())
+	if err != nil {
+		return err
+	}
+	return u.root.Chtimes(name, hdr.ModTime, hdr.ModTime)
+}
+
+func (u *unpacker) symlink(name, target string) error {
+	if !insideLink(name, target) {
+		return unsafeEntry("link %s points out of the folder: %s", name, target)
+	}
+	if err := u.clear(name); err != nil {
+		return err
+	}
+	if err := u.root.Symlink(target, name); err != nil {
+		return err
+	}
+	u.links = append(u.links, name)
+	return nil
+}
+
+// insideLink reports whether the target of the link name stays inside: relative,
+// with ".." only at its start and no more of them than there are folders above
+// the link. A ".." further on could follow another link and come out anywhere.
+func insideLink(name, target string) bool {
+	if target == "" || strings.HasPrefix(target, "/") || strings.IndexByte(target, 0) >= 0 {
+		return false
+	}
+	depth := strings.Count(name, "/")
+	down := false
+	for part := range strings.SplitSeq(target, "/") {
+		switch part {
+		case "", ".":
+		case "..":
+			if depth--; depth < 0 || down {
+				return false
+			}
+		default:
+			down = true
+		}
+	}
+	return true
+}
+
+// hardLink links to a file that the archive has brought before.
+func (u *unpacker) hardLink(name, target string) error {
+	from, err := cleanRelative(target)
+	if err != nil {
+		return unsafeEntry("hard link %s points out of the folder: %s", name, target)
+	}
+	if i := strings.LastIndexByte(from, '/'); i >= 0 && !u.dir[from[:i]] {
+		return unsafeEntry("hard link %s to %s, which the archive does not have", name, target)
+	}
+	info, err := u.root.Lstat(from)
+	if err != nil || !info.Mode().IsRegular() {
+		return unsafeEntry("hard link %s to %s, which is no file of the archive", name, target)
+	}
+	if from == name {
+		return nil
+	}
+	if err := u.clear(name); err != nil {
+		return err
+	}
+	return u.root.Link(from, name)
+}
+
+// merger moves the unpacked tree into the folder around it.
+type merger struct {
+	ctx   context.Context
+	root  *os.Root
+	fresh string // where the unpacked tree is
+	old   string // where what it replaces goes
+	kept  int
+	undo  []func()
+}
+
+func (m *merger) run(links []string, dirs []dirEntry) (err error) {
+	defer func() {
+		if err != nil {
+			for i := len(m.undo) - 1; i >= 0; i-- {
+				m.undo[i]()
+			}
+		}
+	}()
+	created, err := m.merge("")
+	if err != nil {
+		return err
+	}
+	for _, link := range links {
+		// A link through one that was there before may lead outside after all.
+		_, err := m.root.Stat(link)
+		if err != nil && !harmless(err) {
+			return unsafeEntry("link %s points out of the folder", link)
+		}
+	}
+	// Innermost first, so that a folder without write permission does not
+	// stop those within it. Folders that were there keep their mode.
+	for i := len(dirs) - 1; i >= 0; i-- {
+		d := dirs[i]
+		if !created.has(d.name) {
+			continue
+		}
+		if err := m.root.Chmod(d.name, d.mode|0o700); err != nil {
+			return err
+		}
+		if err := m.root.Chtimes(d.name, d.mod, d.mod); err != nil {
+			return err
+		}
+		if d.mode&0o700 != 0o700 {
+			defer m.root.Chmod(d.name, d.mode)
+		}
+	}
+	return nil
+}
+
+// harmless are the errors of a link that leads nowhere but not outside.
+func harmless(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) ||
+		errors.Is(err, syscall.ENOTDIR) || errors.Is(err, syscall.ELOOP) || errors.Is(err, syscall.ENAMETOOLONG)
+}
+
+// newNames are the topmost names that a merge has added.
+type newNames map[string]bool
+
+func (n newNames) has(name string) bool {
+	for {
+		if n[name] {
+			return true
+		}
+		i := strings.LastIndexByte(name, '/')
+		if i < 0 {
+			return false
+		}
+		name = name[:i]
+	}
+}
+
+// merge moves what is in the unpacked folder dir to the real one. Both exist.
+func (m *merger) merge(dir string) (newNames, error) {
+	created := newNames{}
+	names, err := readNames(m.root, under(m.fresh, dir))
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		if m.ctx.Err() != nil {
+			return nil, &BodyError{context.Cause(m.ctx)}
+		}
+		name = under(dir, name)
+		below, err := m.mergeName(name)
+		if err != nil {
+			return nil, err
+		}
+		for n := range below {
+			created[n] = true
+		}
+	}
+	return created, nil
+}
+
+func (m *merger) mergeName(name string) (newNames, error) {
+	from := under(m.fresh, name)
+	src, err := m.root.Lstat(from)
+	if err != nil {
+		return nil, err
+	}
+	dst, err := m.root.Lstat(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return newNames{name: true}, m.rename(from, name)
+	}
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case src.IsDir() && dst.IsDir():
+		return m.merge(name)
+	case src.IsDir() && dst.Mode().Type() == fs.ModeSymlink:
+		return nil, unsafeEntry("entry %s goes through a link", name)
+	case src.IsDir():
+		return nil, osProblem(api.CodeNotADirectory, syscall.ENOTDIR, name)
+	case dst.IsDir():
+		return nil, osProblem(api.CodeIsADirectory, syscall.EISDIR, name)
+	}
+	m.kept++
+	keep := fmt.Sprintf("%s/%d", m.old, m.kept)
+	if m.root.Link(name, keep) != nil {
+		if err := m.root.Rename(name, keep); err != nil {
+			return nil, err
+		}
+	}
+	m.undo = append(m.undo, func() { m.root.Rename(keep, name) })
+	return nil, m.root.Rename(from, name)
+}
+
+func (m *merger) rename(from, to string) error {
+	if err := m.root.Rename(from, to); err != nil {
+		return err
+	}
+	m.undo = append(m.undo, func() { m.root.Rename(to, from) })
+	return nil
+}
+
+func readNames(root *os.Root, dir string) ([]string, error) {
+	file, err := root.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	return file.Readdirnames(-1)
+}
+
+func under(dir, name string) string {
+	if dir == "" {
+		return name
+	}
+	if name == "" {
+		return dir
+	}
+	return dir + "/" + name
+}

@@ -1,0 +1,279 @@
+package files
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sandboxagent/sandboxagent/api"
+)
+
+// WriteOptions say how to write. The zero value replaces the content.
+type WriteOptions struct {
+	// Mode sets the permission bits. Nil keeps those of an existing file; a
+	// new one gets 0666 less the umask, and is made executable for those who
+	// may read it when it starts with "#!".
+	Mode *fs.FileMode
+	// Append adds to the end of an existing file.
+	Append bool
+}
+
+// Write replaces the content of the file path by what r gives until EOF, making
+// the folders above it. Readers see the old content or the new, never a part:
+// the body goes to a hidden file beside the target, which then takes its place
+// and keeps its mode and owner. Links are written through. When r fails, ctx
+// ends or the body is over the limit, nothing is changed and nothing is left.
+//
+// Where the target cannot be replaced (its folder is read-only, it is a mount
+// point or of /proc, its owner cannot be kept) the body is staged elsewhere and
+// then copied into the file.
+func (f *FS) Write(ctx context.Context, path string, r io.Reader, opts WriteOptions) (api.FileWriteResult, error) {
+	path, err := f.Resolve(path)
+	if err != nil {
+		return api.FileWriteResult{}, err
+	}
+	s, err := f.stage(ctx, path, r, opts)
+	if err != nil {
+		return api.FileWriteResult{}, err
+	}
+	if err := s.commit(ctx); err != nil {
+		s.discard()
+		return api.FileWriteResult{}, problem(err, path)
+	}
+	return api.FileWriteResult{Path: path, BytesWritten: s.size}, nil
+}
+
+// staged is a body on disk that is not yet in its place. Either commit or
+// discard ends it; discard after a failed commit is right too.
+type staged struct {
+	path string      // as the caller named it
+	dest string      // path with links followed
+	old  fs.FileInfo // what is at path, nil if nothing
+	made []string    // folders made for it
+	temp string      // the hidden file
+	size int64
+
+	opts   WriteOptions
+	direct bool // temp is to be copied into the file, not renamed over it
+}
+
+// stage reads r into a hidden file for path. On an error it leaves nothing.
+func (f *FS) stage(ctx context.Context, path string, r io.Reader, opts WriteOptions) (*staged, error) {
+	s := &staged{path: path, opts: opts}
+	if err := s.look(); err != nil {
+		return nil, problem(err, path)
+	}
+	temp, err := s.create(f.cfg.TempDir)
+	if err != nil {
+		s.discard()
+		return nil, problem(err, path)
+	}
+	defer temp.Close()
+	s.size, err = copyStream(ctx, temp, newCapped(r, "maxFileBytes", f.cfg.MaxFileBytes))
+	if err == nil && !s.direct {
+		err = s.dress(temp)
+	}
+	if err != nil {
+		s.discard()
+		var re readError
+		if errors.As(err, &re) {
+			return nil, bodyError(err)
+		}
+		return nil, problem(err, path)
+	}
+	return s, nil
+}
+
+// look finds what is at the path, refuses what cannot be written and makes the
+// folders above.
+func (s *staged) look() error {
+	if strings.HasSuffix(s.path, "/") {
+		return syscall.EISDIR
+	}
+	info, err := os.Stat(s.path)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+		if s.dest, err = followLinks(s.path); err == nil && s.dest != s.path {
+			return nil // a broken link: its target is made, not the folder of it
+		}
+		s.dest = s.path
+		s.made, err = makeDirs(parent(s.path))
+		return err
+	}
+	if err != nil {
+		return err
+	}
+	if info.IsDir() {
+		return syscall.EISDIR
+	}
+	if err := regular(info, s.path); err != nil {
+		return err
+	}
+	// Replacing needs no right to the file itself, and a caller who may not
+	// write a file is not to change it.
+	if err := unix.Faccessat(unix.AT_FDCWD, s.path, unix.W_OK, unix.AT_EACCESS); err != nil {
+		return err
+	}
+	s.old = info
+	if s.dest, err = followLinks(s.path); err != nil {
+		return err
+	}
+	// A link of /proc need not point where it says.
+	target, err := os.Lstat(s.dest)
+	s.direct = s.opts.Append || err != nil || !os.SameFile(info, target)
+	return nil
+}
+
+// create makes the hidden file, beside the target if it can.
+func (s *staged) create(tempDir string) (*os.File, error) {
+	if !s.direct {
+		perm := fs.FileMode(0o600)
+		if s.old == nil && s.opts.Mode == nil {
+			perm = 0o666
+		}
+		temp, err := createTemp(parent(s.dest), perm)
+		if err == nil {
+			s.temp = temp.Name()
+			return temp, nil
+		}
+		if s.old == nil || !cannotCreate(err) {
+			return nil, err
+		}
+		s.direct = true
+	}
+	temp, err := createTemp(tempDir, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	s.temp = temp.Name()
+	return temp, nil
+}
+
+func cannotCreate(err error) bool {
+	return errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) || errors.Is(err, fs.ErrNotExist)
+}
+
+// tempPrefix starts the names of everything that is not yet, or no longer, in
+// its place.
+const tempPrefix = ".sandbox-agent-"
+
+func createTemp(dir string, perm fs.FileMode) (*os.File, error) {
+	for {
+		file, err := os.OpenFile(tempName(dir, "write"), os.O_RDWR|os.O_CREATE|os.O_EXCL, perm)
+		if !errors.Is(err, fs.ErrExist) {
+			return file, err
+		}
+	}
+}
+
+func tempName(dir, what string) string {
+	return join(dir, tempPrefix+what+"-"+strconv.FormatUint(rand.Uint64(), 36))
+}
+
+// dress gives the hidden file the owner and mode it is to have in its place.
+func (s *staged) dress(temp *os.File) error {
+	if s.old == nil {
+		if s.opts.Mode != nil {
+			return temp.Chmod(*s.opts.Mode)
+		}
+		var head [2]byte
+		if n, _ := temp.ReadAt(head[:], 0); n < 2 || string(head[:]) != "#!" {
+			return nil
+		}
+		info, err := temp.Stat()
+		if err != nil {
+			return err
+		}
+		mode := info.Mode().Perm()
+		return temp.Chmod(mode | mode&0o444>>2)
+	}
+	info, err := temp.Stat()
+	if err != nil {
+		return err
+	}
+	has, want := info.Sys().(*syscall.Stat_t), s.old.Sys().(*syscall.Stat_t)
+	if has.Uid != want.Uid || has.Gid != want.Gid {
+		if temp.Chown(int(want.Uid), int(want.Gid)) != nil {
+			s.direct = true
+			return nil
+		}
+	}
+	mode := s.old.Mode().Perm()
+	if s.opts.Mode != nil {
+		mode = *s.opts.Mode
+	}
+	return temp.Chmod(mode)
+}
+
+// commit puts the body in its place.
+func (s *staged) commit(ctx context.Context) error {
+	if s.direct {
+		return s.copyIn(ctx)
+	}
+	if s.opts.Append && s.old == nil {
+		err := renameNew(s.temp, s.dest)
+		if errors.Is(err, fs.ErrExist) {
+			return s.copyIn(ctx) // somebody else made it meanwhile
+		}
+		return err
+	}
+	err := os.Rename(s.temp, s.dest)
+	if s.old != nil && (errors.Is(err, syscall.EBUSY) || errors.Is(err, fs.ErrPermission)) {
+		return s.copyIn(ctx)
+	}
+	return err
+}
+
+// copyIn writes the staged body into the existing file and removes the hidden
+// one. An append that fails half way is taken back.
+func (s *staged) copyIn(ctx context.Context) error {
+	temp, err := os.Open(s.temp)
+	if err != nil {
+		return err
+	}
+	defer temp.Close()
+	flag := os.O_WRONLY | os.O_TRUNC
+	if s.opts.Append {
+		flag = os.O_WRONLY | os.O_APPEND
+	}
+	file, err := os.OpenFile(s.path, flag|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return err
+	}
+	// From here on a cancelled request must not leave half a file.
+	if _, err := copyStream(context.WithoutCancel(ctx), file, temp); err != nil {
+		if s.opts.Append {
+			file.Truncate(info.Size())
+		}
+		return err
+	}
+	if s.opts.Mode != nil {
+		if err := file.Chmod(*s.opts.Mode); err != nil {
+			return err
+		}
+	}
+	if err := file.Close(); err != nil {
+		return err
+	}
+	return os.Remove(s.temp)
+}
+
+// discard removes the hidden file and the folders made for it.
+func (s *staged) discard() {
+	if s.temp != "" {
+		os.Remove(s.temp)
+	}
+	removeDirs(s.made)
+}
