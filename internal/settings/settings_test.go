@@ -1,0 +1,304 @@
+package settings
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/sandboxagent/sandboxagent/api"
+)
+
+var update = flag.Bool("update", false, "write golden files")
+
+// putVariable makes the test binary put entries, in place of running tests.
+const putVariable = "SETTINGS_TEST_PUT"
+
+func TestMain(m *testing.M) {
+	if job := os.Getenv(putVariable); job != "" {
+		dir, name, _ := strings.Cut(job, "|")
+		s := New(Options{Directory: dir, Data: dir, Log: slog.New(slog.DiscardHandler)})
+		if err := putMany(s, dir, name, 10); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	goleak.VerifyTestMain(m)
+}
+
+func newSettings(t *testing.T, edit ...func(*Options)) (*Settings, string) {
+	t.Helper()
+	dir := t.TempDir()
+	opts := Options{
+		Directory: dir, Data: t.TempDir(),
+		Env: []string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "TOKEN=sesame", "EMPTY="},
+		Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
+	}
+	for _, e := range edit {
+		e(&opts)
+	}
+	return New(opts), dir
+}
+
+func putMany(s *Settings, dir, prefix string, n int) error {
+	for i := range n {
+		body := fmt.Sprintf(`{"type":"local","command":"run-%s-%d"}`, prefix, i)
+		if err := s.MCP.Put(context.Background(), dir, fmt.Sprintf("%s-%d", prefix, i), []byte(body)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// The earlier server lost entries and corrupted its file when two wrote at once.
+func TestFault27(t *testing.T) {
+	s, dir := newSettings(t)
+	var wg sync.WaitGroup
+	errs := make(chan error, 34)
+	for i := range 30 {
+		wg.Go(func() { errs <- putMany(s, dir, fmt.Sprintf("goroutine%d", i), 1) })
+	}
+	for i := range 4 {
+		wg.Go(func() {
+			child := exec.CommandContext(t.Context(), os.Args[0])
+			child.Env = append(os.Environ(), fmt.Sprintf("%s=%s|process%d", putVariable, dir, i))
+			if out, err := child.CombinedOutput(); err != nil {
+				errs <- fmt.Errorf("child %d: %w: %s", i, err, out)
+			}
+		})
+	}
+	wg.Wait()
+	close(errs)
+	for err := range errs {
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	all, err := s.MCP.All(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(all) != 30+4*10 {
+		t.Errorf("%d entries are left of %d", len(all), 30+4*10)
+	}
+	for name, entry := range all {
+		if entry.Command[0] != "run-"+name {
+			t.Errorf("%s runs %s", name, entry.Command)
+		}
+	}
+	files, err := os.ReadDir(filepath.Join(dir, folder))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(files) != 1 {
+		t.Errorf("beside the file are left: %v", files)
+	}
+}
+
+// The earlier server called a missing entry a missing session and nothing else,
+// and made files when there was nothing to delete.
+func TestFault28(t *testing.T) {
+	s, dir := newSettings(t)
+	ctx := t.Context()
+	for _, err := range []error{
+		s.MCP.Delete(ctx, dir, "x"), s.Skills.Delete(ctx, dir, "x"), s.MCP.Clear(ctx, dir), s.Skills.Clear(ctx, ""),
+	} {
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	_, err := s.MCP.Get(dir, "x")
+	if !errors.Is(err, api.CodeConfigNotFound) {
+		t.Errorf("got %v", err)
+	}
+	golden := `{"type":"urn:sandbox-agent:error:session_not_found","title":"Session Not Found","status":404,` +
+		`"detail":"session not found: mcp:x","code":"config_not_found","sessionId":"mcp:x"}`
+	if got, _ := json.Marshal(err); string(got) != golden {
+		t.Errorf("got %s", got)
+	}
+	if _, err := s.Skills.Get(dir, "y"); err == nil || err.Error() != "session not found: skills:y" {
+		t.Errorf("got %v", err)
+	}
+	if left, _ := os.ReadDir(dir); len(left) != 0 {
+		t.Errorf("made %v", left)
+	}
+
+	s, dir = newSettings(t, func(o *Options) { o.Roots = []string{o.Directory} })
+	outside := t.TempDir()
+	if err := os.Symlink(outside, filepath.Join(dir, "link")); err != nil {
+		t.Fatal(err)
+	}
+	entry := []byte(`{"type":"local","command":"x"}`)
+	for _, d := range []string{outside, filepath.Join(dir, "link"), "../elsewhere", filepath.Join(dir, "link", "deep", "er")} {
+		if err := s.MCP.Put(ctx, d, "a", entry); !errors.Is(err, api.Code("permission_denied")) {
+			t.Errorf("put in %s: %v", d, err)
+		}
+	}
+	if err := s.MCP.Put(ctx, "new/folder", "a", entry); err != nil {
+		t.Error(err)
+	}
+	if left, _ := os.ReadDir(outside); len(left) != 0 {
+		t.Errorf("made %v", left)
+	}
+}
+
+func TestStoredFile(t *testing.T) {
+	s, dir := newSettings(t)
+	ctx := t.Context()
+	for _, put := range [][2]string{
+		{"zeta", `{"type":"stdio","command":["node","a&b.js"],"environment":{"B":"<2>","A":"1"},"timeout":5}`},
+		{"alpha", `{"type":"http","url":"http://h/?a=1&b=2"}`},
+	} {
+		if err := s.MCP.Put(ctx, "", put[0], []byte(put[1])); err != nil {
+			t.Fatal(err)
+		}
+	}
+	path := filepath.Join(dir, folder, "mcp.json")
+	got, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkGolden(t, "stored.json", got)
+	info, err := os.Stat(path)
+	if err != nil || info.Mode() != 0o644 {
+		t.Errorf("mode %v, %v", info.Mode(), err)
+	}
+
+	// What somebody added by hand stays when another entry changes.
+	byHand := `{"alpha":{"type":"local","command":"a","note":12345678901234567890123},"odd":{"type":"future"}}`
+	if err := os.WriteFile(path, []byte(byHand), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.MCP.Put(ctx, "", "new", []byte(`{"type":"local","command":"n"}`)); err != nil {
+		t.Fatal(err)
+	}
+	got, _ = os.ReadFile(path)
+	if !strings.Contains(string(got), `"note": 12345678901234567890123`) || !strings.Contains(string(got), `"future"`) {
+		t.Errorf("got %s", got)
+	}
+	if err := s.MCP.Delete(ctx, "", "odd"); err != nil {
+		t.Fatal(err)
+	}
+	if all, err := s.MCP.All(""); err != nil || len(all) != 2 {
+		t.Errorf("got %v, %v", all, err)
+	}
+}
+
+func TestCorruptFile(t *testing.T) {
+	ctx := t.Context()
+	for name, content := range map[string]string{
+		"text": "{oops", "empty": "", "list": "[]", "cut": `{"a":{"type":"local","comm`, "duplicate": `{"a":{"type":"local","command":"a"},"a":{"type":"local","command":"b"}}`,
+		"unknown type": `{"a":{"type":"future"}}`, "latin": "{\"\xe4\":{}}", "big": strings.Repeat(" ", maxFile+1),
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, dir := newSettings(t)
+			path := filepath.Join(dir, folder, "mcp.json")
+			if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			check := func(what string, err error) {
+				problem, ok := errors.AsType[*api.Error](err)
+				if !ok || problem.Status != 400 || problem.Code != api.CodeConfigInvalid ||
+					!strings.HasPrefix(problem.Detail, "invalid request: invalid config file "+path+": ") ||
+					!strings.Contains(problem.Detail, "delete it") {
+					t.Errorf("%s: %v", what, err)
+				}
+			}
+			_, err := s.MCP.Get(dir, "a")
+			check("get", err)
+			_, err = s.MCPServers(dir)
+			check("servers", err)
+			if name != "unknown type" { // an entry that the others do not touch
+				check("put", s.MCP.Put(ctx, dir, "b", []byte(`{"type":"local","command":"b"}`)))
+				check("replace", s.MCP.Replace(ctx, dir, []byte(`{}`)))
+				check("delete", s.MCP.Delete(ctx, dir, "a"))
+				if got, _ := os.ReadFile(path); string(got) != content {
+					t.Errorf("file became %.100q", got)
+				}
+			}
+			if err := s.MCP.Clear(ctx, dir); err != nil {
+				t.Error(err)
+			}
+			if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("file is still there: %v", err)
+			}
+		})
+	}
+}
+
+func TestWriteFails(t *testing.T) {
+	s, dir := newSettings(t)
+	if err := os.WriteFile(filepath.Join(dir, ".sandbox-agent"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	err := s.MCP.Put(t.Context(), dir, "a", []byte(`{"type":"local","command":"x"}`))
+	problem, ok := errors.AsType[*api.Error](err)
+	if !ok || problem.Status != 502 || problem.Code != api.CodeStorageFailed {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestLockIsBoundToContext(t *testing.T) {
+	dir := t.TempDir()
+	unlock, err := lock(t.Context(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := lock(ctx, dir); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	unlock()
+	unlock, err = lock(t.Context(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unlock()
+}
+
+func checkGolden(t *testing.T, name string, got []byte) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(path, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(got) != string(want) {
+		t.Errorf("%s differs:\n%s", name, got)
+	}
+}
+
+func BenchmarkMergeMCP(b *testing.B) {
+	dir := b.TempDir()
+	s := New(Options{Directory: dir, Data: dir, Log: slog.New(slog.DiscardHandler)})
+	if err := putMany(s, dir, "a", 5); err != nil {
+		b.Fatal(err)
+	}
+	params := json.RawMessage(`{"cwd":"/w","mcpServers":[{"name":"mine","command":"x","args":[],"env":[]}]}`)
+	for b.Loop() {
+		if _, err := s.MergeMCP(params, dir); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
