@@ -22,6 +22,7 @@ import (
 	"github.com/sandboxagent/sandboxagent/internal/bridge"
 	"github.com/sandboxagent/sandboxagent/internal/journal"
 	"github.com/sandboxagent/sandboxagent/internal/journal/sqlite"
+	"github.com/sandboxagent/sandboxagent/internal/process"
 )
 
 // Config says how to run a server. DataDir and Home are required; the zero
@@ -164,14 +165,14 @@ func (s *Server) openNouns() error {
 		Env:               s.cfg.Env,
 		SelfExe:           s.cfg.SelfExe,
 		AgentCommands:     s.cfg.AgentCommands,
-		RegistryURL:       s.cfg.RegistryURL,
+		Registry:          s.cfg.RegistryURL,
 		RequirePreinstall: s.cfg.RequirePreinstall,
 		Logger:            s.log,
 	})
 	s.bridge = bridge.New(bridge.Config{
 		Journal: s.journal,
-		Launch:  s.agents.Launch,
-		Known:   s.agents.Known,
+		Launch:  s.launchAgent,
+		Known:   s.knownAgent,
 		Limits: bridge.Limits{
 			MaxConnections: s.limits.MaxConnections,
 			MaxPending:     s.limits.MaxPendingRequests,
@@ -182,6 +183,19 @@ func (s *Server) openNouns() error {
 		Logger: s.log,
 	})
 	return nil
+}
+
+func (s *Server) launchAgent(ctx context.Context, id string) (process.Spec, error) {
+	command, err := s.agents.Launch(ctx, id)
+	if err != nil {
+		return process.Spec{}, err
+	}
+	return process.Spec{Path: command.Path, Args: command.Args, Env: command.Env, Dir: command.Dir}, nil
+}
+
+func (s *Server) knownAgent(id string) bool {
+	_, err := s.agents.Agent(id)
+	return err == nil
 }
 
 // routes registers every route of the server.
