@@ -1,0 +1,121 @@
+package journal
+
+import (
+	"context"
+)
+
+// fail notes that the store does not work and returns a batch to the queue.
+func (j *Journal) fail(batch []taken, err error) {
+	if j.health.Load() == nil {
+		j.opts.Logger.Error("journal cannot be stored, going on in memory", "error", err)
+	}
+	j.health.Store(storageError("store journal: %w", err))
+	for _, t := range batch {
+		t.s.mu.Lock()
+		if !t.s.queued {
+			t.s.queued = true
+			j.putBack([]*stream{t.s})
+		}
+		t.s.mu.Unlock()
+	}
+}
+
+func (j *Journal) recovered() {
+	if j.health.Swap(nil) != nil {
+		j.opts.Logger.Info("journal is stored again")
+	}
+}
+
+// publishUnsaved shows everything that is queued although it is not on disk.
+func (j *Journal) publishUnsaved() {
+	j.mu.Lock()
+	queue := j.queue
+	j.queue = nil
+	j.mu.Unlock()
+	for _, s := range queue {
+		s.mu.Lock()
+		s.queued = false
+		if !s.deleted {
+			j.failed[s] = struct{}{}
+			j.showUnsaved(s)
+		}
+		s.mu.Unlock()
+	}
+	for j.unsaved > j.opts.DegradedBytes && j.dropOldest() {
+	}
+}
+
+func (j *Journal) showUnsaved(s *stream) {
+	n := s.unpublished(s.last)
+	s.published = s.last
+	s.unsaved += n
+	j.unsaved += n
+	j.release(n)
+	s.wakeAll()
+}
+
+// dropOldest forgets the oldest entries that are shown but not on disk. It
+// reports false if there are none.
+func (j *Journal) dropOldest() bool {
+	var oldest *stream
+	var when int64
+	for s := range j.failed {
+		s.mu.Lock()
+		if i := s.window.at(s.durable + 1); i < len(s.window.chunks) {
+			t := s.window.chunks[i].behind(s.durable)[0].Time
+			if oldest == nil || t < when {
+				oldest, when = s, t
+			}
+		}
+		s.mu.Unlock()
+	}
+	if oldest == nil {
+		return false
+	}
+	s := oldest
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	j.showUnsaved(s)
+	i := s.window.at(s.durable + 1)
+	c := s.window.chunks[i]
+	n := c.unsaved(s.durable)
+	s.addLost(c.behind(s.durable)[0].Seq, c.last())
+	s.unsaved -= n
+	j.unsaved -= n
+	j.windowBytes.Add(-c.bytes)
+	s.window.drop(i)
+	return true
+}
+
+// requeueFailed prepares another attempt to write what the store refused. A
+// transaction may have taken effect although it was reported as failed, so it
+// asks the store what it has.
+func (j *Journal) requeueFailed() error {
+	for s := range j.failed {
+		info, err := j.store.Stream(context.Background(), s.name)
+		if err != nil {
+			return err
+		}
+		s.mu.Lock()
+		if durable := min(info.Last, s.published); durable > s.durable {
+			before := s.unsaved
+			for i := s.window.at(s.durable + 1); i < len(s.window.chunks); i++ {
+				for _, e := range s.window.chunks[i].behind(s.durable) {
+					if e.Seq <= durable {
+						s.unsaved -= cost(e)
+					}
+				}
+			}
+			j.unsaved -= before - s.unsaved
+			s.durable = durable
+			s.wakeAll()
+		}
+		delete(j.failed, s)
+		if !s.queued {
+			s.queued = true
+			j.putBack([]*stream{s})
+		}
+		s.mu.Unlock()
+	}
+	return nil
+}

@@ -1,0 +1,446 @@
+// Package journal is the append-only log of everything that passes between
+// agents and clients. It has streams, named by strings; the entries of a stream
+// are numbered from 1 without holes, across restarts. Readers follow a stream
+// from any number on, at their own speed: from memory near its end, from the
+// [Store] elsewhere.
+//
+// One goroutine writes: as soon as anything is pending it takes all of it, of
+// all streams, to the store in one transaction, and shows it to readers after
+// that. So nobody sees an entry that a killed process could lose, and the load
+// alone decides how large transactions are.
+//
+// It does not look into frames and knows nothing of sessions.
+package journal
+
+import (
+	"container/list"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sandboxagent/sandboxagent/api"
+)
+
+// Options are the limits of a journal. The zero value has the defaults.
+type Options struct {
+	WindowBytes      int64         // kept in memory for a stream; 0 is 4 MiB
+	TotalWindowBytes int64         // kept in memory for all of them; 0 is 64 MiB
+	BacklogBytes     int64         // not yet written, then Append blocks; 0 is 16 MiB
+	DegradedBytes    int64         // shown but not on disk while it fails; 0 is 64 MiB
+	MaxFrameBytes    int64         // 0 is 64 MiB
+	RetryDelay       time.Duration // before a failed store is tried again, doubled up to 16 times; 0 is 250 ms
+	Retention        Retention     // what Trim keeps
+	Logger           *slog.Logger  // nil logs nothing
+}
+
+func (o Options) withDefaults() Options {
+	set := func(n *int64, value int64) {
+		if *n <= 0 {
+			*n = value
+		}
+	}
+	set(&o.WindowBytes, 4<<20)
+	set(&o.TotalWindowBytes, 64<<20)
+	set(&o.BacklogBytes, 16<<20)
+	set(&o.DegradedBytes, 64<<20)
+	set(&o.MaxFrameBytes, 64<<20)
+	if o.RetryDelay <= 0 {
+		o.RetryDelay = 250 * time.Millisecond
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return o
+}
+
+// ErrClosed is what a closed journal answers.
+var ErrClosed error = api.NewError(api.KindUnavailable, api.CodeShuttingDown, "journal is closed")
+
+// Journal is a log on top of a store. Its methods are safe for concurrent use.
+type Journal struct {
+	store Store
+	opts  Options
+	cache cache
+
+	streamsMu sync.RWMutex
+	streams   map[string]*stream
+
+	// mu is taken inside of stream.mu, never around it.
+	mu     sync.Mutex
+	queue  []*stream  // have entries to write
+	recent *list.List // of streams with a window, the least recently appended first
+	closed bool
+
+	admission   sync.Mutex
+	room        *sync.Cond
+	backlog     atomic.Int64 // bytes appended and not yet shown
+	windowBytes atomic.Int64
+	health      atomic.Pointer[api.Error]
+
+	commitMu sync.Mutex // held around every transaction and by Delete
+	failed   map[*stream]struct{}
+	unsaved  int64 // bytes shown that are not on disk
+	encoded  []byte
+
+	kick    chan struct{}
+	closing chan struct{}
+	done    chan struct{}
+	once    sync.Once
+}
+
+// Open starts a journal on a store, which it owns from then on.
+func Open(store Store, opts Options) (*Journal, error) {
+	if store == nil {
+		return nil, errors.New("open journal: no store")
+	}
+	j := &Journal{
+		store:   store,
+		opts:    opts.withDefaults(),
+		streams: make(map[string]*stream),
+		recent:  list.New(),
+		failed:  make(map[*stream]struct{}),
+		kick:    make(chan struct{}, 1),
+		closing: make(chan struct{}),
+		done:    make(chan struct{}),
+	}
+	j.room = sync.NewCond(&j.admission)
+	go j.run()
+	return j, nil
+}
+
+// Append adds a frame to the end of a stream and returns its number. The
+// journal keeps the frame: the caller must not change it any more. Append does
+// not wait for the disk, see [Journal.Wait], unless BacklogBytes are waiting to
+// be written. It opens a stream again that has ended.
+func (j *Journal) Append(stream string, dir Direction, frame []byte) (uint64, error) {
+	if dir != FromAgent && dir != FromClient {
+		return 0, fmt.Errorf("append to %s: unknown direction %q", stream, dir)
+	}
+	if int64(len(frame)) > j.opts.MaxFrameBytes {
+		return 0, api.TooLarge("max_frame_bytes", j.opts.MaxFrameBytes)
+	}
+	e := Entry{Dir: dir, Frame: frame}
+	if err := j.admit(cost(e)); err != nil {
+		return 0, err
+	}
+	for {
+		s, err := j.stream(context.Background(), stream)
+		if err != nil {
+			j.release(cost(e))
+			return 0, err
+		}
+		seq, err := j.appendTo(s, e)
+		if errors.Is(err, errDeleted) {
+			continue
+		}
+		if err != nil {
+			j.release(cost(e))
+		}
+		return seq, err
+	}
+}
+
+// errDeleted means that the stream has to be looked up again.
+var errDeleted = errors.New("stream deleted")
+
+func (j *Journal) appendTo(s *stream, e Entry) (uint64, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.deleted {
+		return 0, errDeleted
+	}
+	if !s.queued {
+		if !j.enqueue(s) {
+			return 0, ErrClosed
+		}
+		s.queued = true
+	}
+	s.last++
+	s.ended = false
+	e.Seq, e.Time = s.last, time.Now().UnixMilli()
+	s.window.append(e)
+	j.windowBytes.Add(cost(e))
+	return e.Seq, nil
+}
+
+// enqueue hands a stream to the committer. It reports false once the journal
+// is closed: what is queued before that is still written.
+func (j *Journal) enqueue(s *stream) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.closed {
+		return false
+	}
+	j.queue = append(j.queue, s)
+	if s.recent == nil {
+		s.recent = j.recent.PushBack(s)
+	} else {
+		j.recent.MoveToBack(s.recent)
+	}
+	select {
+	case j.kick <- struct{}{}:
+	default:
+	}
+	return true
+}
+
+func (j *Journal) admit(n int64) error {
+	if j.backlog.Load() > j.opts.BacklogBytes {
+		j.admission.Lock()
+		for j.backlog.Load() > j.opts.BacklogBytes && !j.isClosed() {
+			j.room.Wait()
+		}
+		j.admission.Unlock()
+		if j.isClosed() {
+			return ErrClosed
+		}
+	}
+	j.backlog.Add(n)
+	return nil
+}
+
+func (j *Journal) release(n int64) {
+	before := j.backlog.Add(-n) + n
+	if before > j.opts.BacklogBytes {
+		j.admission.Lock()
+		j.room.Broadcast()
+		j.admission.Unlock()
+	}
+}
+
+func (j *Journal) isClosed() bool {
+	select {
+	case <-j.closing:
+		return true
+	default:
+		return false
+	}
+}
+
+// Wait returns once the entry is on disk. While the store fails it returns a
+// problem of the code storage_failed instead.
+func (j *Journal) Wait(ctx context.Context, stream string, seq uint64) error {
+	s, err := j.stream(ctx, stream)
+	if err != nil {
+		return err
+	}
+	for {
+		wake, err := j.waitFor(s, seq)
+		if wake == nil {
+			return err
+		}
+		select {
+		case <-wake:
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-j.done:
+			if wake, err := j.waitFor(s, seq); wake == nil {
+				return err
+			}
+			return ErrClosed
+		}
+	}
+}
+
+// waitFor returns a channel to wait on, or none when the answer is known.
+func (j *Journal) waitFor(s *stream, seq uint64) (<-chan struct{}, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, lost := s.lostAt(seq)
+	switch {
+	case s.deleted:
+		return nil, api.NewError(api.KindNotFound, api.CodeStreamDeleted, "stream %s", s.name)
+	case lost:
+		return nil, api.NewError(api.KindUnavailable, api.CodeStorageFailed, "entry %d of %s was never stored", seq, s.name)
+	case s.durable >= seq:
+		return nil, nil
+	case s.published >= seq:
+		if err := j.Health(); err != nil {
+			return nil, err
+		}
+	}
+	return s.wait(), nil
+}
+
+// Health returns nil, or, while the store fails, a problem of the code
+// storage_failed.
+func (j *Journal) Health() error {
+	if e := j.health.Load(); e != nil {
+		return e
+	}
+	return nil
+}
+
+// Last returns the number of the last entry appended to a stream, whether or
+// not readers see it yet; 0 if there is none.
+func (j *Journal) Last(stream string) (uint64, error) {
+	s, err := j.stream(context.Background(), stream)
+	if err != nil {
+		return 0, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.last, nil
+}
+
+// Bounds returns the numbers of the first and last entry that readers can get.
+// Without any, first is last + 1.
+func (j *Journal) Bounds(stream string) (first, last uint64, err error) {
+	s, err := j.stream(context.Background(), stream)
+	if err != nil {
+		return 0, 0, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.first, s.published, nil
+}
+
+// End says that nothing more is to come: readers that have all get [io.EOF].
+// It is forgotten when the journal closes.
+func (j *Journal) End(stream string) {
+	s, err := j.stream(context.Background(), stream)
+	if err != nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ended = true
+	s.wakeAll()
+}
+
+// Delete removes a stream. Its readers get [io.EOF]; the next Append starts it
+// anew from 1.
+func (j *Journal) Delete(ctx context.Context, stream string) error {
+	j.commitMu.Lock()
+	defer j.commitMu.Unlock()
+	if err := j.store.Delete(ctx, stream); err != nil {
+		return fmt.Errorf("delete stream %s: %w", stream, err)
+	}
+	j.streamsMu.Lock()
+	s := j.streams[stream]
+	delete(j.streams, stream)
+	j.streamsMu.Unlock()
+	if s != nil {
+		j.forget(s)
+	}
+	return nil
+}
+
+func (j *Journal) forget(s *stream) {
+	s.mu.Lock()
+	waiting := s.unpublished(s.last)
+	s.deleted = true
+	j.unsaved -= s.unsaved
+	delete(j.failed, s)
+	j.windowBytes.Add(-s.window.bytes)
+	s.window = window{}
+	s.wakeAll()
+	s.mu.Unlock()
+
+	j.release(waiting)
+	j.cache.drop(s)
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if s.recent != nil {
+		j.recent.Remove(s.recent)
+		s.recent = nil
+	}
+}
+
+// Streams returns the streams whose name starts with prefix, by name.
+func (j *Journal) Streams(ctx context.Context, prefix string) ([]StreamInfo, error) {
+	infos, err := j.store.Streams(ctx, prefix)
+	if err != nil {
+		return nil, fmt.Errorf("list streams: %w", err)
+	}
+	index := make(map[string]int, len(infos))
+	for i, info := range infos {
+		index[info.Name] = i
+	}
+	j.streamsMu.RLock()
+	defer j.streamsMu.RUnlock()
+	for name, s := range j.streams {
+		if !strings.HasPrefix(name, prefix) {
+			continue
+		}
+		i, stored := index[name]
+		if !stored {
+			i = len(infos)
+			infos = append(infos, StreamInfo{Name: name})
+		}
+		if !s.describe(&infos[i]) && !stored {
+			infos = infos[:i]
+		}
+	}
+	slices.SortFunc(infos, func(a, b StreamInfo) int { return strings.Compare(a.Name, b.Name) })
+	return infos, nil
+}
+
+// Trim applies the retention to all streams. The caller repeats it now and
+// then.
+func (j *Journal) Trim(ctx context.Context) error {
+	j.cache.clear()
+	if j.opts.Retention == (Retention{}) {
+		return nil
+	}
+	changed, err := j.store.Trim(ctx, j.opts.Retention, time.Now())
+	for _, info := range changed {
+		j.streamsMu.RLock()
+		s := j.streams[info.Name]
+		j.streamsMu.RUnlock()
+		if s != nil {
+			s.mu.Lock()
+			s.first = max(s.first, info.First)
+			s.mu.Unlock()
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("trim journal: %w", err)
+	}
+	return nil
+}
+
+// Close writes what is pending, ends all readers and closes the store.
+func (j *Journal) Close() error {
+	err := ErrClosed
+	j.once.Do(func() {
+		j.mu.Lock()
+		j.closed = true
+		j.mu.Unlock()
+		close(j.closing)
+		j.admission.Lock()
+		j.room.Broadcast()
+		j.admission.Unlock()
+		<-j.done
+		err = errors.Join(j.Health(), j.store.Close())
+	})
+	return err
+}
+
+// PutRecord stores a document; it is durable when PutRecord returns.
+func (j *Journal) PutRecord(ctx context.Context, kind, id string, data []byte) error {
+	return j.store.PutRecord(ctx, kind, id, data)
+}
+
+// GetRecord returns a document, or a problem of the code record_not_found.
+func (j *Journal) GetRecord(ctx context.Context, kind, id string) ([]byte, error) {
+	return j.store.GetRecord(ctx, kind, id)
+}
+
+// ListRecords returns the documents of a kind whose id starts with prefix.
+func (j *Journal) ListRecords(ctx context.Context, kind, prefix string) ([]Record, error) {
+	return j.store.ListRecords(ctx, kind, prefix)
+}
+
+// DeleteRecord removes a document if it is there.
+func (j *Journal) DeleteRecord(ctx context.Context, kind, id string) error {
+	return j.store.DeleteRecord(ctx, kind, id)
+}
+
+var _ Records = (*Journal)(nil)

@@ -1,0 +1,182 @@
+package journal
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/sandboxagent/sandboxagent/api"
+)
+
+// Memory returns a store that keeps everything in memory, for tests and for
+// servers without a data folder. What it holds outlives Close, so that a test
+// can open it again.
+func Memory() Store {
+	return &memory{streams: make(map[string]*memoryStream), records: make(map[recordKey]Record)}
+}
+
+type memory struct {
+	mu      sync.Mutex
+	streams map[string]*memoryStream
+	records map[recordKey]Record
+}
+
+type memoryStream struct {
+	info   StreamInfo
+	blocks []Block
+}
+
+type recordKey struct{ kind, id string }
+
+func (m *memory) AppendBlocks(_ context.Context, blocks []Block) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	last := make(map[string]uint64)
+	for _, b := range blocks {
+		if _, ok := last[b.Stream]; !ok && m.streams[b.Stream] != nil {
+			last[b.Stream] = m.streams[b.Stream].info.Last
+		}
+		if b.First <= last[b.Stream] {
+			return fmt.Errorf("append to %s: %w", b.Stream, ErrOutOfOrder)
+		}
+		last[b.Stream] = b.Last
+	}
+	for _, b := range blocks {
+		s := m.streams[b.Stream]
+		if s == nil {
+			s = &memoryStream{info: StreamInfo{Name: b.Stream, First: b.First, Created: b.Oldest}}
+			m.streams[b.Stream] = s
+		}
+		if len(s.blocks) == 0 {
+			s.info.First = b.First
+		}
+		b.Data = bytes.Clone(b.Data)
+		s.blocks = append(s.blocks, b)
+		s.info.Last, s.info.Updated = b.Last, b.Newest
+		s.info.Bytes += int64(len(b.Data))
+	}
+	return nil
+}
+
+func (m *memory) Read(_ context.Context, stream string, after uint64, limit Limit) ([]Block, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := m.streams[stream]
+	if s == nil {
+		return nil, nil
+	}
+	start, _ := slices.BinarySearchFunc(s.blocks, after, func(b Block, after uint64) int {
+		if b.Last <= after {
+			return -1
+		}
+		return 1
+	})
+	end := start
+	for end < len(s.blocks) && limit.Entries > 0 && limit.Bytes > 0 {
+		b := s.blocks[end]
+		limit.Entries -= int(b.Last - b.First + 1)
+		limit.Bytes -= len(b.Data)
+		end++
+	}
+	return slices.Clone(s.blocks[start:end]), nil
+}
+
+func (m *memory) Stream(_ context.Context, stream string) (StreamInfo, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if s := m.streams[stream]; s != nil {
+		return s.info, nil
+	}
+	return StreamInfo{}, nil
+}
+
+func (m *memory) Streams(_ context.Context, prefix string) ([]StreamInfo, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var list []StreamInfo
+	for name, s := range m.streams {
+		if strings.HasPrefix(name, prefix) {
+			list = append(list, s.info)
+		}
+	}
+	slices.SortFunc(list, func(a, b StreamInfo) int { return strings.Compare(a.Name, b.Name) })
+	return list, nil
+}
+
+func (m *memory) Delete(_ context.Context, stream string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.streams, stream)
+	return nil
+}
+
+func (m *memory) Trim(_ context.Context, keep Retention, now time.Time) ([]StreamInfo, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var changed []StreamInfo
+	for _, s := range m.streams {
+		n := 0
+		for _, b := range s.blocks {
+			size := int64(len(b.Data))
+			if !keep.Drops(s.info, b.Last, b.Newest, size, now) {
+				break
+			}
+			n++
+			s.info.First = b.Last + 1
+			s.info.Bytes -= size
+		}
+		if n == 0 {
+			continue
+		}
+		s.blocks = slices.Delete(s.blocks, 0, n)
+		if len(s.blocks) > 0 {
+			s.info.First = s.blocks[0].First
+		}
+		changed = append(changed, s.info)
+	}
+	return changed, nil
+}
+
+func (m *memory) PutRecord(_ context.Context, kind, id string, data []byte) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.records[recordKey{kind, id}] = Record{ID: id, Data: bytes.Clone(data), Updated: time.Now().UnixMilli()}
+	return nil
+}
+
+func (m *memory) GetRecord(_ context.Context, kind, id string) ([]byte, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	r, ok := m.records[recordKey{kind, id}]
+	if !ok {
+		return nil, api.NotFound("record", kind+"/"+id)
+	}
+	return bytes.Clone(r.Data), nil
+}
+
+func (m *memory) ListRecords(_ context.Context, kind, prefix string) ([]Record, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var list []Record
+	for key, r := range m.records {
+		if key.kind == kind && strings.HasPrefix(key.id, prefix) {
+			r.Data = bytes.Clone(r.Data)
+			list = append(list, r)
+		}
+	}
+	slices.SortFunc(list, func(a, b Record) int { return strings.Compare(a.ID, b.ID) })
+	return list, nil
+}
+
+func (m *memory) DeleteRecord(_ context.Context, kind, id string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.records, recordKey{kind, id})
+	return nil
+}
+
+func (m *memory) Close() error { return nil }

@@ -1,0 +1,358 @@
+// Package sqlite keeps a journal in one SQLite file. What it has written
+// survives the death of the process at any moment, and the last transactions
+// may be lost, never damaged, when the machine loses power.
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/sandboxagent/sandboxagent/internal/journal"
+)
+
+const lockSuffix = ".lock"
+
+// Store is a [journal.Store] in a file. It writes through one connection and
+// reads through others, so that readers never wait for the writer.
+type Store struct {
+	lock   *os.File
+	writer *sql.DB // of one connection
+	reader *sql.DB
+
+	read    *sql.Stmt
+	bounds  *sql.Stmt
+	writing sync.Mutex
+	conn    *sql.Conn
+	begin   *sql.Stmt
+	commit  *sql.Stmt
+	insert  *sql.Stmt
+	update  *sql.Stmt
+	known   map[string]known
+}
+
+// known is what the writer remembers of a stream, so that it need not ask.
+type known struct {
+	id   int64
+	last uint64
+}
+
+var _ journal.Store = (*Store)(nil)
+
+// Open opens the journal in a file, or makes one, with its folder. Problems
+// have the codes data_locked (another process has it open), data_corrupt and
+// data_too_new.
+func Open(path string) (*Store, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fmt.Errorf("open journal: %w", err)
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, fmt.Errorf("make data folder: %w", err)
+	}
+	lock, err := lockFile(path + lockSuffix)
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{lock: lock, known: make(map[string]known)}
+	if err := s.open(path); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+func (s *Store) open(path string) error {
+	// SQLite gives the files beside it the mode of this one.
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return fmt.Errorf("open journal: %w", err)
+	}
+	if err := f.Close(); err != nil {
+		return fmt.Errorf("open journal: %w", err)
+	}
+	ctx := context.Background()
+	if s.writer, err = connect(path, "journal_mode(WAL)", "synchronous(NORMAL)", "cache_size(-2048)",
+		"wal_autocheckpoint(1000)", "journal_size_limit(16777216)"); err != nil {
+		return err
+	}
+	s.writer.SetMaxOpenConns(1)
+	if err := migrate(ctx, s.writer, path); err != nil {
+		return err
+	}
+	if s.conn, err = s.writer.Conn(ctx); err != nil {
+		return openError(path, err)
+	}
+	if s.reader, err = connect(path, "query_only(1)", "cache_size(-1024)"); err != nil {
+		return err
+	}
+	s.reader.SetMaxOpenConns(2)
+	s.reader.SetMaxIdleConns(1)
+	return s.prepare(ctx, path)
+}
+
+func connect(path string, pragmas ...string) (*sql.DB, error) {
+	query := url.Values{"_pragma": append([]string{"busy_timeout(5000)"}, pragmas...)}
+	uri := url.URL{Scheme: "file", OmitHost: true, Path: filepath.ToSlash(path), RawQuery: query.Encode()}
+	db, err := sql.Open("sqlite", uri.String())
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
+	return db, nil
+}
+
+func (s *Store) prepare(ctx context.Context, path string) error {
+	for _, p := range []struct {
+		stmt  **sql.Stmt
+		query string
+	}{
+		{&s.begin, "BEGIN IMMEDIATE"},
+		{&s.commit, "COMMIT"},
+		{&s.insert, "INSERT INTO blocks (stream, first, last, oldest, newest, data) VALUES (?, ?, ?, ?, ?, ?)"},
+		{&s.update, "UPDATE streams SET first = iif(first > last, ?, first), last = ?, bytes = bytes + ?, updated = ? WHERE id = ?"},
+	} {
+		stmt, err := s.conn.PrepareContext(ctx, p.query)
+		if err != nil {
+			return openError(path, err)
+		}
+		*p.stmt = stmt
+	}
+	var err error
+	if s.read, err = s.reader.PrepareContext(ctx, `
+		SELECT b.first, b.last, b.oldest, b.newest, b.data FROM blocks b
+		WHERE b.stream = (SELECT id FROM streams WHERE name = ?1)
+		AND b.first >= coalesce((
+			SELECT max(first) FROM blocks WHERE stream = b.stream AND first <= ?2), 0)
+		ORDER BY b.first`); err != nil {
+		return openError(path, err)
+	}
+	if s.bounds, err = s.reader.PrepareContext(ctx, selectStreams+" WHERE name = ?"); err != nil {
+		return openError(path, err)
+	}
+	return nil
+}
+
+// Close gives the file and its lock back.
+func (s *Store) Close() error {
+	var errs []error
+	for _, stmt := range []*sql.Stmt{s.read, s.bounds, s.begin, s.commit, s.insert, s.update} {
+		if stmt != nil {
+			errs = append(errs, stmt.Close())
+		}
+	}
+	if s.conn != nil {
+		errs = append(errs, s.conn.Close())
+	}
+	// The writer goes last: it folds the log into the file.
+	for _, db := range []*sql.DB{s.reader, s.writer} {
+		if db != nil {
+			errs = append(errs, db.Close())
+		}
+	}
+	return errors.Join(append(errs, s.lock.Close())...)
+}
+
+// transact runs do in a transaction of the writer. What it has changed in
+// s.known is forgotten if the transaction fails.
+func (s *Store) transact(ctx context.Context, do func() error) (err error) {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	// A transaction is short, and one cut in the middle helps nobody.
+	ctx = context.WithoutCancel(ctx)
+	if _, err := s.begin.ExecContext(ctx); err != nil {
+		return fmt.Errorf("begin transaction: %w", err)
+	}
+	if err := do(); err != nil {
+		return s.rollback(ctx, err)
+	}
+	if _, err := s.commit.ExecContext(ctx); err != nil {
+		return s.rollback(ctx, fmt.Errorf("commit transaction: %w", err))
+	}
+	return nil
+}
+
+func (s *Store) rollback(ctx context.Context, cause error) error {
+	clear(s.known)
+	// SQLite has rolled back by itself after the graver errors, and says so.
+	_, _ = s.conn.ExecContext(ctx, "ROLLBACK")
+	return cause
+}
+
+// AppendBlocks writes blocks in one transaction.
+func (s *Store) AppendBlocks(ctx context.Context, blocks []journal.Block) error {
+	return s.transact(ctx, func() error {
+		for len(blocks) > 0 {
+			n := 1
+			for n < len(blocks) && blocks[n].Stream == blocks[0].Stream {
+				n++
+			}
+			if err := s.appendRun(context.WithoutCancel(ctx), blocks[:n]); err != nil {
+				return fmt.Errorf("append to %s: %w", blocks[0].Stream, err)
+			}
+			blocks = blocks[n:]
+		}
+		return nil
+	})
+}
+
+// appendRun writes blocks of one stream.
+func (s *Store) appendRun(ctx context.Context, blocks []journal.Block) error {
+	head, tail := &blocks[0], &blocks[len(blocks)-1]
+	stream, err := s.writerStream(ctx, head)
+	if err != nil {
+		return err
+	}
+	var size int64
+	for i := range blocks {
+		b := &blocks[i]
+		if b.First <= stream.last {
+			return journal.ErrOutOfOrder
+		}
+		stream.last = b.Last
+		size += int64(len(b.Data))
+		if _, err := s.insert.ExecContext(ctx, stream.id, b.First, b.Last, b.Oldest, b.Newest, b.Data); err != nil {
+			return err
+		}
+	}
+	if _, err := s.update.ExecContext(ctx, head.First, tail.Last, size, tail.Newest, stream.id); err != nil {
+		return err
+	}
+	s.known[head.Stream] = stream
+	return nil
+}
+
+// maxKnown bounds what the writer remembers.
+const maxKnown = 4096
+
+// writerStream returns the stream of a block, which it adds if it is new.
+func (s *Store) writerStream(ctx context.Context, b *journal.Block) (known, error) {
+	if k, ok := s.known[b.Stream]; ok {
+		return k, nil
+	}
+	if len(s.known) >= maxKnown {
+		clear(s.known)
+	}
+	var k known
+	err := s.conn.QueryRowContext(ctx, "SELECT id, last FROM streams WHERE name = ?", b.Stream).Scan(&k.id, &k.last)
+	if !errors.Is(err, sql.ErrNoRows) {
+		return k, err
+	}
+	res, err := s.conn.ExecContext(ctx,
+		"INSERT INTO streams (name, first, last, bytes, created, updated) VALUES (?, ?, 0, 0, ?, ?)",
+		b.Stream, b.First, b.Oldest, b.Newest)
+	if err != nil {
+		return k, err
+	}
+	k.id, err = res.LastInsertId()
+	return k, err
+}
+
+// Read returns blocks of a stream.
+func (s *Store) Read(ctx context.Context, stream string, after uint64, limit journal.Limit) (blocks []journal.Block, err error) {
+	rows, err := s.read.QueryContext(ctx, stream, after+1)
+	if err != nil {
+		return nil, fmt.Errorf("read blocks: %w", err)
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for limit.Entries > 0 && limit.Bytes > 0 && rows.Next() {
+		b := journal.Block{Stream: stream}
+		if err := rows.Scan(&b.First, &b.Last, &b.Oldest, &b.Newest, &b.Data); err != nil {
+			return nil, fmt.Errorf("read blocks: %w", err)
+		}
+		if b.Last <= after {
+			continue
+		}
+		limit.Entries -= int(b.Last - b.First + 1)
+		limit.Bytes -= len(b.Data)
+		blocks = append(blocks, b)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("read blocks: %w", err)
+	}
+	return blocks, nil
+}
+
+const selectStreams = "SELECT name, first, last, bytes, created, updated FROM streams"
+
+func scanStream(row interface{ Scan(...any) error }) (info journal.StreamInfo, err error) {
+	err = row.Scan(&info.Name, &info.First, &info.Last, &info.Bytes, &info.Created, &info.Updated)
+	return info, err
+}
+
+// Stream returns what is known of a stream.
+func (s *Store) Stream(ctx context.Context, stream string) (journal.StreamInfo, error) {
+	info, err := scanStream(s.bounds.QueryRowContext(ctx, stream))
+	if errors.Is(err, sql.ErrNoRows) {
+		return journal.StreamInfo{}, nil
+	}
+	if err != nil {
+		return journal.StreamInfo{}, fmt.Errorf("read stream: %w", err)
+	}
+	return info, nil
+}
+
+// Streams returns the streams whose name starts with prefix.
+func (s *Store) Streams(ctx context.Context, prefix string) (list []journal.StreamInfo, err error) {
+	rows, err := s.reader.QueryContext(ctx, selectStreams+" WHERE name >= ? ORDER BY name", prefix)
+	if err != nil {
+		return nil, fmt.Errorf("list streams: %w", err)
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		info, err := scanStream(rows)
+		if err != nil {
+			return nil, fmt.Errorf("list streams: %w", err)
+		}
+		// Names that share a prefix stand together.
+		if !strings.HasPrefix(info.Name, prefix) {
+			break
+		}
+		list = append(list, info)
+	}
+	return list, rows.Err()
+}
+
+// Delete removes a stream.
+func (s *Store) Delete(ctx context.Context, stream string) error {
+	return s.transact(ctx, func() error {
+		ctx := context.WithoutCancel(ctx)
+		delete(s.known, stream)
+		if _, err := s.conn.ExecContext(ctx, "DELETE FROM blocks WHERE stream = (SELECT id FROM streams WHERE name = ?)", stream); err != nil {
+			return fmt.Errorf("delete blocks: %w", err)
+		}
+		if _, err := s.conn.ExecContext(ctx, "DELETE FROM streams WHERE name = ?", stream); err != nil {
+			return fmt.Errorf("delete stream: %w", err)
+		}
+		return nil
+	})
+}
+
+// Trim applies a retention to all streams.
+func (s *Store) Trim(ctx context.Context, keep journal.Retention, now time.Time) ([]journal.StreamInfo, error) {
+	all, err := s.Streams(ctx, "")
+	if err != nil {
+		return nil, err
+	}
+	var changed []journal.StreamInfo
+	for _, info := range all {
+		before := info.First
+		for more := true; more; {
+			if info, more, err = s.trimSome(ctx, info.Name, keep, now); err != nil {
+				return changed, fmt.Errorf("trim %s: %w", info.Name, err)
+			}
+		}
+		if info.First != before {
+			changed = append(changed, info)
+		}
+	}
+	return changed, nil
+}

@@ -1,0 +1,207 @@
+package sqlite
+
+import (
+	"bufio"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/journal"
+	"github.com/sandboxagent/sandboxagent/internal/journal/journaltest"
+)
+
+// childEnv makes the test binary run as a writer that is to be killed.
+const childEnv = "JOURNAL_TEST_WRITER"
+
+func TestMain(m *testing.M) {
+	if path := os.Getenv(childEnv); path != "" {
+		if err := write(path); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
+
+func mustOpen(tb testing.TB, path string) *Store {
+	tb.Helper()
+	s, err := Open(path)
+	if err != nil {
+		tb.Fatalf("open store: %v", err)
+	}
+	return s
+}
+
+func TestStore(t *testing.T) {
+	journaltest.Run(t, func(tb testing.TB) func() journal.Store {
+		path := filepath.Join(tb.TempDir(), "data", "journal.db")
+		return func() journal.Store { return mustOpen(tb, path) }
+	})
+}
+
+func TestOpenModes(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "new folder", "a?b%20#.db")
+	s := mustOpen(t, path)
+	defer s.Close()
+	if err := s.PutRecord(t.Context(), "k", "id", nil); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]os.FileMode{
+		filepath.Dir(path): 0o700, path: 0o600, path + "-wal": 0o600, path + lockSuffix: 0o600,
+	} {
+		if info, err := os.Stat(name); err != nil || info.Mode().Perm() != want {
+			t.Errorf("%s: %v, %v, want %v", name, info, err, want)
+		}
+	}
+}
+
+func TestOpenRefuses(t *testing.T) {
+	for name, test := range map[string]struct {
+		prepare func(t *testing.T, path string)
+		want    api.Code
+	}{
+		"locked": {func(t *testing.T, path string) {
+			s := mustOpen(t, path)
+			t.Cleanup(func() { s.Close() })
+		}, api.CodeDataLocked},
+		"not a database": {func(t *testing.T, path string) {
+			if err := os.WriteFile(path, []byte(strings.Repeat("not a database ", 1000)), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}, api.CodeDataCorrupt},
+		"other tables": {func(t *testing.T, path string) {
+			execute(t, path, "CREATE TABLE streams (x); PRAGMA user_version = 1")
+		}, api.CodeDataCorrupt},
+		"damaged": {func(t *testing.T, path string) {
+			if err := mustOpen(t, path).Close(); err != nil {
+				t.Fatal(err)
+			}
+			data, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i := 4096; i < len(data); i++ {
+				data[i] = 0xa5
+			}
+			if err := os.WriteFile(path, data, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}, api.CodeDataCorrupt},
+		"newer": {func(t *testing.T, path string) {
+			execute(t, path, "PRAGMA user_version = 1000")
+		}, api.CodeDataTooNew},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "journal.db")
+			test.prepare(t, path)
+			s, err := Open(path)
+			if err == nil {
+				s.Close()
+			}
+			if !errors.Is(err, test.want) {
+				t.Errorf("open: %v, want code %s", err, test.want)
+			}
+		})
+	}
+}
+
+func execute(t *testing.T, path, query string) {
+	t.Helper()
+	db, err := sql.Open("sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if _, err := db.Exec(query); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// write appends without end, and prints each number that a reader has seen.
+func write(path string) error {
+	store, err := Open(path)
+	if err != nil {
+		return err
+	}
+	j, err := journal.Open(store, journal.Options{})
+	if err != nil {
+		return err
+	}
+	last, err := j.Last("a")
+	if err != nil {
+		return err
+	}
+	ctx, r := context.Background(), j.Reader("a", last)
+	go func() {
+		for seq := last + 1; ; seq++ {
+			if _, err := j.Append("a", journal.FromAgent, fmt.Appendf(nil, "a %d", seq)); err != nil {
+				return
+			}
+		}
+	}()
+	for {
+		b, err := r.Next(ctx)
+		if err != nil {
+			return err
+		}
+		if _, err := fmt.Println(b.Entries[len(b.Entries)-1].Seq); err != nil {
+			return err
+		}
+	}
+}
+
+// TestKill kills a writer at full speed, again and again, and looks for what
+// its readers have seen.
+func TestKill(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "journal.db")
+	seen := uint64(0)
+	for round := range 6 {
+		cmd := exec.CommandContext(t.Context(), os.Args[0])
+		cmd.Env = append(os.Environ(), childEnv+"="+path)
+		cmd.Stderr = os.Stderr
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		before, lines := seen, bufio.NewScanner(out)
+		for n := 0; lines.Scan(); n++ {
+			if seen, err = strconv.ParseUint(lines.Text(), 10, 64); err != nil {
+				t.Fatal(err)
+			}
+			if n == 20*(round+1) {
+				if err := cmd.Process.Kill(); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if err := cmd.Wait(); err == nil || seen <= before {
+			t.Fatalf("writer ended by itself at %d: %v", seen, err)
+		}
+		j := journaltest.Open(t, mustOpen(t, path), journal.Options{})
+		_, last, err := j.Bounds("a")
+		if err != nil || last < seen {
+			t.Fatalf("round %d: readers had seen %d, there are %d, %v", round, seen, last, err)
+		}
+		if err := journaltest.Follow(t.Context(), j, "a", 0, last, 0); err != nil {
+			t.Fatalf("round %d: %v", round, err)
+		}
+		if err := j.Close(); err != nil {
+			t.Fatal(err)
+		}
+		seen = last
+	}
+}

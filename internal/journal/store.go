@@ -1,0 +1,99 @@
+package journal
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// Store keeps blocks and records. One journal uses it at a time; its methods
+// are safe for concurrent use. The suite in package journaltest states its
+// contract as tests.
+type Store interface {
+	Records
+
+	// AppendBlocks writes all blocks or none. The blocks of a stream are in
+	// order, and start behind what is there, else the error is [ErrOutOfOrder];
+	// they need not be adjacent. The store does not keep Data.
+	AppendBlocks(ctx context.Context, blocks []Block) error
+
+	// Read returns the first blocks of a stream that hold entries behind after,
+	// in order: at least one if there is one, then more while limit lasts. An
+	// unknown stream has none. The caller owns the result.
+	Read(ctx context.Context, stream string, after uint64, limit Limit) ([]Block, error)
+
+	// Stream returns what is known of a stream, the zero value of an unknown one.
+	Stream(ctx context.Context, stream string) (StreamInfo, error)
+
+	// Streams returns the streams whose name starts with prefix, by name.
+	Streams(ctx context.Context, prefix string) ([]StreamInfo, error)
+
+	// Delete removes a stream wholly; its numbers start anew. A stream that does
+	// not exist is no error.
+	Delete(ctx context.Context, stream string) error
+
+	// Trim drops the oldest blocks of each stream that lie wholly outside of
+	// keep and returns the streams that changed. The numbers of a stream go on
+	// even when all its blocks are dropped.
+	Trim(ctx context.Context, keep Retention, now time.Time) ([]StreamInfo, error)
+
+	Close() error
+}
+
+// Records is a small durable table beside the streams: JSON documents of other
+// parts of the server, by kind and id. A record survives the death of the
+// process once PutRecord has returned.
+type Records interface {
+	PutRecord(ctx context.Context, kind, id string, data []byte) error
+	// GetRecord returns a problem of the code record_not_found if there is none.
+	GetRecord(ctx context.Context, kind, id string) ([]byte, error)
+	// ListRecords returns the records whose id starts with prefix, by id.
+	ListRecords(ctx context.Context, kind, prefix string) ([]Record, error)
+	// DeleteRecord does nothing if there is no such record.
+	DeleteRecord(ctx context.Context, kind, id string) error
+}
+
+// Record is a document of the table beside the streams.
+type Record struct {
+	ID      string
+	Data    []byte
+	Updated int64 // unix milliseconds
+}
+
+// StreamInfo describes what is kept of a stream. A stream whose entries were
+// all dropped has First = Last + 1.
+type StreamInfo struct {
+	Name             string
+	First, Last      uint64
+	Bytes            int64 // encoded
+	Created, Updated int64 // unix milliseconds
+}
+
+// Limit bounds a read. Both numbers are positive.
+type Limit struct {
+	Entries int
+	Bytes   int
+}
+
+// Retention is what to keep of each stream; zero means without limit. Streams
+// are cut at blocks, so that up to a block more than this is kept.
+type Retention struct {
+	MaxAge     time.Duration
+	MaxEntries int64
+	MaxBytes   int64
+}
+
+// Drops reports whether the oldest block of a stream, of size bytes, lies wholly
+// outside of the retention.
+func (r Retention) Drops(s StreamInfo, last uint64, newest, size int64, now time.Time) bool {
+	if r.MaxAge > 0 && newest < now.Add(-r.MaxAge).UnixMilli() {
+		return true
+	}
+	if r.MaxEntries > 0 && s.Last-last >= uint64(r.MaxEntries) {
+		return true
+	}
+	return r.MaxBytes > 0 && s.Bytes-size >= r.MaxBytes
+}
+
+// ErrOutOfOrder is what a store says of blocks it already has.
+var ErrOutOfOrder = errors.New("block out of order")
