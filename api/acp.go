@@ -26,9 +26,6 @@ type Gap struct {
 const (
 	CodeAgentRequired       Code = "agent_required"
 	CodeAgentMismatch       Code = "agent_mismatch"
-	CodeUnsupportedAgent    Code = "unsupported_agent"
-	CodeAgentNotInstalled   Code = "agent_not_installed"
-	CodeInstallFailed       Code = "install_failed"
 	CodeAgentStartFailed    Code = "agent_start_failed"
 	CodeAgentProcessExited  Code = "agent_process_exited"
 	CodeAgentNotReading     Code = "agent_not_reading"
