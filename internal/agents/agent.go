@@ -1,0 +1,119 @@
+package agents
+
+import "github.com/sandboxagent/sandboxagent/api"
+
+// Agent is everything there is to know about one coding agent. Only ID and Name
+// are required; an agent with nothing else can be started by a launcher file or
+// a configured command.
+type Agent struct {
+	ID   string
+	Name string // for people
+	Note string // what people should know, such as how far it goes
+
+	Capabilities api.AgentCapabilities
+	Options      []api.AgentConfigOption
+
+	// Command is the name of the program that speaks ACP: it is looked for on
+	// PATH, and in what Packages install. Args go with it.
+	Command string
+	Args    []string
+
+	// Native is the name of the vendor's own program, where people know the
+	// agent by it. NativeNeeded says that Command does not work without it.
+	Native       string
+	NativeNeeded bool
+
+	// Packages are installed from npm, in the versions that were seen to run.
+	// The first has Command. Lock holds them and all they need with their
+	// checksums, in a folder below locks.
+	Packages []Package
+	Lock     lockScope
+
+	// NativePackage can be installed beside the others when a caller asks for a
+	// version of the vendor's program; NativeEnv then names it to Command.
+	NativePackage string
+	NativeEnv     string
+
+	// RegistryID is the agent's id in the ACP registry.
+	RegistryID string
+
+	// MinNode is the oldest Node.js that runs it, as "22.19"; empty means that
+	// any will do.
+	MinNode string
+
+	// Env is added to the environment of the agent where it says nothing else.
+	Env map[string]string
+
+	Credentials CredentialNeeds
+
+	// Builtin gives the arguments with which this program itself is the agent.
+	Builtin []string
+
+	// Environ changes the environment in which the agent starts; nil changes
+	// nothing.
+	Environ func(env []string, c *Catalogue) []string
+}
+
+// Package is an npm package in one version. Native marks the one with the
+// vendor's own program, when the adapter is another.
+type Package struct {
+	Name, Version string
+	Native        bool
+}
+
+// lockScope says on which machines the lock of an agent is complete.
+type lockScope string
+
+const (
+	lockNone       lockScope = ""            // there is no lock, only exact versions
+	lockEverywhere lockScope = "any"         // it names the programs of all platforms
+	lockLinuxX64   lockScope = "linux/amd64" // it names only the programs of this one
+)
+
+// CredentialNeeds says which credentials an agent can use; any one of them is
+// enough. The zero value needs none.
+type CredentialNeeds struct {
+	Providers []string // providers that [Discover] finds
+	Env       []string // variables that the agent reads
+	Files     []string // files in the home folder that hold its login
+
+	// Assumed reports a credential as available to clients although none was
+	// found, because the agent has ways to log in that cannot be seen from here.
+	Assumed bool
+
+	// Hint says how to get one.
+	Hint string
+}
+
+func (n CredentialNeeds) none() bool {
+	return len(n.Providers) == 0 && len(n.Env) == 0 && len(n.Files) == 0
+}
+
+// choice returns a choice with the given current value. Values are given as
+// "value" or "value=Name".
+func choice(category, name, current string, values ...string) api.AgentConfigOption {
+	o := api.AgentConfigOption{Category: category, CurrentValue: current, ID: category, Name: name, Type: "select"}
+	for _, v := range values {
+		value, label := v, v
+		for i := range v {
+			if v[i] == '=' {
+				value, label = v[:i], v[i+1:]
+				break
+			}
+		}
+		o.Options = append(o.Options, api.AgentConfigValue{Name: label, Value: value})
+	}
+	return o
+}
+
+func models(current string, values ...string) api.AgentConfigOption {
+	return choice("model", "Model", current, values...)
+}
+
+func modes(current string, values ...string) api.AgentConfigOption {
+	return choice("mode", "Mode", current, values...)
+}
+
+func thoughtLevels(current string, values ...string) api.AgentConfigOption {
+	return choice("thought_level", "Thought Level", current, values...)
+}

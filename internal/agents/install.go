@@ -1,0 +1,388 @@
+package agents
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/process"
+)
+
+// verifyTimeout is how long a new launcher may take to print its help. One that
+// is still running then has started, which is enough.
+const verifyTimeout = 20 * time.Second
+
+// Install installs an agent, in versions that are pinned here or asked for, and
+// reports what it does to progress, which may be nil and is called by one
+// goroutine at a time. One install of an agent runs at a time, also among
+// programs that share the data folder; the others wait and then find it done.
+// An install that fails, or is killed, leaves what was there before.
+//
+// The problems are unsupported_agent, invalid_request for a version that is
+// none, and install_failed.
+func (c *Catalogue) Install(ctx context.Context, id string, req api.AgentInstallRequest, progress func(api.AgentInstallEvent)) (*api.AgentInstallResult, error) {
+	a, err := c.Agent(id)
+	if err != nil {
+		return nil, err
+	}
+	for _, version := range []string{req.AgentVersion, req.AgentProcessVersion} {
+		if version != "" && !validVersion.MatchString(version) {
+			return nil, api.InvalidRequest(api.CodeInvalidVersion, "%q is not a version such as 1.2.3", version)
+		}
+	}
+	in := &install{c: c, a: a, req: req, report: func(phase, message string) {
+		c.log.Debug("install agent", "agent", a.ID, "phase", phase, "message", message)
+		if progress != nil {
+			progress(api.AgentInstallEvent{Agent: a.ID, Phase: phase, Message: message})
+		}
+	}}
+	result, err := in.run(ctx)
+	if err != nil {
+		var problem *api.Error
+		if errors.As(err, &problem) {
+			return nil, problem
+		}
+		return nil, api.InstallFailed(a.ID, err.Error())
+	}
+	return result, nil
+}
+
+// install is one run of [Catalogue.Install].
+type install struct {
+	c      *Catalogue
+	a      Agent
+	req    api.AgentInstallRequest
+	report func(phase, message string)
+}
+
+func (in *install) run(ctx context.Context) (*api.AgentInstallResult, error) {
+	done := &api.AgentInstallResult{AlreadyInstalled: true, Artifacts: []api.AgentArtifact{}}
+	if in.satisfied() {
+		return done, nil
+	}
+	c, a := in.c, in.a
+	if a.Builtin == nil && len(a.Packages) == 0 && c.cfg.Registry == "" {
+		return nil, fmt.Errorf("nothing is known to install for it: %s", c.remedy(a))
+	}
+	unlock, err := in.lock(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	if in.satisfied() {
+		return done, nil
+	}
+	defer c.forget(a)
+	if a.Builtin != nil {
+		return in.builtin()
+	}
+	p, err := in.plan(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return in.packages(ctx, p)
+}
+
+// satisfied reports whether what is asked for is there.
+func (in *install) satisfied() bool {
+	if in.req.Reinstall {
+		return false
+	}
+	f, ok := in.c.find(in.a)
+	if !ok || f.source == api.AgentBuiltin {
+		return false
+	}
+	return in.req.AgentVersion == "" && in.req.AgentProcessVersion == "" || in.hasVersions()
+}
+
+func (in *install) hasVersions() bool {
+	rec, ok := in.c.installed(in.a)
+	if !ok {
+		return false
+	}
+	have := strings.Join(rec.Packages, " ") + " "
+	for _, version := range []string{in.req.AgentVersion, in.req.AgentProcessVersion} {
+		if version != "" && !strings.Contains(have, "@"+version+" ") {
+			return false
+		}
+	}
+	return true
+}
+
+func (in *install) lock(ctx context.Context) (unlock func(), err error) {
+	dir := in.c.processDir()
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	return lockFile(ctx, filepath.Join(dir, "."+in.a.ID+".lock"), func() {
+		in.report("wait", "another install of "+in.a.Name+" is under way")
+	})
+}
+
+// builtin writes the launcher of the agent that is this program.
+func (in *install) builtin() (*api.AgentInstallResult, error) {
+	c, path := in.c, in.c.launcher(in.a)
+	if c.cfg.SelfExe == "" {
+		return nil, errors.New(c.missing(in.a))
+	}
+	var args strings.Builder
+	for _, arg := range in.a.Builtin {
+		args.WriteString(" " + Quote(arg))
+	}
+	// The server says where it is, and may have moved since.
+	script := "#!/bin/sh\nexec \"${SANDBOX_AGENT_BIN:-" + escapeDefault(c.cfg.SelfExe) + "}\"" + args.String() + " \"$@\"\n"
+	if err := replaceFile(path, []byte(script), 0o755); err != nil {
+		return nil, err
+	}
+	version := "builtin"
+	return &api.AgentInstallResult{Artifacts: []api.AgentArtifact{
+		{Kind: api.ArtifactAgentProcess, Path: path, Source: api.ArtifactFromBuiltin, Version: &version},
+	}}, nil
+}
+
+// escapeDefault escapes a string for the inside of "${V:-...}".
+func escapeDefault(s string) string {
+	return strings.NewReplacer(`\`, `\\`, `"`, `\"`, "$", `\$`, "`", "\\`", "}", `\}`).Replace(s)
+}
+
+// plan decides what to install: what the registry says when there is one, else
+// the pinned packages; in the versions that were asked for.
+func (in *install) plan(ctx context.Context) (*plan, error) {
+	a := in.a
+	p := &plan{packages: append([]Package(nil), a.Packages...), locked: a.Lock.covers(platform()), args: a.Args, source: api.ArtifactFromFallback}
+	if source := in.c.cfg.Registry; source != "" {
+		in.report("resolve", "asking the registry "+source)
+		r, err := in.c.fromRegistry(ctx, a)
+		switch {
+		case err == nil:
+			p = r
+			p.source = api.ArtifactFromRegistry
+			p.packages = append(p.packages, natives(a.Packages)...)
+		case ctx.Err() != nil:
+			return nil, ctx.Err()
+		case len(a.Packages) == 0:
+			return nil, fmt.Errorf("the registry %s is of no help (%w), and no package is pinned: check the registry, or %s", source, err, in.c.remedy(a))
+		default:
+			in.c.log.Warn("registry is of no help, using the pinned package", "registry", source, "agent", a.ID, "error", err)
+			in.report("resolve", fmt.Sprintf("the registry %s is of no help (%v): using the pinned package", source, err))
+		}
+	}
+	in.override(p)
+	return p, nil
+}
+
+func natives(packages []Package) []Package {
+	var n []Package
+	for _, p := range packages[min(1, len(packages)):] {
+		if p.Native {
+			n = append(n, p)
+		}
+	}
+	return n
+}
+
+// override puts the versions that were asked for into the plan.
+func (in *install) override(p *plan) {
+	if v := in.req.AgentProcessVersion; v != "" && p.packages[0].Version != v {
+		p.packages[0].Version, p.locked = v, false
+	}
+	v := in.req.AgentVersion
+	if v == "" {
+		return
+	}
+	for i := range p.packages {
+		// The program that speaks ACP may be the vendor's own.
+		own := i == 0 && in.a.Command == in.a.Native && in.req.AgentProcessVersion == ""
+		if (p.packages[i].Native || own) && p.packages[i].Version != v {
+			p.packages[i].Version, p.locked = v, false
+		}
+	}
+	if in.a.NativePackage != "" {
+		p.packages = append(p.packages, Package{Name: in.a.NativePackage, Version: v, Native: true})
+		p.locked = false
+	}
+}
+
+// packages installs a plan into a folder of its own and puts the launcher that
+// names the folder in place.
+func (in *install) packages(ctx context.Context, p *plan) (*api.AgentInstallResult, error) {
+	c, a := in.c, in.a
+	root := filepath.Join(c.processDir(), a.ID)
+	if err := os.MkdirAll(root, 0o755); err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp(root, p.packages[0].Version+"-")
+	if err != nil {
+		return nil, err
+	}
+	keep := false
+	defer func() {
+		if !keep {
+			_ = os.RemoveAll(dir)
+		}
+	}()
+	if err := os.Chmod(dir, 0o755); err != nil {
+		return nil, err
+	}
+	node, err := c.node(ctx, a, in.report)
+	if err != nil {
+		return nil, err
+	}
+	lock := ""
+	if p.locked {
+		lock = a.ID
+	}
+	if err := c.npmInstall(ctx, dir, lock, p.packages, in.report); err != nil {
+		return nil, err
+	}
+	rec, launcher, err := in.describe(dir, p, node)
+	if err != nil {
+		return nil, err
+	}
+	if err := in.verify(ctx, dir, launcher); err != nil {
+		return nil, err
+	}
+	in.report("activate", c.launcher(a))
+	if err := replaceFile(c.launcher(a), launcher, 0o755); err != nil {
+		return nil, err
+	}
+	keep = true
+	sweep(root, filepath.Base(dir))
+	return in.result(rec), nil
+}
+
+// describe writes the record of an install and returns its launcher.
+func (in *install) describe(dir string, p *plan, node string) (*record, []byte, error) {
+	a := in.a
+	program, err := binOf(dir, p.packages[0].Name, a.Command)
+	if err != nil {
+		return nil, nil, err
+	}
+	rec := &record{Version: p.packages[0].Version, Source: p.source, Packages: packageNames(p.packages), Program: program, dir: dir}
+	env := maps.Clone(p.env)
+	var path []string
+	if a.NativeNeeded {
+		path = append(path, filepath.Join(dir, "node_modules", ".bin"))
+	}
+	if node != "" {
+		path = append(path, node)
+	}
+	for _, pkg := range p.packages {
+		if !pkg.Native {
+			continue
+		}
+		if rec.Native, err = binOf(dir, pkg.Name, a.Native); err != nil {
+			return nil, nil, err
+		}
+		if a.NativeEnv != "" {
+			if env == nil {
+				env = make(map[string]string)
+			}
+			env[a.NativeEnv] = filepath.Join(dir, rec.Native)
+		}
+	}
+	if err := rec.write(); err != nil {
+		return nil, nil, err
+	}
+	return rec, launcherText(filepath.Base(dir), filepath.Join(dir, program), path, env, p.args), nil
+}
+
+// verify starts a launcher before it counts.
+func (in *install) verify(ctx context.Context, dir string, launcher []byte) error {
+	path := filepath.Join(dir, "launcher")
+	if err := os.WriteFile(path, launcher, 0o755); err != nil {
+		return err
+	}
+	in.report("verify", "starting "+in.a.Name)
+	out, err := in.c.tryLauncher(ctx, path)
+	if err == nil || ctx.Err() != nil {
+		return ctx.Err()
+	}
+	reason := "it does not start after the install (" + err.Error() + ")"
+	if out != nil && out.words() != "" {
+		reason += "; it said:\n" + out.words()
+	}
+	return errors.New(reason)
+}
+
+// tryLauncher runs a command for its help. A command that runs on is stopped and
+// is no error: it started.
+func (c *Catalogue) tryLauncher(ctx context.Context, path string, args ...string) (*output, error) {
+	limit, cancel := context.WithTimeout(ctx, verifyTimeout)
+	defer cancel()
+	out, err := run(limit, process.Spec{Path: path, Args: append(args, "--help"), Env: c.cfg.Env}, nil)
+	if ctx.Err() == nil && limit.Err() != nil {
+		return out, nil
+	}
+	return out, err
+}
+
+// result lists what an install put in place.
+func (in *install) result(rec *record) *api.AgentInstallResult {
+	version := rec.Version
+	r := &api.AgentInstallResult{Artifacts: []api.AgentArtifact{
+		{Kind: api.ArtifactAgentProcess, Path: in.c.launcher(in.a), Source: rec.Source, Version: &version},
+	}}
+	if rec.Native != "" {
+		last := rec.Packages[len(rec.Packages)-1]
+		native := last[strings.LastIndexByte(last, '@')+1:]
+		r.Artifacts = append(r.Artifacts, api.AgentArtifact{
+			Kind: api.ArtifactNativeAgent, Path: filepath.Join(rec.dir, rec.Native), Source: rec.Source, Version: &native,
+		})
+	}
+	return r
+}
+
+// sweep removes what earlier installs left in the folder of an agent.
+func sweep(root, keep string) {
+	entries, err := os.ReadDir(root)
+	if err != nil {
+		return
+	}
+	for _, entry := range entries {
+		if entry.Name() != keep {
+			_ = os.RemoveAll(filepath.Join(root, entry.Name()))
+		}
+	}
+}
+
+// Uninstall removes what the data folder has of an agent. Agents that run keep
+// running, but may miss files. It is a conflict if the agent is installed, but
+// elsewhere, and agent_not_installed if it is nowhere.
+func (c *Catalogue) Uninstall(ctx context.Context, id string) error {
+	a, err := c.Agent(id)
+	if err != nil {
+		return err
+	}
+	in := &install{c: c, a: a, report: func(string, string) {}}
+	unlock, err := in.lock(ctx)
+	if err != nil {
+		return fmt.Errorf("lock agent: %w", err)
+	}
+	defer unlock()
+	defer c.forget(a)
+	removed := false
+	// The launcher goes first: without it the rest does not count.
+	for _, path := range []string{c.launcher(a), c.nativeFile(a), filepath.Join(c.processDir(), a.ID)} {
+		if _, err := os.Lstat(path); err != nil {
+			continue
+		}
+		if err := os.RemoveAll(path); err != nil {
+			return fmt.Errorf("remove agent: %w", err)
+		}
+		removed = true
+	}
+	if removed {
+		return nil
+	}
+	if f, ok := c.find(a); ok {
+		return api.Conflict(api.CodeNotInstalledHere, "%s was not installed here: it is %s (%s), which stays", a.ID, f.path, f.source)
+	}
+	return c.notInstalled(a)
+}

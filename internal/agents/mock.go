@@ -1,0 +1,23 @@
+package agents
+
+import "github.com/sandboxagent/sandboxagent/api"
+
+// The agent inside this program. It plans, asks, changes files
+// and talks by script, and needs neither installation nor credentials.
+var mock = Agent{
+	ID:   "mock",
+	Name: "Mock",
+	Capabilities: api.AgentCapabilities{
+		PlanMode: true, Permissions: true, Questions: true, ToolCalls: true,
+		ToolResults: true, TextMessages: true, Images: true, FileAttachments: true,
+		SessionLifecycle: true, ErrorEvents: true, Reasoning: true, Status: true,
+		CommandExecution: true, FileChanges: true, MCPTools: true, StreamingDeltas: true,
+		ItemStarted: true,
+	},
+	Options: []api.AgentConfigOption{
+		models("mock", "mock=Mock", "mock-fast=Mock Fast"),
+		modes("normal", "normal=Normal", "plan=Plan"),
+		thoughtLevels("low", "low=Low", "medium=Medium", "high=High"),
+	},
+	Builtin: []string{"mock"},
+}

@@ -1,0 +1,33 @@
+package agents
+
+import "github.com/sandboxagent/sandboxagent/api"
+
+// Pi, by way of an adapter that starts pi itself. Before 0.81 pi leaves the
+// adapter waiting for ever on session/new, so the two are pinned together.
+var pi = Agent{
+	ID:   "pi",
+	Name: "Pi",
+	Capabilities: api.AgentCapabilities{
+		ToolCalls: true, ToolResults: true, TextMessages: true, Images: true,
+		SessionLifecycle: true, ErrorEvents: true, StreamingDeltas: true, ItemStarted: true,
+	},
+	Options: []api.AgentConfigOption{
+		models("default", "default=Default"),
+	},
+	Command:      "pi-acp",
+	Native:       "pi",
+	NativeNeeded: true,
+	Packages: []Package{
+		{Name: "pi-acp", Version: "0.0.34"},
+		{Name: "@earendil-works/pi-coding-agent", Version: "0.87.1", Native: true},
+	},
+	Lock:       lockEverywhere,
+	RegistryID: "pi-acp",
+	MinNode:    "22.19",
+	Credentials: CredentialNeeds{
+		Providers: []string{"anthropic", "openai", "*"},
+		Files:     []string{".pi/agent/auth.json", ".pi/agent/models.json"},
+		Assumed:   true,
+		Hint:      "set ANTHROPIC_API_KEY or OPENAI_API_KEY, or log in once with pi",
+	},
+}
