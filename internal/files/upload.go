@@ -107,7 +107,7 @@ func (u *unpacker) unpack(body io.Reader) error {
 	packed := bufio.NewReaderSize(reader{u.ctx, newCapped(body, "maxUploadBytes", u.fs.cfg.MaxUploadBytes)}, 64<<10)
 	plain, done, err := decompress(packed)
 	if err != nil {
-		return archiveError(err)
+		return u.archiveError(err)
 	}
 	defer done()
 	limited := newCapped(plain, "maxUploadBytes", u.fs.cfg.MaxUploadBytes)
@@ -118,7 +118,7 @@ func (u *unpacker) unpack(body io.Reader) error {
 			break
 		}
 		if err != nil {
-			return archiveError(err)
+			return u.archiveError(err)
 		}
 		if u.entries++; u.entries > u.fs.cfg.MaxUploadEntries {
 			return api.TooLarge("maxUploadEntries", int64(u.fs.cfg.MaxUploadEntries))
@@ -131,10 +131,10 @@ func (u *unpacker) unpack(body io.Reader) error {
 	// of the packing, and a client that cannot send all of its body sees a
 	// broken connection instead of the answer.
 	if _, err := copyStream(u.ctx, io.Discard, limited); err != nil {
-		return archiveError(err)
+		return u.archiveError(err)
 	}
 	if _, err := copyStream(u.ctx, io.Discard, packed); err != nil {
-		return archiveError(err)
+		return u.archiveError(err)
 	}
 	return nil
 }
@@ -168,11 +168,15 @@ func decompress(r *bufio.Reader) (io.Reader, func(), error) {
 	return r, func() {}, nil
 }
 
-// archiveError tells a broken body or an exceeded limit from a broken archive.
-func archiveError(err error) error {
+// archiveError tells a broken body, an exceeded limit and the end of the
+// request from a broken archive. The error may be one of copyStream.
+func (u *unpacker) archiveError(err error) error {
+	if outer, ok := err.(readError); ok {
+		err = outer.error
+	}
 	var made *api.Error
 	var re readError
-	if errors.As(err, &made) || errors.As(err, &re) {
+	if u.ctx.Err() != nil || errors.As(err, &made) || errors.As(err, &re) {
 		return bodyError(err)
 	}
 	return api.StreamError(api.CodeInvalidArchive, "read archive: %w", err)
@@ -288,14 +292,9 @@ func (u *unpacker) file(name string, hdr *tar.Header, body io.Reader) error {
 		return err
 	}
 	_, err = copyStream(u.ctx, file, body)
-	var re readError
-	if errors.As(err, &re) {
+	if _, ok := err.(readError); ok {
 		file.Close()
-		var inner readError
-		if made := (*api.Error)(nil); errors.As(re.error, &made) || errors.As(re.error, &inner) || u.ctx.Err() != nil {
-			return bodyError(re.error)
-		}
-		return archiveError(re.error)
+		return u.archiveError(err)
 	}
 	err = errors.Join(err, file.Chmod(fs.FileMode(hdr.Mode)&0o777), file.Close())
 	if err != nil {
