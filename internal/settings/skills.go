@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/sandboxagent/sandboxagent/api"
 )
@@ -75,10 +76,23 @@ func (s *Settings) InstallSkills(ctx context.Context, dir string, agentSkillDirs
 	return errors.Join(failures...)
 }
 
+// staleStage is the age from which a stage is one of a process that was killed.
+const staleStage = 24 * time.Hour
+
+// stage makes a folder to collect skills in; the caller removes it.
 func (s *Settings) stage() (string, error) {
 	parent := filepath.Join(s.opts.Data, "skills")
 	if err := os.MkdirAll(parent, 0o700); err != nil {
 		return "", failed("create", parent, err)
+	}
+	entries, err := os.ReadDir(parent)
+	if err != nil {
+		return "", failed("read", parent, err)
+	}
+	for _, entry := range entries {
+		if info, err := entry.Info(); err == nil && strings.HasPrefix(entry.Name(), "stage-") && time.Since(info.ModTime()) > staleStage {
+			os.RemoveAll(filepath.Join(parent, entry.Name()))
+		}
 	}
 	stage, err := os.MkdirTemp(parent, "stage-")
 	if err != nil {

@@ -174,12 +174,22 @@ func TestSkillsLife(t *testing.T) {
 	target := filepath.Join(dir, agentDir)
 	write(t, filepath.Join(target, "mine", "SKILL.md"), "mine")
 	write(t, filepath.Join(target, stagePrefix+"1", "x"), "of a process that was killed")
+	stale := filepath.Join(s.opts.Data, "skills", "stage-1")
+	write(t, filepath.Join(stale, "x"), "of a process that was killed")
+	old := time.Now().Add(-2 * staleStage)
+	if err := os.Chtimes(stale, old, old); err != nil {
+		t.Fatal(err)
+	}
 	setSources(t, s, dir, api.SkillSource{Type: "git", Source: repo})
 	install := func() error { return s.InstallSkills(t.Context(), dir, []string{agentDir}) }
 	if err := install(); err != nil {
 		t.Fatal(err)
 	}
 	wantTree(t, target, map[string]string{"a/SKILL.md": "a1", "b/SKILL.md": "b1", "mine/SKILL.md": "mine", "edited/SKILL.md": "e1"})
+
+	if _, err := os.Stat(stale); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a stale stage is left: %v", err)
+	}
 
 	// The source moves on; a skill that somebody changed meanwhile stays.
 	write(t, filepath.Join(target, "edited", "SKILL.md"), "edited by hand")
