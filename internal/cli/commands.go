@@ -14,6 +14,7 @@ func commands(g *globals) []*cobra.Command {
 	return []*cobra.Command{
 		newServer(g),
 		newVersion(g),
+		newMock(g),
 	}
 }
 

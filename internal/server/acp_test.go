@@ -1,0 +1,284 @@
+package server_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/server"
+)
+
+var jsonBody = map[string]string{"Content-Type": "application/json"}
+
+// with returns header with one more.
+func with(header map[string]string, key, value string) map[string]string {
+	out := map[string]string{key: value}
+	for k, v := range header {
+		out[k] = v
+	}
+	return out
+}
+
+func TestACPPost(t *testing.T) {
+	in := start(t, server.Config{})
+	initialize := `{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":1}}`
+	tooLong := `{"jsonrpc":"2.0","id":1,"method":"x","params":"` + strings.Repeat("x", 2<<20) + `"}`
+	in.run(t, []scenario{
+		{name: "no content type", method: "POST", path: "/v1/acp/s?agent=mock", body: initialize, status: 415, want: []string{"content-type must be application/json", `"type":"urn:sandbox-agent:error:unsupported_media_type"`}},
+		{name: "text", method: "POST", path: "/v1/acp/s?agent=mock", header: map[string]string{"Content-Type": "text/plain"}, body: initialize, status: 415},
+		{name: "problem is no JSON here", method: "POST", path: "/v1/acp/s?agent=mock", header: map[string]string{"Content-Type": "application/problem+json"}, body: initialize, status: 415},
+		{name: "accept", method: "POST", path: "/v1/acp/s?agent=mock", header: with(jsonBody, "Accept", "text/html"), body: initialize, status: 406, want: []string{"accept must allow application/json"}},
+		{name: "empty body", method: "POST", path: "/v1/acp/s?agent=mock", header: jsonBody, status: 400, want: []string{"invalid JSON body", `"code":"invalid_json"`}},
+		{name: "no JSON", method: "POST", path: "/v1/acp/s?agent=mock", header: jsonBody, body: `{"a":`, status: 400, want: []string{`"code":"invalid_json"`}},
+		{name: "unknown agent", method: "POST", path: "/v1/acp/s?agent=nope", header: jsonBody, body: initialize, status: 400, want: []string{`"type":"urn:sandbox-agent:error:unsupported_agent"`, `unsupported agent: nope`, `"agent":"nope"`}},
+		{name: "agent in capitals", method: "POST", path: "/v1/acp/s?agent=Mock", header: jsonBody, body: initialize, status: 400},
+		{name: "empty agent", method: "POST", path: "/v1/acp/s?agent=", header: jsonBody, body: initialize, status: 400, want: []string{`unsupported agent: "`}},
+		{name: "no agent", method: "POST", path: "/v1/acp/s1", header: jsonBody, body: initialize, status: 400, want: []string{`missing required 'agent' query parameter for first POST to /v1/acp/s1`}},
+		{name: "array", method: "POST", path: "/v1/acp/s?agent=mock", header: jsonBody, body: `[]`, status: 400, want: []string{"request body must be a JSON-RPC object"}},
+		{name: "too long", method: "POST", path: "/v1/acp/s?agent=mock", header: jsonBody, body: tooLong, status: 413, want: []string{`"title":"Payload Too Large"`, "maxBodyBytes (2097152)"}},
+		{name: "nothing was started", path: "/v1/acp", status: 200, want: []string{`{"servers":[]}`}},
+		{name: "first frame", method: "POST", path: "/v1/acp/a%2Fb?agent=mock", header: with(jsonBody, "Accept", "application/json;q=0.5, text/plain"), body: initialize, status: 200, want: []string{`"protocolVersion":1`, `"id":0`}, headers: map[string]string{"Content-Type": "application/json"}},
+		{name: "same agent again", method: "POST", path: "/v1/acp/a%2Fb?agent=mock", header: map[string]string{"Content-Type": "application/json; charset=utf-8", "Accept": "*/*"}, body: initialize, status: 200},
+		{name: "another agent", method: "POST", path: "/v1/acp/a%2Fb?agent=claude", header: jsonBody, body: initialize, status: 409, want: []string{`server 'a/b' already exists for agent 'mock'; requested 'claude'`}},
+		{name: "unknown agent later", method: "POST", path: "/v1/acp/a%2Fb?agent=nope", header: jsonBody, body: initialize, status: 400},
+		{name: "notification", method: "POST", path: "/v1/acp/a%2Fb", header: jsonBody, body: `{"method":"session/cancel","params":{"sessionId":"x"}}`, status: 202},
+		{name: "object of no kind", method: "POST", path: "/v1/acp/a%2Fb", header: jsonBody, body: `{"foo":1}`, status: 202},
+		{name: "unknown method is echoed", method: "POST", path: "/v1/acp/a%2Fb", header: jsonBody, body: `{"jsonrpc":"2.0","id":"1.0","method":"what/ever","params":{"n":1.0}}`, status: 200, want: []string{`"id":"1.0"`, `"echoed"`}},
+		{name: "listed", path: "/v1/acp", status: 200, want: []string{`"serverId":"a/b","agent":"mock"`, `"status":"running"`}},
+		{name: "stream without accept", path: "/v1/acp/a%2Fb", header: map[string]string{"Accept": "application/json"}, status: 406},
+		{name: "stream with a bad cursor", path: "/v1/acp/a%2Fb", header: map[string]string{"Last-Event-ID": "x"}, status: 400, want: []string{"Last-Event-ID must be a positive integer"}},
+		{name: "stream of nobody", path: "/v1/acp/nobody", status: 404, want: []string{`"type":"urn:sandbox-agent:error:session_not_found"`, `"sessionId":"nobody"`}},
+		{name: "wrong method", method: "PUT", path: "/v1/acp/a%2Fb", status: 405, headers: map[string]string{"Allow": "GET,HEAD,POST,DELETE"}},
+		{name: "close", method: "DELETE", path: "/v1/acp/a%2Fb", status: 204},
+		{name: "close again", method: "DELETE", path: "/v1/acp/a%2Fb", status: 204},
+		{name: "gone", path: "/v1/acp/a%2Fb", status: 404},
+		{name: "list is empty again", path: "/v1/acp", status: 200, want: []string{`{"servers":[]}`}},
+	})
+}
+
+func TestRequirePreinstall(t *testing.T) {
+	in := start(t, server.Config{RequirePreinstall: true})
+	in.check(t, scenario{method: "POST", path: "/v1/acp/s?agent=claude", header: jsonBody, body: `{"id":1,"method":"initialize"}`, status: 404,
+		want: []string{`"type":"urn:sandbox-agent:error:agent_not_installed"`, `"agent":"claude"`}})
+}
+
+// rpc posts a frame and returns the reply.
+func (in *instance) rpc(t *testing.T, path, frame string) string {
+	t.Helper()
+	return in.check(t, scenario{method: "POST", path: path, header: jsonBody, body: frame, status: 200})
+}
+
+// mockSession opens a session on the mock and returns its id.
+func (in *instance) mockSession(t *testing.T, server string) string {
+	t.Helper()
+	in.rpc(t, "/v1/acp/"+server+"?agent=mock", `{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":1}}`)
+	var reply struct{ Result struct{ SessionID string } }
+	if err := json.Unmarshal([]byte(in.rpc(t, "/v1/acp/"+server, fmt.Sprintf(`{"jsonrpc":"2.0","id":1,"method":"session/new","params":{"cwd":%q,"mcpServers":[]}}`, t.TempDir()))), &reply); err != nil || reply.Result.SessionID == "" {
+		t.Fatalf("no session: %v", err)
+	}
+	return reply.Result.SessionID
+}
+
+// event is one server-sent event.
+type event struct {
+	name string
+	id   uint64
+	data string
+}
+
+// events reads a stream from after (nil is no cursor) until done says so or the
+// stream ends. Until slow, if not nil, is closed, it reads 20 kB in a second.
+func (in *instance) events(t *testing.T, path string, after *uint64, slow <-chan struct{}, done func(event) bool) []event {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, in.url+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Accept", "text/event-stream")
+	if after != nil {
+		req.Header.Set("Last-Event-ID", strconv.FormatUint(*after, 10))
+	}
+	resp, err := in.client.Do(req)
+	if err != nil {
+		t.Error(err)
+		return nil
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != 200 || resp.Header.Get("Content-Type") != "text/event-stream" || resp.Header.Get("Cache-Control") != "no-cache" {
+		t.Errorf("stream: %s %v", resp.Status, resp.Header)
+		return nil
+	}
+	var body io.Reader = resp.Body
+	if slow != nil {
+		body = &slowReader{resp.Body, slow}
+	}
+	var all []event
+	var e event
+	lines := bufio.NewReader(body)
+	for {
+		line, err := lines.ReadString('\n')
+		if err != nil {
+			return all
+		}
+		line = strings.TrimSuffix(line, "\n")
+		key, value, _ := strings.Cut(line, ": ")
+		switch key {
+		case "event":
+			e.name = value
+		case "id":
+			e.id, _ = strconv.ParseUint(value, 10, 64)
+		case "data":
+			e.data = value
+		case "":
+			if e.name != "" {
+				all = append(all, e)
+				if done(e) {
+					return all
+				}
+			}
+			e = event{}
+		}
+	}
+}
+
+// slowReader reads 2 kB ten times a second until it is let go.
+type slowReader struct {
+	r    io.Reader
+	slow <-chan struct{}
+}
+
+func (s *slowReader) Read(p []byte) (int, error) {
+	timer := time.NewTimer(100 * time.Millisecond)
+	defer timer.Stop()
+	select {
+	case <-s.slow:
+		return s.r.Read(p)
+	case <-timer.C:
+		return s.r.Read(p[:min(len(p), 2000)])
+	}
+}
+
+func contiguous(t *testing.T, after uint64, all []event) {
+	t.Helper()
+	for i, e := range all {
+		if e.name != "message" || e.id != after+uint64(i)+1 {
+			t.Fatalf("place %d has event %s %d", i, e.name, e.id)
+		}
+	}
+}
+
+func TestACPStream(t *testing.T) {
+	in := start(t, server.Config{})
+	id := in.mockSession(t, "s")
+	in.rpc(t, "/v1/acp/s", fmt.Sprintf(`{"jsonrpc":"2.0","id":2,"method":"session/prompt","params":{"sessionId":%q,"prompt":[{"type":"text","text":"hello"}]}}`, id))
+	end := func(e event) bool { return strings.Contains(e.data, `"id":2`) }
+	all := in.events(t, "/v1/acp/s", nil, nil, end)
+	contiguous(t, 0, all)
+	if !strings.Contains(all[0].data, `"id":0`) || !strings.Contains(fmt.Sprint(all), "agent_message_chunk") {
+		t.Errorf("replay lacks the replies or the updates: %v", all)
+	}
+	two := uint64(2)
+	rest := in.events(t, "/v1/acp/s", &two, nil, end)
+	contiguous(t, 2, rest)
+	if len(rest) != len(all)-2 {
+		t.Errorf("replay after 2 has %d events of %d", len(rest), len(all))
+	}
+
+	ended := make(chan []event)
+	begun := make(chan struct{}, len(all)+8)
+	go func() {
+		ended <- in.events(t, "/v1/acp/s", &two, nil, func(event) bool { begun <- struct{}{}; return false })
+	}()
+	<-begun
+	in.check(t, scenario{method: "DELETE", path: "/v1/acp/s", status: 204})
+	last := <-ended // the stream ends with its source
+	if !strings.Contains(last[len(last)-1].data, "_adapter/agent_exited") {
+		t.Errorf("stream ended with %v", last)
+	}
+}
+
+func TestFault05NoEventIsLost(t *testing.T) {
+	const updates = 20_000
+	in := start(t, server.Config{})
+	id := in.mockSession(t, "s")
+	end := func(e event) bool { return strings.Contains(e.data, `"id":9,`) || strings.HasSuffix(e.data, `"id":9}`) }
+	var wg sync.WaitGroup
+	counts := make([]int, 21)
+	burst := make(chan struct{})
+	read := func(i int, slow <-chan struct{}) {
+		defer wg.Done()
+		all := in.events(t, "/v1/acp/s", nil, slow, end)
+		contiguous(t, 0, all)
+		for _, e := range all {
+			if strings.Contains(e.data, "agent_message_chunk") {
+				counts[i]++
+			}
+		}
+	}
+	for i := range counts {
+		wg.Add(1)
+		var slow <-chan struct{}
+		if i == 0 {
+			slow = burst // far behind when the burst ends, so it reads from disk
+		}
+		go read(i, slow)
+	}
+	in.rpc(t, "/v1/acp/s", fmt.Sprintf(`{"jsonrpc":"2.0","id":9,"method":"session/prompt","params":{"sessionId":%q,"prompt":[{"type":"text","text":"/burst %d 100"}]}}`, id, updates))
+	close(burst)
+	wg.Wait()
+	for i, n := range counts {
+		if n < updates {
+			t.Errorf("reader %d got %d of %d updates", i, n, updates)
+		}
+	}
+}
+
+func TestShutdownEndsStreams(t *testing.T) {
+	in := start(t, server.Config{})
+	in.mockSession(t, "s")
+	ended := make(chan struct{})
+	begun := make(chan struct{}, 1)
+	go func() {
+		defer close(ended)
+		in.events(t, "/v1/acp/s", nil, nil, func(event) bool {
+			select {
+			case begun <- struct{}{}:
+			default:
+			}
+			return false
+		})
+	}()
+	<-begun
+	in.stop()
+	<-ended
+}
+
+func TestRestartKeepsEvents(t *testing.T) {
+	data := t.TempDir()
+	in := start(t, server.Config{DataDir: data})
+	in.mockSession(t, "s")
+	in.stop()
+	again := start(t, server.Config{DataDir: data})
+	zero := uint64(0)
+	all := again.events(t, "/v1/acp/s", &zero, nil, func(e event) bool { return strings.Contains(e.data, "agent_exited") })
+	contiguous(t, 0, all)
+	if len(all) < 3 {
+		t.Errorf("only %d events survived", len(all))
+	}
+	var problem api.Error
+	if err := json.Unmarshal([]byte(again.check(t, scenario{method: "POST", path: "/v1/acp/s", header: jsonBody, body: `{"id":5,"method":"x"}`, status: 500})), &problem); err != nil || problem.Code != api.CodeAgentProcessExited {
+		t.Errorf("problem %+v %v", problem, err)
+	}
+	again.rpc(t, "/v1/acp/s?agent=mock", `{"jsonrpc":"2.0","id":6,"method":"initialize","params":{"protocolVersion":1}}`)
+}

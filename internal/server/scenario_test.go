@@ -1,0 +1,178 @@
+package server_test
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/sandboxagent/sandboxagent/internal/fakeagent"
+	"github.com/sandboxagent/sandboxagent/internal/server"
+)
+
+// TestMain makes the test binary the mock agent too, as the real program is.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == "mock" {
+		if err := fakeagent.Run(context.Background(), os.Stdin, os.Stdout, fakeagent.Options{}); err != nil {
+			os.Stderr.WriteString(err.Error())
+			os.Exit(1)
+		}
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// instance is a real server on a socket of this machine.
+type instance struct {
+	t      *testing.T
+	url    string
+	home   string
+	server *server.Server
+	client *http.Client
+	stop   func()
+}
+
+// start serves until the end of the test. What cfg lacks is filled in.
+func start(t *testing.T, cfg server.Config) *instance {
+	t.Helper()
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if cfg.DataDir == "" {
+		cfg.DataDir = t.TempDir()
+	}
+	if cfg.Home == "" {
+		cfg.Home = t.TempDir()
+	}
+	if cfg.Env == nil {
+		cfg.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + cfg.Home}
+	}
+	cfg.SelfExe = exe
+	srv, err := server.Open(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(ctx, listener) }()
+	in := &instance{t: t, url: "http://" + listener.Addr().String(), home: cfg.Home, server: srv, client: &http.Client{Transport: &http.Transport{}}}
+	stopped := false
+	in.stop = func() {
+		if stopped {
+			return
+		}
+		stopped = true
+		cancel()
+		in.client.CloseIdleConnections()
+		if err := <-served; err != nil {
+			t.Errorf("serve: %v", err)
+		}
+	}
+	t.Cleanup(in.stop)
+	return in
+}
+
+// scenario is one request and what its answer must have.
+type scenario struct {
+	name    string
+	method  string // GET if empty
+	path    string // with query
+	header  map[string]string
+	body    string
+	status  int
+	want    []string          // parts of the body
+	not     []string          // parts the body must not have
+	headers map[string]string // headers of the answer, exact
+}
+
+func (in *instance) run(t *testing.T, scenarios []scenario) {
+	t.Helper()
+	for _, sc := range scenarios {
+		t.Run(sc.name, func(t *testing.T) { in.check(t, sc) })
+	}
+}
+
+// check sends one request and returns the body of the answer.
+func (in *instance) check(t *testing.T, sc scenario) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	method := sc.method
+	if method == "" {
+		method = http.MethodGet
+	}
+	req, err := http.NewRequestWithContext(ctx, method, in.url+sc.path, strings.NewReader(sc.body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for key, value := range sc.header {
+		if key == "Host" {
+			req.Host = value
+		}
+		req.Header.Set(key, value)
+	}
+	resp, err := in.client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	data, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := string(data)
+	if resp.StatusCode != sc.status {
+		t.Errorf("%s %s: status %d, want %d: %s", method, sc.path, resp.StatusCode, sc.status, text)
+	}
+	if resp.StatusCode >= 400 && method != http.MethodHead {
+		checkProblem(t, resp, data)
+	}
+	for _, part := range sc.want {
+		if !strings.Contains(text, part) {
+			t.Errorf("%s %s: %s is not in %s", method, sc.path, part, text)
+		}
+	}
+	for _, part := range sc.not {
+		if strings.Contains(text, part) {
+			t.Errorf("%s %s: %s is in %s", method, sc.path, part, text)
+		}
+	}
+	for key, value := range sc.headers {
+		if got := resp.Header.Get(key); got != value {
+			t.Errorf("%s %s: header %s is %q, want %q", method, sc.path, key, got, value)
+		}
+	}
+	return text
+}
+
+// checkProblem holds every error to the form of a problem document.
+func checkProblem(t *testing.T, resp *http.Response, data []byte) {
+	t.Helper()
+	if got := resp.Header.Get("Content-Type"); got != "application/problem+json" {
+		t.Errorf("error has content type %q: %s", got, data)
+		return
+	}
+	var problem struct {
+		Type, Title, Detail, Code, RequestID string
+		Status                               int
+	}
+	if err := json.Unmarshal(data, &problem); err != nil {
+		t.Errorf("decode problem: %v", err)
+	}
+	if !strings.HasPrefix(problem.Type, "urn:sandbox-agent:error:") || problem.Title == "" || problem.Code == "" ||
+		problem.Status != resp.StatusCode || problem.RequestID == "" || problem.RequestID != resp.Header.Get("X-Request-Id") {
+		t.Errorf("incomplete problem: %s", data)
+	}
+}
