@@ -63,11 +63,10 @@ type ProcessList struct {
 // ProcessCreateRequest asks for a process that runs until it ends or is stopped.
 // No shell is involved. Env is added to the server's own environment.
 type ProcessCreateRequest struct {
-	_           struct{}          `json:"-" additionalProperties:"true"`
 	Command     string            `json:"command"`
-	Args        []string          `json:"args,omitempty" nullable:"true"`
-	Cwd         *string           `json:"cwd,omitempty" nullable:"true" doc:"Relative to the server's working folder"`
-	Env         map[string]string `json:"env,omitempty" nullable:"true"`
+	Args        []string          `json:"args,omitempty"`
+	Cwd         *string           `json:"cwd,omitempty" doc:"Relative to the server's working folder"`
+	Env         map[string]string `json:"env,omitempty"`
 	TTY         bool              `json:"tty,omitempty" doc:"Give it a terminal in place of pipes"`
 	Interactive bool              `json:"interactive,omitempty" doc:"Reported back, without effect"`
 }
@@ -76,14 +75,13 @@ type ProcessCreateRequest struct {
 // TimeoutMs wins over Timeout; zero or absent means the default, and more than
 // the maximum means the maximum.
 type ProcessRunRequest struct {
-	_              struct{}          `json:"-" additionalProperties:"true"`
 	Command        string            `json:"command"`
-	Args           []string          `json:"args,omitempty" nullable:"true"`
-	Cwd            *string           `json:"cwd,omitempty" nullable:"true" doc:"Relative to the server's working folder"`
-	Env            map[string]string `json:"env,omitempty" nullable:"true"`
-	TimeoutMs      *int64            `json:"timeoutMs,omitempty" nullable:"true" minimum:"0" doc:"Milliseconds"`
-	Timeout        *float64          `json:"timeout,omitempty" nullable:"true" minimum:"0" doc:"Seconds"`
-	MaxOutputBytes *int64            `json:"maxOutputBytes,omitempty" nullable:"true" minimum:"0" doc:"For each of the two streams"`
+	Args           []string          `json:"args,omitempty"`
+	Cwd            *string           `json:"cwd,omitempty" doc:"Relative to the server's working folder"`
+	Env            map[string]string `json:"env,omitempty"`
+	TimeoutMs      *int64            `json:"timeoutMs,omitempty" minimum:"0" doc:"Milliseconds"`
+	Timeout        *float64          `json:"timeout,omitempty" minimum:"0" doc:"Seconds"`
+	MaxOutputBytes *int64            `json:"maxOutputBytes,omitempty" minimum:"0" doc:"For each of the two streams"`
 }
 
 // ProcessRunResult is what a process that was run to its end did. ExitCode is
@@ -112,13 +110,12 @@ type ProcessConfig struct {
 
 // ProcessConfigPatch changes a [ProcessConfig]; absent members stay as they are.
 type ProcessConfigPatch struct {
-	_                      struct{} `json:"-" additionalProperties:"true"`
-	MaxConcurrentProcesses *int     `json:"maxConcurrentProcesses,omitempty"`
-	DefaultRunTimeoutMs    *int64   `json:"defaultRunTimeoutMs,omitempty"`
-	MaxRunTimeoutMs        *int64   `json:"maxRunTimeoutMs,omitempty"`
-	MaxOutputBytes         *int64   `json:"maxOutputBytes,omitempty"`
-	MaxLogBytesPerProcess  *int64   `json:"maxLogBytesPerProcess,omitempty"`
-	MaxInputBytesPerReq    *int64   `json:"maxInputBytesPerRequest,omitempty"`
+	MaxConcurrentProcesses *int   `json:"maxConcurrentProcesses,omitempty"`
+	DefaultRunTimeoutMs    *int64 `json:"defaultRunTimeoutMs,omitempty"`
+	MaxRunTimeoutMs        *int64 `json:"maxRunTimeoutMs,omitempty"`
+	MaxOutputBytes         *int64 `json:"maxOutputBytes,omitempty"`
+	MaxLogBytesPerProcess  *int64 `json:"maxLogBytesPerProcess,omitempty"`
+	MaxInputBytesPerReq    *int64 `json:"maxInputBytesPerRequest,omitempty"`
 }
 
 // LogStream names a stream of output.
@@ -164,9 +161,8 @@ type ProcessLogs struct {
 // ProcessInputRequest is input for a process. Without an encoding Data is base64
 // here, and text in a terminal's frames.
 type ProcessInputRequest struct {
-	_        struct{} `json:"-" additionalProperties:"true"`
-	Data     string   `json:"data"`
-	Encoding *string  `json:"encoding,omitempty" nullable:"true" doc:"base64 (the default), utf8 or text"`
+	Data     string  `json:"data"`
+	Encoding *string `json:"encoding,omitempty" doc:"base64 (the default), utf8 or text"`
 }
 
 // ProcessInputResult says how much of the input the process took.
@@ -176,15 +172,13 @@ type ProcessInputResult struct {
 
 // ProcessSignalRequest names a signal: a name with or without SIG, or a number.
 type ProcessSignalRequest struct {
-	_      struct{} `json:"-" additionalProperties:"true"`
-	Signal any      `json:"signal,omitempty" doc:"A name such as SIGINT or INT, or a number"`
+	Signal any `json:"signal,omitempty" doc:"A name such as SIGINT or INT, or a number"`
 }
 
 // TerminalSize is the size of a terminal in characters.
 type TerminalSize struct {
-	_    struct{} `json:"-" additionalProperties:"true"`
-	Cols uint16   `json:"cols" minimum:"0" maximum:"65535"`
-	Rows uint16   `json:"rows" minimum:"0" maximum:"65535"`
+	Cols uint16 `json:"cols" minimum:"0" maximum:"65535"`
+	Rows uint16 `json:"rows" minimum:"0" maximum:"65535"`
 }
 
 // TerminalInput is a text frame from a viewer of a terminal: input, resize or

@@ -13,7 +13,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/creack/pty"
 	"golang.org/x/sys/unix"
 )
 
@@ -75,6 +74,7 @@ type Child struct {
 	output []*output
 	done   chan struct{}
 	exit   Exit // valid once done is closed
+	left   bool // something of the session outlived the process; likewise
 
 	stopping sync.Mutex // one Stop at a time
 }
@@ -139,18 +139,15 @@ func (c *Child) connect(cmd *exec.Cmd, spec Spec) (theirs []*os.File, err error)
 }
 
 func (c *Child) connectTTY(cmd *exec.Cmd, size Size) (theirs []*os.File, err error) {
-	master, slave, err := pty.Open()
+	master, slave, err := openTTY(size)
 	if err != nil {
-		return nil, fmt.Errorf("open terminal: %w", err)
+		return nil, err
 	}
 	out := &output{file: master}
 	c.tty, c.stdin, c.Stdin, c.Stdout = master, master, master, out
 	c.output = []*output{out}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave
 	cmd.SysProcAttr.Setctty = true // of descriptor 0, the zero value of Ctty
-	if err := setSize(master, size); err != nil {
-		return []*os.File{slave}, err
-	}
 	return []*os.File{slave}, nil
 }
 
@@ -177,6 +174,7 @@ func (c *Child) disown() {
 		unguardSession(c.pid)
 		return
 	}
+	c.left = true
 	guardRemains(c.pid)
 }
 

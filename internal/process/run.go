@@ -1,0 +1,166 @@
+package process
+
+import (
+	"context"
+	"io"
+	"math"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/sandboxagent/sandboxagent/api"
+)
+
+// Run runs a process to its end, with empty input, and returns the first part of
+// its output. If ctx ends before, everything the process started is killed and
+// the error is that of ctx. If the time is over, likewise, and the result says so.
+//
+// What a process leaves behind when it ends by itself, such as a server that it
+// started in the background, lives on until [Supervisor.StopAll]; the result does
+// not wait for its output longer than the drain time.
+func (s *Supervisor) Run(ctx context.Context, req api.ProcessRunRequest) (*api.ProcessRunResult, error) {
+	spec, err := s.spec(req.Command, req.Args, req.Cwd, req.Env)
+	if err != nil {
+		return nil, err
+	}
+	config := s.settings.Load()
+	timeout, err := runTimeout(req, config)
+	if err != nil {
+		return nil, err
+	}
+	limit := config.MaxOutputBytes
+	if req.MaxOutputBytes != nil {
+		limit = max(0, min(limit, *req.MaxOutputBytes))
+	}
+	spec.Drain = s.limits.Drain
+	begin := time.Now()
+	child, err := s.startRun(spec)
+	if err != nil {
+		return nil, err
+	}
+	defer s.endRun(child)
+
+	stdout, stderr := collector{limit: limit}, collector{limit: limit}
+	var reads sync.WaitGroup
+	reads.Go(func() { stdout.readFrom(child.Stdout) })
+	reads.Go(func() { stderr.readFrom(child.Stderr) })
+
+	timer := time.NewTimer(timeout)
+	defer timer.Stop()
+	timedOut := false
+	select {
+	case <-child.Done():
+	case <-ctx.Done():
+		err = ctx.Err()
+	case <-timer.C:
+		timedOut = true
+	}
+	if err != nil || timedOut {
+		if stopErr := child.Stop(0); stopErr != nil {
+			s.log.Warn("stop process", "pid", child.PID(), "error", stopErr)
+		}
+	}
+	reads.Wait()
+	if err != nil {
+		return nil, err
+	}
+	result := &api.ProcessRunResult{
+		TimedOut:        timedOut,
+		Stdout:          stdout.text(),
+		Stderr:          stderr.text(),
+		StdoutTruncated: stdout.truncated,
+		StderrTruncated: stderr.truncated,
+		DurationMs:      time.Since(begin).Milliseconds(),
+	}
+	if exit := child.Exit(); !timedOut {
+		result.ExitCode, result.ExitSignal = exit.Code, exit.Signal
+	}
+	return result, nil
+}
+
+// runTimeout returns how long a run may take: at most the maximum.
+func runTimeout(req api.ProcessRunRequest, config *api.ProcessConfig) (time.Duration, error) {
+	ms := float64(config.DefaultRunTimeoutMs)
+	switch {
+	case req.TimeoutMs != nil && *req.TimeoutMs < 0:
+		return 0, api.InvalidRequest(api.CodeInvalidRequest, "timeoutMs must not be negative")
+	case req.TimeoutMs != nil && *req.TimeoutMs > 0:
+		ms = float64(*req.TimeoutMs)
+	case req.Timeout != nil && (*req.Timeout < 0 || math.IsNaN(*req.Timeout)):
+		return 0, api.InvalidRequest(api.CodeInvalidRequest, "timeout must not be negative")
+	case req.Timeout != nil && *req.Timeout > 0:
+		ms = *req.Timeout * 1000
+	}
+	ms = min(ms, float64(config.MaxRunTimeoutMs))
+	return time.Duration(ms * float64(time.Millisecond)), nil
+}
+
+func (s *Supervisor) startRun(spec Spec) (*Child, error) {
+	s.mu.Lock()
+	closed := s.closed
+	if !closed {
+		s.work.Add(1)
+	}
+	s.mu.Unlock()
+	if closed {
+		return nil, errShutDown()
+	}
+	child, err := Start(spec)
+	if err != nil {
+		s.work.Done()
+		return nil, api.StreamError(api.CodeSpawnFailed, "failed to spawn process: %w", err)
+	}
+	s.mu.Lock()
+	s.runs[child] = struct{}{}
+	closed = s.closed
+	s.mu.Unlock()
+	if closed { // and perhaps StopAll has looked already
+		_ = child.Stop(0)
+	}
+	return child, nil
+}
+
+// endRun keeps the child only if it left something behind.
+func (s *Supervisor) endRun(child *Child) {
+	defer s.work.Done()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !child.left {
+		delete(s.runs, child)
+		return
+	}
+	for c := range s.runs {
+		if c.exited() && !remains(c.pid) {
+			delete(s.runs, c)
+		}
+	}
+}
+
+// readSize is how much is read from a child at once.
+const readSize = 32 << 10
+
+var readBuffers = sync.Pool{New: func() any { return new([readSize]byte) }}
+
+// collector keeps the first bytes of a stream and reads the rest away.
+type collector struct {
+	limit     int64
+	kept      []byte
+	truncated bool
+}
+
+// readFrom reads r to its end.
+func (c *collector) readFrom(r io.Reader) {
+	buf := readBuffers.Get().(*[readSize]byte)
+	defer readBuffers.Put(buf)
+	for {
+		n, err := r.Read(buf[:])
+		keep := min(int64(n), c.limit-int64(len(c.kept)))
+		c.kept = append(c.kept, buf[:keep]...)
+		c.truncated = c.truncated || keep < int64(n)
+		if err != nil {
+			return
+		}
+	}
+}
+
+func (c *collector) text() string { return strings.ToValidUTF8(string(c.kept), "\uFFFD") }

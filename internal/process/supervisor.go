@@ -1,0 +1,465 @@
+package process
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/sandboxagent/sandboxagent/api"
+)
+
+// Limits bounds what a [Supervisor] holds and waits for. Zeros mean the defaults.
+type Limits struct {
+	Config           api.ProcessConfig // what clients may change; see [DefaultConfig]
+	MaxTotalLogBytes int64             // of all logs together; 256 MiB
+	MaxFinished      int               // ended processes that are kept; 256
+	FinishedAge      time.Duration     // how long ended processes are kept; 1 hour
+	InputTimeout     time.Duration     // for a process to take its input; 10 seconds
+	StopGrace        time.Duration     // between asking and killing in StopAll; 2 seconds
+	Drain            time.Duration     // see [Spec]; [DefaultDrain]
+}
+
+func (l Limits) withDefaults() Limits {
+	return Limits{
+		Config:           configWithDefaults(l.Config),
+		MaxTotalLogBytes: cmp.Or(l.MaxTotalLogBytes, 256<<20),
+		MaxFinished:      cmp.Or(l.MaxFinished, 256),
+		FinishedAge:      cmp.Or(l.FinishedAge, time.Hour),
+		InputTimeout:     cmp.Or(l.InputTimeout, 10*time.Second),
+		StopGrace:        cmp.Or(l.StopGrace, 2*time.Second),
+		Drain:            cmp.Or(l.Drain, DefaultDrain),
+	}
+}
+
+// Config says how to make a [Supervisor]. The zero value works.
+type Config struct {
+	Limits     Limits
+	DefaultDir string   // where processes start that name no folder; empty means our own
+	Env        []string // what processes get; nil means only a standard PATH
+	Logger     *slog.Logger
+}
+
+// standardPath is the PATH of processes if nobody said anything else.
+const standardPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// Supervisor keeps the processes that users see. Its methods may be called from
+// several goroutines; errors a caller can act on are [*api.Error].
+//
+// An ended process is kept with its log until it is deleted, until more than
+// MaxFinished ended after it, or for FinishedAge, whichever comes first. It is
+// kept longer while something that it left behind still runs.
+type Supervisor struct {
+	limits     Limits
+	defaultDir string
+	env        []string
+	log        *slog.Logger
+
+	settings atomic.Pointer[api.ProcessConfig]
+	logBytes atomic.Int64 // held by all logs
+	work     sync.WaitGroup
+
+	mu        sync.Mutex
+	closed    bool
+	lastID    uint64
+	running   int // created and not yet ended, or about to start
+	processes map[string]*process
+	finished  []*process          // in the order they ended; may hold deleted ones
+	runs      map[*Child]struct{} // of Run: running, or ended and survived by others
+}
+
+// NewSupervisor returns a supervisor, which Close ends.
+func NewSupervisor(cfg Config) *Supervisor {
+	s := &Supervisor{
+		limits:     cfg.Limits.withDefaults(),
+		defaultDir: cfg.DefaultDir,
+		env:        cfg.Env,
+		log:        cfg.Logger,
+		processes:  make(map[string]*process),
+		runs:       make(map[*Child]struct{}),
+	}
+	if s.env == nil {
+		s.env = []string{standardPath}
+	}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	s.settings.Store(&s.limits.Config)
+	return s
+}
+
+// process is one that Create made.
+type process struct {
+	id     string
+	number uint64
+	child  *Child
+	out    *outputLog
+	input  chan struct{} // holds a token while somebody writes
+	ended  chan struct{} // closed once info tells the end
+
+	mu          sync.Mutex
+	info        api.ProcessInfo
+	stdinClosed bool
+}
+
+func (p *process) snapshot() *api.ProcessInfo {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	info := p.info
+	return &info
+}
+
+// Create starts a process that runs until it ends or is stopped.
+func (s *Supervisor) Create(req api.ProcessCreateRequest, owner api.ProcessOwner) (*api.ProcessInfo, error) {
+	spec, err := s.spec(req.Command, req.Args, req.Cwd, req.Env)
+	if err != nil {
+		return nil, err
+	}
+	number, err := s.reserve()
+	if err != nil {
+		return nil, err
+	}
+	what := "process"
+	spec.Drain = -1 // output of what is left behind is kept too
+	if req.TTY {
+		what = "tty process"
+		spec.TTY = &Size{Cols: 80, Rows: 24}
+		if lookupEnv(spec.Env, "TERM") == "" {
+			spec.Env = append(spec.Env, "TERM=xterm-256color")
+		}
+	} else {
+		spec.Stdin = true
+	}
+	child, err := Start(spec)
+	if err != nil {
+		s.release()
+		return nil, api.StreamError(api.CodeSpawnFailed, "failed to spawn %s: %w", what, err)
+	}
+	p := &process{
+		id:     fmt.Sprintf("proc_%d", number),
+		number: number,
+		child:  child,
+		out:    newOutputLog(s.settings.Load().MaxLogBytesPerProcess, &s.logBytes),
+		input:  make(chan struct{}, 1),
+		ended:  make(chan struct{}),
+	}
+	p.info = api.ProcessInfo{
+		ID: p.id, Command: req.Command, Args: append([]string{}, req.Args...), TTY: req.TTY,
+		Interactive: req.Interactive, Owner: owner, Status: api.ProcessRunning,
+		PID: child.PID(), CreatedAtMs: time.Now().UnixMilli(),
+	}
+	if req.Cwd != nil {
+		p.info.Cwd = *req.Cwd
+	}
+	if !s.add(p) {
+		_ = child.Stop(0)
+		child.closeStreams()
+		return nil, errShutDown()
+	}
+	s.log.Debug("process started", "id", p.id, "pid", child.PID(), "command", req.Command)
+	return p.snapshot(), nil
+}
+
+// spec checks and translates what Create and Run have in common.
+func (s *Supervisor) spec(command string, args []string, cwd *string, env map[string]string) (Spec, error) {
+	if strings.TrimSpace(command) == "" {
+		return Spec{}, api.InvalidRequest(api.CodeCommandEmpty, "command must not be empty")
+	}
+	spec := Spec{Path: command, Args: args, Dir: s.defaultDir, Env: slices.Clone(s.env)}
+	if cwd != nil && *cwd != "" {
+		spec.Dir = *cwd
+	}
+	for key, value := range env {
+		if key == "" || strings.ContainsAny(key, "=\x00") {
+			return Spec{}, api.InvalidRequest(api.CodeInvalidRequest, "invalid name of environment variable: %q", key)
+		}
+		spec.Env = append(spec.Env, key+"="+value)
+	}
+	return spec, nil
+}
+
+// reserve takes an id and a place among the running processes.
+func (s *Supervisor) reserve() (uint64, error) {
+	limit := s.settings.Load().MaxConcurrentProcesses
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return 0, errShutDown()
+	}
+	if s.running >= limit {
+		e := api.Conflict(api.CodeProcessLimit, "max concurrent process limit reached (%d)", limit)
+		return 0, e.With("limit", "maxConcurrentProcesses").With("value", limit)
+	}
+	s.running++
+	s.lastID++
+	return s.lastID, nil
+}
+
+func (s *Supervisor) release() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.running--
+}
+
+func errShutDown() *api.Error {
+	return api.NewError(api.KindUnavailable, api.CodeShuttingDown, "the server is shutting down")
+}
+
+// add makes a process known and starts to watch it, unless the supervisor was
+// closed meanwhile.
+func (s *Supervisor) add(p *process) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		s.running--
+		return false
+	}
+	s.processes[p.id] = p
+	s.work.Go(func() { s.watch(p) })
+	return true
+}
+
+// watch takes the output of a process and notes its end.
+func (s *Supervisor) watch(p *process) {
+	var pumps sync.WaitGroup
+	if p.child.tty != nil {
+		pumps.Go(func() { s.pump(p, p.child.Stdout, api.LogPTY) })
+	} else {
+		pumps.Go(func() { s.pump(p, p.child.Stdout, api.LogStdout) })
+		pumps.Go(func() { s.pump(p, p.child.Stderr, api.LogStderr) })
+	}
+	read := make(chan struct{})
+	go func() { pumps.Wait(); close(read) }()
+
+	<-p.child.Done()
+	s.noteEnd(p)
+	timer := time.NewTimer(s.limits.Drain)
+	defer timer.Stop()
+	select {
+	case <-read:
+	case <-timer.C:
+	}
+	p.out.end()
+	<-read // what is left behind may write on, until it ends or is killed
+}
+
+// noteEnd notes the exit of a process and drops those that ended long ago.
+func (s *Supervisor) noteEnd(p *process) {
+	exit := p.child.Exit()
+	p.mu.Lock()
+	p.info.Status, p.info.PID = api.ProcessExited, 0
+	p.info.ExitCode, p.info.ExitSignal = exit.Code, exit.Signal
+	p.info.ExitedAtMs = time.Now().UnixMilli()
+	p.mu.Unlock()
+	close(p.ended)
+
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.running--
+	s.finished = append(s.finished, p)
+	s.reap()
+}
+
+// reap drops the ended processes that are too many or too old. The caller holds
+// s.mu.
+func (s *Supervisor) reap() {
+	excess := len(s.finished) - s.limits.MaxFinished
+	oldest := time.Now().Add(-s.limits.FinishedAge).UnixMilli()
+	kept := s.finished[:0]
+	for _, p := range s.finished {
+		switch {
+		case s.processes[p.id] != p: // deleted
+			excess--
+		case excess <= 0 && p.snapshot().ExitedAtMs >= oldest, remains(p.child.pid):
+			kept = append(kept, p)
+		default:
+			excess--
+			delete(s.processes, p.id)
+			p.out.discard()
+			p.child.endOutput(time.Now())
+		}
+	}
+	clear(s.finished[len(kept):])
+	s.finished = kept
+}
+
+// find returns a process that Create made.
+func (s *Supervisor) find(id string) (*process, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.processes[id]
+	if p == nil {
+		return nil, api.NotFound("process", id)
+	}
+	return p, nil
+}
+
+// all returns the processes in the order of their creation.
+func (s *Supervisor) all() []*process {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := make([]*process, 0, len(s.processes))
+	for _, p := range s.processes {
+		all = append(all, p)
+	}
+	slices.SortFunc(all, func(a, b *process) int { return cmp.Compare(a.number, b.number) })
+	return all
+}
+
+// List returns the processes of an owner, or of all if it is empty, in the order
+// of their creation.
+func (s *Supervisor) List(owner api.ProcessOwner) (*api.ProcessList, error) {
+	switch owner {
+	case "", api.OwnerUser, api.OwnerDesktop, api.OwnerSystem:
+	default:
+		return nil, api.InvalidRequest(api.CodeInvalidQuery, "unknown owner %q, expected one of user, desktop, system", owner)
+	}
+	s.mu.Lock()
+	s.reap()
+	s.mu.Unlock()
+	list := &api.ProcessList{Processes: []api.ProcessInfo{}}
+	for _, p := range s.all() {
+		if info := p.snapshot(); owner == "" || info.Owner == owner {
+			list.Processes = append(list.Processes, *info)
+		}
+	}
+	return list, nil
+}
+
+// Get returns one process.
+func (s *Supervisor) Get(id string) (*api.ProcessInfo, error) {
+	p, err := s.find(id)
+	if err != nil {
+		return nil, err
+	}
+	return p.snapshot(), nil
+}
+
+// Delete forgets an ended process and its log, and kills what it left behind.
+func (s *Supervisor) Delete(id string) error {
+	s.mu.Lock()
+	p := s.processes[id]
+	if p == nil {
+		s.mu.Unlock()
+		return api.NotFound("process", id)
+	}
+	if p.snapshot().Status == api.ProcessRunning {
+		s.mu.Unlock()
+		return api.Conflict(api.CodeProcessRunning, "process is still running; stop or kill it before delete")
+	}
+	delete(s.processes, id)
+	s.mu.Unlock()
+	err := p.child.Stop(0)
+	p.out.discard()
+	return err
+}
+
+// Signal sends a signal, by name with or without SIG or by number, to everything
+// that belongs to a process, and waits up to wait for the process to end. It
+// returns the state after that. Something that has ended stays as it is.
+func (s *Supervisor) Signal(ctx context.Context, id, signal string, wait time.Duration) (*api.ProcessInfo, error) {
+	sig, ok := parseSignal(signal)
+	if !ok {
+		return nil, api.InvalidRequest(api.CodeUnknownSignal, "unknown signal: %s", signal)
+	}
+	p, err := s.find(id)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.child.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return nil, api.StreamError("", "failed to signal process: %w", err)
+	}
+	if sig == syscall.SIGTERM {
+		_ = p.child.Signal(syscall.SIGCONT) // a stopped process does not get it otherwise
+	}
+	if wait > 0 {
+		timer := time.NewTimer(wait)
+		defer timer.Stop()
+		select {
+		case <-p.ended:
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+	}
+	return p.snapshot(), nil
+}
+
+// Stop sends SIGTERM, or another signal if one is named; see [Supervisor.Signal].
+func (s *Supervisor) Stop(ctx context.Context, id, signal string, wait time.Duration) (*api.ProcessInfo, error) {
+	return s.Signal(ctx, id, cmp.Or(signal, "SIGTERM"), wait)
+}
+
+// Kill sends SIGKILL, or another signal if one is named; see [Supervisor.Signal].
+func (s *Supervisor) Kill(ctx context.Context, id, signal string, wait time.Duration) (*api.ProcessInfo, error) {
+	return s.Signal(ctx, id, cmp.Or(signal, "SIGKILL"), wait)
+}
+
+// children returns everything that may run: processes of Create and of Run, and
+// what they left behind.
+func (s *Supervisor) children() []*Child {
+	var all []*Child
+	for _, p := range s.all() {
+		all = append(all, p.child)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.runs {
+		all = append(all, c)
+	}
+	return all
+}
+
+// PauseAll stops all processes until ResumeAll.
+func (s *Supervisor) PauseAll() error { return s.signalAll(syscall.SIGSTOP) }
+
+// ResumeAll continues all processes.
+func (s *Supervisor) ResumeAll() error { return s.signalAll(syscall.SIGCONT) }
+
+func (s *Supervisor) signalAll(sig syscall.Signal) error {
+	var errs []error
+	for _, c := range s.children() {
+		if err := c.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// StopAll ends all processes and what they left behind: it asks, waits, and
+// kills. When ctx ends it kills at once.
+func (s *Supervisor) StopAll(ctx context.Context) error {
+	children := s.children()
+	errs := make([]error, len(children))
+	grace := s.limits.StopGrace
+	if deadline, ok := ctx.Deadline(); ok {
+		grace = max(0, min(grace, time.Until(deadline)))
+	}
+	if ctx.Err() != nil {
+		grace = 0
+	}
+	var stops sync.WaitGroup
+	for i, c := range children {
+		stops.Go(func() { errs[i] = c.Stop(grace) })
+	}
+	stops.Wait()
+	return errors.Join(errs...)
+}
+
+// Close refuses new processes, ends all that run, and waits until their output
+// is read. Logs can still be read afterwards.
+func (s *Supervisor) Close(ctx context.Context) error {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	err := s.StopAll(ctx)
+	s.work.Wait()
+	return err
+}
