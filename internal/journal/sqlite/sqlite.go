@@ -124,12 +124,15 @@ func (s *Store) prepare(ctx context.Context, path string) error {
 		*p.stmt = stmt
 	}
 	var err error
+	// The inner queries do not depend on the row, so they run once.
 	if s.read, err = s.reader.PrepareContext(ctx, `
-		SELECT b.first, b.last, b.oldest, b.newest, b.data FROM blocks b
-		WHERE b.stream = (SELECT id FROM streams WHERE name = ?1)
-		AND b.first >= coalesce((
-			SELECT max(first) FROM blocks WHERE stream = b.stream AND first <= ?2), 0)
-		ORDER BY b.first`); err != nil {
+		SELECT first, last, oldest, newest, data FROM blocks
+		WHERE stream = (SELECT id FROM streams WHERE name = ?1)
+		AND first >= coalesce((
+			SELECT first FROM blocks
+			WHERE stream = (SELECT id FROM streams WHERE name = ?1) AND first <= ?2
+			ORDER BY first DESC LIMIT 1), 0)
+		ORDER BY first`); err != nil {
 		return openError(path, err)
 	}
 	if s.bounds, err = s.reader.PrepareContext(ctx, selectStreams+" WHERE name = ?"); err != nil {
