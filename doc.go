@@ -1,0 +1,25 @@
+// Package sandboxagent is the Go SDK of Sandbox Agent: it drives coding agents,
+// and the machine around them, through the HTTP API of a sandbox-agent server.
+//
+// [Connect] reaches a server that runs somewhere, [Start] runs one on this
+// machine for as long as it is needed, and package embedded runs one inside
+// the calling program. All three give a [Client].
+//
+//	client, err := sandboxagent.Connect(ctx, "http://127.0.0.1:2468")
+//	session, err := client.CreateSession(ctx, "claude", sandboxagent.CreateSessionOptions{
+//		CWD:          "/work/project",
+//		OnPermission: sandboxagent.AllowAll,
+//	})
+//	turn, err := session.Prompt(ctx, sandboxagent.Text("add a README that says hello"))
+//	fmt.Println(turn.Text, turn.StopReason)
+//
+// The package does not read the environment unless told to by [FromEnv], keeps
+// no global state, writes nothing to disk, and sets no timeout of its own on
+// work that an agent does: contexts bound everything. It is not a binding of
+// the Agent Client Protocol; that is package acp, whose types it uses where a
+// session shows what an agent said.
+//
+// Every error that a server reports is an [*api.Error] somewhere in its chain,
+// and can be told apart with errors.Is: by an [api.Code], or by the sentinels
+// of io/fs where they fit.
+package sandboxagent

@@ -1,0 +1,55 @@
+package sandboxagent
+
+import (
+	"log/slog"
+	"net/http"
+	"os"
+)
+
+// An Option changes how a [Client] is made.
+type Option func(*Client)
+
+// WithToken sets the bearer token that every request carries.
+func WithToken(token string) Option {
+	return func(c *Client) { c.token = token }
+}
+
+// WithHTTPClient sets the client that sends the requests. It must not have a
+// Timeout, which would also cut streams and long turns.
+func WithHTTPClient(h *http.Client) Option {
+	return func(c *Client) { c.http = h }
+}
+
+// WithHeader adds a header to every request. A token given with [WithToken]
+// wins over an Authorization header.
+func WithHeader(key, value string) Option {
+	return func(c *Client) { c.header.Add(key, value) }
+}
+
+// WithLogger sets where the client tells of what it gets over by itself, such
+// as streams it had to open anew. Without it nothing is logged.
+func WithLogger(log *slog.Logger) Option {
+	return func(c *Client) { c.log = log }
+}
+
+// WithDir sets the folder in the sandbox that sessions work in when they name
+// none. Without it that is the home folder of the server.
+func WithDir(dir string) Option {
+	return func(c *Client) { c.dir = dir }
+}
+
+// FromEnv takes what was not given otherwise from the environment: the base URL
+// from SANDBOX_AGENT_URL when it is empty, the token from SANDBOX_AGENT_TOKEN,
+// and for [Start] the program from SANDBOX_AGENT_BIN. Options after it win
+// over it.
+func FromEnv() Option {
+	return func(c *Client) {
+		if c.baseURL == "" {
+			c.baseURL = os.Getenv("SANDBOX_AGENT_URL")
+		}
+		if c.token == "" {
+			c.token = os.Getenv("SANDBOX_AGENT_TOKEN")
+		}
+		c.binary = os.Getenv("SANDBOX_AGENT_BIN")
+	}
+}
