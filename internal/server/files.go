@@ -1,0 +1,425 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+	"path"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/files"
+)
+
+// nextCursor is the header with the cursor of the page after a listing, whose
+// body is a bare array.
+const nextCursor = "X-Next-Cursor"
+
+// fileHandlers answers the routes of the filesystem.
+type fileHandlers struct {
+	s  *Server
+	fs *files.FS
+}
+
+// fileRoutes are the routes of the filesystem.
+func (s *Server) fileRoutes(fsys *files.FS) {
+	h := fileHandlers{s, fsys}
+	home := fileParam("path", "string", "Absolute, or relative to the home folder; home when absent")
+	at := fileParam("path", "string", "Absolute, or relative to the home folder")
+	at.Required = true
+	add := func(id, method, route, summary string, do handlerFunc, answers *huma.Response, params ...*huma.Param) huma.Operation {
+		o := op(id, method, route, "files", summary)
+		o.Parameters = params
+		o.Responses = map[string]*huma.Response{"200": answers}
+		s.handle(o, func(w http.ResponseWriter, r *http.Request) error { return bodyProblem(do(w, r)) })
+		return o
+	}
+	add("listEntries", http.MethodGet, "/v1/fs/entries", "Entries of a folder, sorted by name; links are not followed", h.list,
+		jsonAnswer[[]api.FileEntry](s, "FileEntries"), home, fileParam("limit", "integer", "Most entries of a page; all when absent"), fileParam("cursor", "string", "The "+nextCursor+" header of the page before"))
+	add("readFile", http.MethodGet, "/v1/fs/file", "Content of a file; Range, If-None-Match and If-Range are honoured", h.read,
+		bytesAnswer("Content"), at)
+	add("writeFile", http.MethodPut, "/v1/fs/file", "Replace the content of a file in one step, from the raw body", h.write,
+		jsonAnswer[api.FileWriteResult](s, "FileWriteResult"), at, fileParam("mode", "string", "Permission bits in octal; kept when absent"), fileParam("append", "boolean", "Add to the end instead"))
+	add("deleteEntry", http.MethodDelete, "/v1/fs/entry", "Remove a file, a link or a folder", h.remove,
+		jsonAnswer[api.FilePath](s, "FilePath"), at, fileParam("recursive", "boolean", "Remove what is in the folder too"))
+	add("makeDirectory", http.MethodPost, "/v1/fs/mkdir", "Make a folder and those above it; the path is in the query or in a JSON body", h.mkdir,
+		jsonAnswer[api.FilePath](s, "FilePath"), home)
+	add("statFile", http.MethodGet, "/v1/fs/stat", "What is at a path, links followed", h.stat,
+		jsonAnswer[api.FileStat](s, "FileStat"), at)
+	add("uploadFiles", http.MethodPost, "/v1/fs/upload-batch", "Unpack a tar archive, plain, gzip or zstd, all or nothing", h.upload,
+		jsonAnswer[api.FileUploadResult](s, "FileUploadResult"), home)
+	add("downloadArchive", http.MethodGet, "/v1/fs/archive", "A folder or file as a tar archive", h.archive,
+		bytesAnswer("Archive"), home, fileParam("compression", "string", "gzip or zstd; none when absent"))
+	add("watchFiles", http.MethodGet, "/v1/fs/watch", "Changes below a path as server-sent events named change", h.watch,
+		&huma.Response{Description: "Events", Content: map[string]*huma.MediaType{"text/event-stream": {Schema: s.api.OpenAPI().Components.Schemas.Schema(typeOf[api.FileWatchEvent](), true, "FileWatchEvent")}}},
+		home, fileParam("recursive", "boolean", "Watch the folders below too; true when absent"))
+	add("searchFiles", http.MethodGet, "/v1/fs/search", "Find files by name and content; with Accept text/event-stream each match is an event, and done is the last", h.search,
+		jsonAnswer[api.FileSearchResult](s, "FileSearchResult"), home,
+		fileParam("name", "string", "Glob, or part of the name"), fileParam("content", "string", "Text within a line"),
+		fileParam("regex", "boolean", "content is a regular expression"), fileParam("ignoreCase", "boolean", ""),
+		fileParam("hidden", "boolean", "Look into hidden files and folders"), fileParam("noIgnore", "boolean", "Do not honour ignore files"),
+		fileParam("limit", "integer", "Most matches"))
+
+	route(s, op("moveFile", http.MethodPost, "/v1/fs/move", "files", "Move a file or folder"), h.move)
+	batch := op("writeFiles", http.MethodPost, "/v1/fs/batch", "files", "Write several files, all or none")
+	batch.MaxBodyBytes = s.limits.MaxUploadBytes
+	route(s, batch, h.batch)
+}
+
+func fileParam(name, typ, description string) *huma.Param {
+	return &huma.Param{Name: name, In: "query", Description: description, Schema: &huma.Schema{Type: typ}}
+}
+
+func jsonAnswer[T any](s *Server, name string) *huma.Response {
+	return &huma.Response{Description: "OK", Content: map[string]*huma.MediaType{
+		"application/json": {Schema: s.api.OpenAPI().Components.Schemas.Schema(typeOf[T](), true, name)},
+	}}
+}
+
+func bytesAnswer(description string) *huma.Response {
+	return &huma.Response{Description: description, Content: map[string]*huma.MediaType{
+		"application/octet-stream": {Schema: &huma.Schema{Type: "string", Format: "binary"}},
+	}}
+}
+
+// bodyProblem says that the body of a request broke off, which is no fault of
+// the server.
+func bodyProblem(err error) error {
+	var broken *files.BodyError
+	if errors.As(err, &broken) {
+		return api.InvalidRequest("", "%w", broken)
+	}
+	return err
+}
+
+func sendFileJSON(w http.ResponseWriter, v any, err error) error {
+	if err != nil {
+		return err
+	}
+	data, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Content-Length", strconv.Itoa(len(data)))
+	_, err = w.Write(data)
+	return err
+}
+
+// fileQuery reads a query and keeps the first thing wrong with it.
+type fileQuery struct {
+	url.Values
+	err error
+}
+
+func readFileQuery(r *http.Request) *fileQuery { return &fileQuery{Values: r.URL.Query()} }
+
+// must returns a value that has to be there; it may be empty.
+func (q *fileQuery) must(name string) string {
+	if !q.Has(name) && q.err == nil {
+		q.err = api.InvalidRequest(api.CodeInvalidQuery, "missing field `%s`", name)
+	}
+	return q.Get(name)
+}
+
+func (q *fileQuery) flag(name string, absent bool) bool {
+	if !q.Has(name) {
+		return absent
+	}
+	switch q.Get(name) {
+	case "true":
+		return true
+	case "false":
+	default:
+		if q.err == nil {
+			q.err = api.InvalidRequest(api.CodeInvalidQuery, "%s: provided string was not `true` or `false`", name)
+		}
+	}
+	return false
+}
+
+func (q *fileQuery) number(name string) int {
+	if !q.Has(name) {
+		return 0
+	}
+	n, err := strconv.ParseUint(q.Get(name), 10, 31)
+	if err != nil && q.err == nil {
+		q.err = api.InvalidRequest(api.CodeInvalidQuery, "%s: invalid digit found in string", name)
+	}
+	return int(n)
+}
+
+func (h fileHandlers) list(w http.ResponseWriter, r *http.Request) error {
+	q := readFileQuery(r)
+	limit := q.number("limit")
+	if q.err != nil {
+		return q.err
+	}
+	page, err := h.fs.Entries(r.Context(), q.Get("path"), q.Get("cursor"), limit)
+	if page.Next != "" {
+		w.Header().Set(nextCursor, page.Next)
+	}
+	return sendFileJSON(w, page.Entries, err)
+}
+
+func (h fileHandlers) stat(w http.ResponseWriter, r *http.Request) error {
+	q := readFileQuery(r)
+	path := q.must("path")
+	if q.err != nil {
+		return q.err
+	}
+	st, err := h.fs.Stat(r.Context(), path)
+	return sendFileJSON(w, st, err)
+}
+
+func (h fileHandlers) read(w http.ResponseWriter, r *http.Request) error {
+	q := readFileQuery(r)
+	path := q.must("path")
+	if q.err != nil {
+		return q.err
+	}
+	file, err := h.fs.Open(r.Context(), path)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	w.Header().Set("Content-Type", "application/octet-stream")
+	if file.Size < 0 {
+		if r.Method != http.MethodHead {
+			// An error here can only be told by breaking the answer off.
+			if _, err := io.Copy(w, file.File); err != nil {
+				panic(http.ErrAbortHandler)
+			}
+		}
+		return nil
+	}
+	w.Header().Set("ETag", file.ETag)
+	http.ServeContent(sendfileWriter(w), r, "", file.Modified, file.File)
+	return nil
+}
+
+// sendfileWriter gives w the ReadFrom of the writer it wraps, by which the
+// kernel copies a file to the socket.
+func sendfileWriter(w http.ResponseWriter) http.ResponseWriter {
+	inner := w
+	for {
+		if rf, ok := inner.(io.ReaderFrom); ok {
+			return struct {
+				http.ResponseWriter
+				io.ReaderFrom
+			}{w, rf}
+		}
+		wrapper, ok := inner.(interface{ Unwrap() http.ResponseWriter })
+		if !ok {
+			return w
+		}
+		inner = wrapper.Unwrap()
+	}
+}
+
+func (h fileHandlers) write(w http.ResponseWriter, r *http.Request) error {
+	q := readFileQuery(r)
+	path, appending := q.must("path"), q.flag("append", false)
+	if q.err != nil {
+		return q.err
+	}
+	mode, err := files.ParseMode(q.Get("mode"))
+	if err != nil {
+		return err
+	}
+	if limit := h.fs.Config().MaxFileBytes; r.ContentLength > limit {
+		return api.TooLarge("maxFileBytes", limit)
+	}
+	res, err := h.fs.Write(r.Context(), path, r.Body, files.WriteOptions{Mode: mode, Append: appending})
+	return sendFileJSON(w, res, err)
+}
+
+func (h fileHandlers) remove(w http.ResponseWriter, r *http.Request) error {
+	q := readFileQuery(r)
+	path, recursive := q.must("path"), q.flag("recursive", false)
+	if q.err != nil {
+		return q.err
+	}
+	res, err := h.fs.Delete(r.Context(), path, recursive)
+	return sendFileJSON(w, res, err)
+}
+
+func (h fileHandlers) mkdir(w http.ResponseWriter, r *http.Request) error {
+	q := readFileQuery(r)
+	path := q.Get("path")
+	if !q.Has("path") {
+		var req struct{ Path *string }
+		data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, h.s.limits.MaxBodyBytes))
+		if err != nil {
+			return err
+		}
+		if len(data) > 0 {
+			if err := json.Unmarshal(data, &req); err != nil {
+				return api.InvalidRequest(api.CodeInvalidJSON, "read body: %w", err)
+			}
+		}
+		if req.Path == nil {
+			return api.InvalidRequest(api.CodeInvalidQuery, "missing field `path`")
+		}
+		path = *req.Path
+	}
+	res, err := h.fs.Mkdir(r.Context(), path)
+	return sendFileJSON(w, res, err)
+}
+
+func (h fileHandlers) move(ctx context.Context, in *struct{ Body api.FileMoveRequest }) (*body[api.FileMoveResult], error) {
+	res, err := h.fs.Move(ctx, in.Body.From, in.Body.To, in.Body.Overwrite)
+	return answer(&res, err)
+}
+
+func (h fileHandlers) batch(ctx context.Context, in *struct{ Body api.FileBatchRequest }) (*body[api.FileBatchResult], error) {
+	res, err := h.fs.Batch(ctx, in.Body)
+	return answer(&res, err)
+}
+
+// archiveTypes are the content types of an upload. What the body really is,
+// its first bytes tell.
+var archiveTypes = []string{"application/x-tar", "application/tar", "application/gzip", "application/x-gzip", "application/x-gtar", "application/zstd", "application/x-zstd"}
+
+func (h fileHandlers) upload(w http.ResponseWriter, r *http.Request) error {
+	media := r.Header.Get("Content-Type")
+	known := false
+	for _, t := range archiveTypes {
+		known = known || strings.HasPrefix(media, t)
+	}
+	if !known {
+		return api.InvalidRequest("", "content-type must be application/x-tar")
+	}
+	if limit := h.fs.Config().MaxUploadBytes; r.ContentLength > limit {
+		return api.TooLarge("maxUploadBytes", limit)
+	}
+	res, err := h.fs.Upload(r.Context(), r.URL.Query().Get("path"), r.Body)
+	return sendFileJSON(w, res, err)
+}
+
+func (h fileHandlers) archive(w http.ResponseWriter, r *http.Request) error {
+	q := r.URL.Query()
+	packing := files.Packing(q.Get("compression"))
+	a, err := h.fs.Archive(r.Context(), q.Get("path"), packing)
+	if err != nil {
+		return err
+	}
+	defer a.Close()
+	media, end := "application/x-tar", ".tar"
+	switch packing {
+	case files.PackGzip:
+		media, end = "application/gzip", ".tar.gz"
+	case files.PackZstd:
+		media, end = "application/zstd", ".tar.zst"
+	}
+	w.Header().Set("Content-Type", media)
+	w.Header().Set("Content-Disposition", "attachment; filename*=UTF-8''"+url.PathEscape(path.Base(a.Path)+end))
+	if r.Method == http.MethodHead {
+		return nil
+	}
+	if err := a.Write(r.Context(), w); err != nil {
+		h.s.log.Warn("send archive", "id", requestID(r.Context()), "error", err)
+		panic(http.ErrAbortHandler) // a broken transfer, not a short archive
+	}
+	return nil
+}
+
+func (h fileHandlers) watch(w http.ResponseWriter, r *http.Request) error {
+	q := readFileQuery(r)
+	recursive := q.flag("recursive", true)
+	if q.err != nil {
+		return q.err
+	}
+	ctx, cancel := context.WithCancel(r.Context())
+	events, err := h.fs.Watch(ctx, q.Get("path"), recursive)
+	if err != nil {
+		cancel()
+		return err
+	}
+	defer func() {
+		cancel()
+		for range events { // until the watch has let go of its descriptors
+		}
+	}()
+	stream, err := newEventStream(w)
+	if err != nil {
+		return nil // the client has gone
+	}
+	ticker := time.NewTicker(heartbeat)
+	defer ticker.Stop()
+	for {
+		select {
+		case ev, ok := <-events:
+			if !ok {
+				return nil
+			}
+			data, err := json.Marshal(ev)
+			if err != nil {
+				return err
+			}
+			stream.add("change", 0, data)
+		case <-ticker.C:
+			stream.comment("heartbeat")
+		}
+		if stream.flush() != nil {
+			return nil
+		}
+	}
+}
+
+func (h fileHandlers) search(w http.ResponseWriter, r *http.Request) error {
+	q := readFileQuery(r)
+	req := api.FileSearchRequest{
+		Path: q.Get("path"), Name: q.Get("name"), Content: q.Get("content"),
+		Regex: q.flag("regex", false), IgnoreCase: q.flag("ignoreCase", false),
+		Hidden: q.flag("hidden", false), NoIgnore: q.flag("noIgnore", false), Limit: q.number("limit"),
+	}
+	if q.err != nil {
+		return q.err
+	}
+	if strings.Contains(r.Header.Get("Accept"), "text/event-stream") {
+		return h.streamSearch(w, r, req)
+	}
+	res := api.FileSearchResult{Matches: []api.FileSearchMatch{}}
+	var err error
+	res.Summary, err = h.fs.Search(r.Context(), req, func(m api.FileSearchMatch) error {
+		res.Matches = append(res.Matches, m)
+		return nil
+	})
+	return sendFileJSON(w, res, err)
+}
+
+// streamSearch sends matches as they are found. The stream begins with the
+// first match or the end, so that a bad request is still a problem document.
+func (h fileHandlers) streamSearch(w http.ResponseWriter, r *http.Request, req api.FileSearchRequest) error {
+	var stream *eventStream
+	send := func(event string, v any) (err error) {
+		if stream == nil {
+			if stream, err = newEventStream(w); err != nil {
+				return err
+			}
+		}
+		data, err := json.Marshal(v)
+		if err != nil {
+			return err
+		}
+		stream.add(event, 0, data)
+		return stream.flush()
+	}
+	sum, err := h.fs.Search(r.Context(), req, func(m api.FileSearchMatch) error { return send("match", m) })
+	if err != nil && stream == nil {
+		return err
+	}
+	if err == nil {
+		send("done", sum)
+	}
+	return nil
+}

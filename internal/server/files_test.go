@@ -1,0 +1,199 @@
+package server
+
+import (
+	"archive/tar"
+	"bufio"
+	"bytes"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/files"
+)
+
+// newFileServer serves nothing but the filesystem, whose home it returns.
+func newFileServer(t *testing.T) (base, home string) {
+	t.Helper()
+	setFrameworkErrors()
+	home = t.TempDir()
+	s := &Server{
+		log:        slog.New(slog.NewTextHandler(t.Output(), nil)),
+		limits:     limitsWithDefaults(api.Limits{MaxBodyBytes: 10_000}),
+		operations: make(map[string]struct{}),
+		mux:        http.NewServeMux(),
+	}
+	s.api = newAPI(s, s.mux, "test")
+	s.fileRoutes(files.New(files.Config{Home: home, MaxFileBytes: 3 << 20}))
+	hs := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.mux.ServeHTTP(&recorder{ResponseWriter: w}, r)
+	}))
+	t.Cleanup(func() {
+		http.DefaultClient.CloseIdleConnections()
+		hs.Close()
+	})
+	return hs.URL, home
+}
+
+// fileAnswer does a request and returns the answer with its body read.
+func fileAnswer(t *testing.T, method, target, body string, headers ...string) (*http.Response, string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, target, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i < len(headers); i += 2 {
+		req.Header.Set(headers[i], headers[i+1])
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	data, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return res, string(data)
+}
+
+func testTar(t *testing.T, name, body string) string {
+	t.Helper()
+	var buf bytes.Buffer
+	tw := tar.NewWriter(&buf)
+	if err := tw.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(len(body))}); err != nil {
+		t.Fatal(err)
+	}
+	io.WriteString(tw, body)
+	tw.Close()
+	return buf.String()
+}
+
+func TestFileRoutes(t *testing.T) {
+	base, home := newFileServer(t)
+	const json, raw, tarType = "application/json", "", "application/x-tar"
+	big := strings.Repeat("x", 3<<20)
+	for _, c := range []struct {
+		name, method, target, contentType, body string
+		status                                  int
+		want                                    string // HOME stands for the home folder
+	}{
+		{"write", "PUT", "/v1/fs/file?path=a/f", raw, "hello", 200, `{"path":"HOME/a/f","bytesWritten":5}`},
+		{"write empty", "PUT", "/v1/fs/file?path=empty", raw, "", 200, `{"path":"HOME/empty","bytesWritten":0}`},
+		{"write over 2 MiB", "PUT", "/v1/fs/file?path=big", raw, big, 200, `{"path":"HOME/big","bytesWritten":3145728}`},
+		{"write over the limit", "PUT", "/v1/fs/file?path=big", raw, big + "x", 413, `"code":"limit_exceeded"`},
+		{"write with mode", "PUT", "/v1/fs/file?path=script&mode=0700", raw, "x", 200, `"bytesWritten":1`},
+		{"write bad mode", "PUT", "/v1/fs/file?path=x&mode=rwx", raw, "x", 400, `"code":"invalid_mode"`},
+		{"write without path", "PUT", "/v1/fs/file", raw, "x", 400, "missing field `path`"},
+		{"append", "PUT", "/v1/fs/file?path=a/f&append=true", raw, " you", 200, `"bytesWritten":4`},
+		{"append bad flag", "PUT", "/v1/fs/file?path=a/f&append=1", raw, " you", 400, "was not `true` or `false`"},
+		{"read", "GET", "/v1/fs/file?path=a/f", raw, "", 200, "hello you"},
+		{"read missing", "GET", "/v1/fs/file?path=none", raw, "", 400, `"detail":"invalid request: path not found: HOME/none","code":"path_not_found"`},
+		{"read proc", "GET", "/v1/fs/file?path=/proc/self/status", raw, "", 200, "Pid:"},
+		{"stat", "GET", "/v1/fs/stat?path=script", raw, "", 200, `{"path":"HOME/script","entryType":"file","size":1,"modified":"`},
+		{"stat empty path", "GET", "/v1/fs/stat?path=", raw, "", 200, `"entryType":"directory"`},
+		{"stat without path", "GET", "/v1/fs/stat", raw, "", 400, `"code":"invalid_query"`},
+		{"list", "GET", "/v1/fs/entries", raw, "", 200, `[{"name":"a","path":"HOME/a","entryType":"directory",`},
+		{"list a file", "GET", "/v1/fs/entries?path=big", raw, "", 400, "path is not a directory: HOME/big"},
+		{"list bad limit", "GET", "/v1/fs/entries?limit=x", raw, "", 400, "invalid digit found in string"},
+		{"mkdir by query", "POST", "/v1/fs/mkdir?path=m/n", raw, "", 200, `{"path":"HOME/m/n"}`},
+		{"mkdir by body", "POST", "/v1/fs/mkdir", json, `{"path":"m/o"}`, 200, `{"path":"HOME/m/o"}`},
+		{"mkdir without path", "POST", "/v1/fs/mkdir", json, `{}`, 400, "missing field `path`"},
+		{"move", "POST", "/v1/fs/move", json, `{"from":"empty","to":"q/moved"}`, 200, `{"from":"HOME/empty","to":"HOME/q/moved"}`},
+		{"move onto", "POST", "/v1/fs/move", json, `{"from":"a/f","to":"script"}`, 400, `"code":"already_exists"`},
+		{"move without to", "POST", "/v1/fs/move", json, `{"from":"a/f"}`, 422, `to`},
+		{"move no JSON", "POST", "/v1/fs/move", json, `{`, 400, `"code":"invalid_json"`},
+		{"delete full", "DELETE", "/v1/fs/entry?path=m", raw, "", 502, `"details":{"message":"Directory not empty (os error 39)","path":"HOME/m"}`},
+		{"delete recursive", "DELETE", "/v1/fs/entry?path=m&recursive=true", raw, "", 200, `{"path":"HOME/m"}`},
+		{"delete root", "DELETE", "/v1/fs/entry?path=/&recursive=true", raw, "", 400, `"code":"protected_path"`},
+		{"upload", "POST", "/v1/fs/upload-batch?path=up", tarType, testTar(t, "f", "x"), 200, `{"paths":["HOME/up/f"],"truncated":false}`},
+		{"upload empty", "POST", "/v1/fs/upload-batch?path=up", tarType, "", 200, `{"paths":[],"truncated":false}`},
+		{"upload other type", "POST", "/v1/fs/upload-batch", json, "", 400, "content-type must be application/x-tar"},
+		{"upload out", "POST", "/v1/fs/upload-batch", tarType, testTar(t, "../f", "x"), 400, "invalid relative path: ../f"},
+		{"batch", "POST", "/v1/fs/batch", json, `{"files":[{"path":"b1","content":"x"}]}`, 200, `"paths":["HOME/b1"]`},
+		{"batch bad", "POST", "/v1/fs/batch", json, `{"files":[{"path":"b2","content":"x"},{"path":"../b","content":""}]}`, 400, `"code":"invalid_path"`},
+		{"search", "GET", "/v1/fs/search?content=you", raw, "", 200, `{"matches":[{"path":"HOME/a/f","entryType":"file","line":1,"column":7,"text":"hello you"}],"summary":{"matches":1,`},
+		{"search nothing", "GET", "/v1/fs/search", raw, "", 400, `"code":"invalid_pattern"`},
+		{"archive missing", "GET", "/v1/fs/archive?path=none", raw, "", 400, `"code":"path_not_found"`},
+		{"archive packing", "GET", "/v1/fs/archive?compression=rar", raw, "", 400, "unknown packing rar"},
+		{"watch missing", "GET", "/v1/fs/watch?path=none", raw, "", 400, `"code":"path_not_found"`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			res, got := fileAnswer(t, c.method, base+c.target, c.body, "Content-Type", c.contentType)
+			if want := strings.ReplaceAll(c.want, "HOME", home); res.StatusCode != c.status || !strings.Contains(got, want) {
+				t.Errorf("%d %s\nwant %d %s", res.StatusCode, got, c.status, want)
+			}
+			if problem := res.Header.Get("Content-Type") == "application/problem+json"; problem != (c.status >= 400) {
+				t.Errorf("content type %s", res.Header.Get("Content-Type"))
+			}
+		})
+	}
+	if _, err := os.Stat(home + "/b2"); err == nil {
+		t.Error("a batch that failed left a file")
+	}
+}
+
+func TestFileRangesAndPages(t *testing.T) {
+	base, home := newFileServer(t)
+	os.WriteFile(home+"/f", []byte("0123456789"), 0o644)
+	os.WriteFile(home+"/g", nil, 0o644)
+	res, got := fileAnswer(t, "GET", base+"/v1/fs/file?path=f", "", "Range", "bytes=2-4")
+	tag := res.Header.Get("ETag")
+	if res.StatusCode != 206 || got != "234" || tag == "" {
+		t.Errorf("range: %d %q %q", res.StatusCode, got, tag)
+	}
+	if res, _ := fileAnswer(t, "GET", base+"/v1/fs/file?path=f", "", "If-None-Match", tag); res.StatusCode != 304 {
+		t.Errorf("if-none-match: %d", res.StatusCode)
+	}
+	if res, _ := fileAnswer(t, "GET", base+"/v1/fs/file?path=f", "", "Range", "bytes=20-"); res.StatusCode != 416 {
+		t.Errorf("range beyond: %d", res.StatusCode)
+	}
+	if res, got := fileAnswer(t, "HEAD", base+"/v1/fs/file?path=f", ""); res.ContentLength != 10 || got != "" {
+		t.Errorf("head: %d %q", res.ContentLength, got)
+	}
+	res, got = fileAnswer(t, "GET", base+"/v1/fs/entries?limit=1", "")
+	next := res.Header.Get(nextCursor)
+	if !strings.Contains(got, `"name":"f"`) || next == "" {
+		t.Errorf("first page %s, next %q", got, next)
+	}
+	res, got = fileAnswer(t, "GET", base+"/v1/fs/entries?limit=1&cursor="+next, "")
+	if !strings.Contains(got, `"name":"g"`) || res.Header.Get(nextCursor) != "" {
+		t.Errorf("second page %s, next %q", got, res.Header.Get(nextCursor))
+	}
+}
+
+func TestFileStreams(t *testing.T) {
+	base, home := newFileServer(t)
+	os.WriteFile(home+"/f", []byte("needle\n"), 0o644)
+	res, got := fileAnswer(t, "GET", base+"/v1/fs/archive", "")
+	hdr, err := tar.NewReader(strings.NewReader(got)).Next()
+	if err != nil || hdr.Name != "f" || res.Header.Get("Content-Type") != "application/x-tar" {
+		t.Errorf("archive: %+v, %v, %v", hdr, err, res.Header)
+	}
+	_, got = fileAnswer(t, "GET", base+"/v1/fs/search?content=needle", "", "Accept", "text/event-stream")
+	if !strings.HasPrefix(got, "event: match\ndata: {") || !strings.Contains(got, "event: done\ndata: {\"matches\":1,") {
+		t.Errorf("search: %s", got)
+	}
+
+	req, err := http.NewRequestWithContext(t.Context(), "GET", base+"/v1/fs/watch", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stream, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stream.Body.Close()
+	os.WriteFile(home+"/new", []byte("x"), 0o644)
+	lines := bufio.NewScanner(stream.Body)
+	for lines.Scan() {
+		if strings.Contains(lines.Text(), `{"type":"create","path":"`+home+`/new","kind":"file","time":"`) {
+			return
+		}
+	}
+	t.Errorf("the watch ended without the event: %v", lines.Err())
+}
