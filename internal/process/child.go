@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -73,8 +74,9 @@ type Child struct {
 	tty    *os.File // the master side
 	output []*output
 	done   chan struct{}
-	exit   Exit // valid once done is closed
-	left   bool // something of the session outlived the process; likewise
+	exit   Exit        // valid once done is closed
+	left   bool        // something of the session outlived the process; likewise
+	empty  atomic.Bool // nothing of the session is left
 
 	stopping sync.Mutex // one Stop at a time
 }
@@ -218,30 +220,51 @@ func (c *Child) Signal(sig os.Signal) error {
 	if !ok {
 		return fmt.Errorf("signal process: %v is no signal of this system", sig)
 	}
+	return c.send(number)
+}
+
+// send sends signals, one after the other, to the same processes.
+func (c *Child) send(signals ...syscall.Signal) error {
 	exited := c.exited()
-	if exited && !remains(c.pid) {
+	if exited && !c.remains() {
 		return os.ErrProcessDone
 	}
 	// The table first: once a parent is dead, nothing tells whose child an orphan
 	// was. Then the group in one call, so that none of it forks in between.
 	all := members(c.pid, exited)
-	err := syscall.Kill(-c.pid, number)
-	reached := err == nil
-	for _, pid := range all {
-		if group, err := syscall.Getpgid(pid); err == nil && group == c.pid {
-			continue // has it already
-		}
-		if syscall.Kill(pid, number) == nil {
+	var reached bool
+	var failure error
+	for _, sig := range signals {
+		if err := syscall.Kill(-c.pid, sig); err == nil {
 			reached = true
+		} else if !errors.Is(err, syscall.ESRCH) {
+			failure = err
+		}
+		for _, pid := range all {
+			if group, err := syscall.Getpgid(pid); err == nil && group == c.pid {
+				continue // has it already
+			}
+			if syscall.Kill(pid, sig) == nil {
+				reached = true
+			}
 		}
 	}
-	if reached {
+	switch {
+	case reached:
 		return nil
+	case failure != nil:
+		return fmt.Errorf("signal process: %w", failure)
 	}
-	if err == nil || errors.Is(err, syscall.ESRCH) {
-		return os.ErrProcessDone
+	return os.ErrProcessDone
+}
+
+// remains reports whether anything of the session outlived the process, which
+// has been waited for. An empty session stays empty.
+func (c *Child) remains() bool {
+	if !c.empty.Load() && !remains(c.pid) {
+		c.empty.Store(true)
 	}
-	return fmt.Errorf("signal process: %w", err)
+	return !c.empty.Load()
 }
 
 // Stop ends the process and everything it left behind.
@@ -275,8 +298,7 @@ func (c *Child) ask(grace time.Duration) {
 	if c.tty != nil {
 		_ = c.Signal(syscall.SIGHUP)
 	}
-	_ = c.Signal(syscall.SIGTERM)
-	_ = c.Signal(syscall.SIGCONT) // a stopped process gets no other signal
+	_ = c.send(syscall.SIGTERM, syscall.SIGCONT) // a stopped process gets no other signal
 	c.waitFor(grace)
 }
 

@@ -130,7 +130,7 @@ func (s *Supervisor) endRun(child *Child) {
 		return
 	}
 	for c := range s.runs {
-		if c.exited() && !remains(c.pid) {
+		if c.exited() && !c.remains() {
 			delete(s.runs, c)
 		}
 	}

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"os"
 	"strconv"
+
+	"golang.org/x/sys/unix"
 )
 
 // entry is what we need of one line of the process table.
@@ -57,20 +59,32 @@ func processTable() []entry {
 		return nil
 	}
 	table := make([]entry, 0, len(names))
+	var buf [512]byte
 	for _, name := range names {
 		pid, err := strconv.Atoi(name)
 		if err != nil {
 			continue
 		}
-		stat, err := os.ReadFile("/proc/" + name + "/stat")
-		if err != nil {
-			continue // ended meanwhile
-		}
-		if e, ok := parseStat(pid, stat); ok {
+		if e, ok := parseStat(pid, readStat(name, buf[:])); ok {
 			table = append(table, e)
 		}
 	}
 	return table
+}
+
+// readStat reads the stat file of a process, or nothing if it ended meanwhile.
+// It does without os.File because a table has many.
+func readStat(name string, buf []byte) []byte {
+	fd, err := unix.Open("/proc/"+name+"/stat", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil
+	}
+	defer unix.Close(fd)
+	n, err := unix.Read(fd, buf)
+	if err != nil {
+		return nil
+	}
+	return buf[:n]
 }
 
 // parseStat reads a line of /proc/PID/stat, whose second field is a name in

@@ -278,7 +278,7 @@ func (s *Supervisor) reap() {
 		switch {
 		case s.processes[p.id] != p: // deleted
 			excess--
-		case excess <= 0 && p.snapshot().ExitedAtMs >= oldest, remains(p.child.pid):
+		case excess <= 0 && p.snapshot().ExitedAtMs >= oldest, p.child.remains():
 			kept = append(kept, p)
 		default:
 			excess--
@@ -374,11 +374,12 @@ func (s *Supervisor) Signal(ctx context.Context, id, signal string, wait time.Du
 	if err != nil {
 		return nil, err
 	}
-	if err := p.child.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		return nil, api.StreamError("", "failed to signal process: %w", err)
-	}
+	signals := []syscall.Signal{sig}
 	if sig == syscall.SIGTERM {
-		_ = p.child.Signal(syscall.SIGCONT) // a stopped process does not get it otherwise
+		signals = append(signals, syscall.SIGCONT) // a stopped process does not get it otherwise
+	}
+	if err := p.child.send(signals...); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return nil, api.StreamError("", "%w", err)
 	}
 	if wait > 0 {
 		timer := time.NewTimer(wait)
