@@ -46,6 +46,10 @@ type Agent struct {
 
 	Credentials CredentialNeeds
 
+	// SkillDirs are the folders, below that of a session, in which the agent
+	// looks for skills.
+	SkillDirs []string
+
 	// Builtin gives the arguments with which this program itself is the agent.
 	Builtin []string
 

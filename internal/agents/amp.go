@@ -15,9 +15,10 @@ var amp = Agent{
 		models("amp-default", "amp-default=Amp Default"),
 		modes("default", "default=Default", "bypass=Bypass"),
 	},
-	Note:    "Needs an Amp account and the amp-acp adapter, which is a project of its own; its npm package could not be tried.",
-	Command: "amp-acp",
-	Native:  "amp",
+	Note:      "Needs an Amp account and the amp-acp adapter, which is a project of its own; its npm package could not be tried.",
+	SkillDirs: []string{".agents/skills"},
+	Command:   "amp-acp",
+	Native:    "amp",
 	Packages: []Package{
 		{Name: "amp-acp", Version: "0.7.0"},
 	},

@@ -14,8 +14,9 @@ var claude = Agent{
 		models("default", "default=Default", "sonnet=Sonnet", "opus=Opus", "haiku=Haiku"),
 		modes("default", "default=Default", "acceptEdits=Accept Edits", "plan=Plan", "dontAsk=Don't Ask", "bypassPermissions=Bypass Permissions"),
 	},
-	Command: "claude-agent-acp",
-	Native:  "claude",
+	SkillDirs: []string{".claude/skills"},
+	Command:   "claude-agent-acp",
+	Native:    "claude",
 	Packages: []Package{
 		{Name: "@agentclientprotocol/claude-agent-acp", Version: "0.101.0"},
 	},

@@ -20,8 +20,9 @@ var codex = Agent{
 		modes("read-only", "read-only=Read Only", "auto=Default", "full-access=Full Access"),
 		thoughtLevels("high", "low=Low", "medium=Medium", "high=High", "xhigh=Xhigh"),
 	},
-	Command: "codex-acp",
-	Native:  "codex",
+	SkillDirs: []string{".agents/skills", ".codex/skills"},
+	Command:   "codex-acp",
+	Native:    "codex",
 	Packages: []Package{
 		{Name: "@zed-industries/codex-acp", Version: "0.16.0"},
 	},

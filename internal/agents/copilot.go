@@ -12,9 +12,10 @@ var copilot = Agent{
 		CommandExecution: true, FileChanges: true, MCPTools: true, StreamingDeltas: true,
 		ItemStarted: true,
 	},
-	Command: "copilot",
-	Args:    []string{"--acp"},
-	Native:  "copilot",
+	SkillDirs: []string{".github/skills"},
+	Command:   "copilot",
+	Args:      []string{"--acp"},
+	Native:    "copilot",
 	Packages: []Package{
 		{Name: "@github/copilot", Version: "1.0.102"},
 	},

@@ -49,6 +49,7 @@ var cursor = Agent{
 		),
 	},
 	Note:         "Needs the vendor's cursor-agent program and an account; without the program sessions open but prompts fail.",
+	SkillDirs:    []string{".cursor/skills"},
 	Command:      "cursor-agent-acp",
 	Native:       "cursor-agent",
 	NativeNeeded: true,

@@ -15,9 +15,10 @@ var droid = Agent{
 	Options: []api.AgentConfigOption{
 		modes("normal", "normal=Normal", "spec=Spec", "auto-low=Auto Low", "auto-medium=Auto Medium", "auto-high=Auto High"),
 	},
-	Command: "droid",
-	Args:    []string{"exec", "--output-format", "acp"},
-	Native:  "droid",
+	SkillDirs: []string{".factory/skills"},
+	Command:   "droid",
+	Args:      []string{"exec", "--output-format", "acp"},
+	Native:    "droid",
 	Packages: []Package{
 		{Name: "droid", Version: "0.215.0"},
 	},

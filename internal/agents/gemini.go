@@ -15,9 +15,10 @@ var gemini = Agent{
 	Options: []api.AgentConfigOption{
 		modes("default", "default=Default", "autoEdit=Auto Edit", "yolo=YOLO", "plan=Plan"),
 	},
-	Command: "gemini",
-	Args:    []string{"--acp"},
-	Native:  "gemini",
+	SkillDirs: []string{".gemini/skills"},
+	Command:   "gemini",
+	Args:      []string{"--acp"},
+	Native:    "gemini",
 	Packages: []Package{
 		{Name: "@google/gemini-cli", Version: "0.61.0"},
 	},

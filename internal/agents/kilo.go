@@ -15,9 +15,10 @@ var kilo = Agent{
 	Options: []api.AgentConfigOption{
 		modes("code", "code=Code", "ask=Ask", "debug=Debug", "orchestrator=Orchestrator", "plan=Plan"),
 	},
-	Command: "kilo",
-	Args:    []string{"acp"},
-	Native:  "kilo",
+	SkillDirs: []string{".kilocode/skills"},
+	Command:   "kilo",
+	Args:      []string{"acp"},
+	Native:    "kilo",
 	Packages: []Package{
 		{Name: "@kilocode/cli", Version: "7.7.7"},
 	},

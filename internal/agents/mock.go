@@ -19,5 +19,6 @@ var mock = Agent{
 		modes("normal", "normal=Normal", "plan=Plan"),
 		thoughtLevels("low", "low=Low", "medium=Medium", "high=High"),
 	},
-	Builtin: []string{"mock"},
+	SkillDirs: []string{".agents/skills"},
+	Builtin:   []string{"mock"},
 }

@@ -75,9 +75,10 @@ var opencode = Agent{
 		),
 		modes("build", "build=Build", "plan=Plan"),
 	},
-	Command: "opencode",
-	Args:    []string{"acp"},
-	Native:  "opencode",
+	SkillDirs: []string{".opencode/skills"},
+	Command:   "opencode",
+	Args:      []string{"acp"},
+	Native:    "opencode",
 	Packages: []Package{
 		{Name: "opencode-ai", Version: "1.18.33"},
 	},

@@ -14,6 +14,7 @@ var pi = Agent{
 	Options: []api.AgentConfigOption{
 		models("default", "default=Default"),
 	},
+	SkillDirs:    []string{".pi/skills"},
 	Command:      "pi-acp",
 	Native:       "pi",
 	NativeNeeded: true,

@@ -15,9 +15,10 @@ var qwen = Agent{
 	Options: []api.AgentConfigOption{
 		modes("auto", "plan=Plan", "default=Default", "auto-edit=Auto Edit", "auto=Auto", "yolo=YOLO"),
 	},
-	Command: "qwen",
-	Args:    []string{"--acp"},
-	Native:  "qwen",
+	SkillDirs: []string{".qwen/skills"},
+	Command:   "qwen",
+	Args:      []string{"--acp"},
+	Native:    "qwen",
 	Packages: []Package{
 		{Name: "@qwen-code/qwen-code", Version: "0.24.4"},
 	},

@@ -20,9 +20,11 @@ import (
 	"github.com/sandboxagent/sandboxagent/api"
 	"github.com/sandboxagent/sandboxagent/internal/agents"
 	"github.com/sandboxagent/sandboxagent/internal/bridge"
+	"github.com/sandboxagent/sandboxagent/internal/files"
 	"github.com/sandboxagent/sandboxagent/internal/journal"
 	"github.com/sandboxagent/sandboxagent/internal/journal/sqlite"
 	"github.com/sandboxagent/sandboxagent/internal/process"
+	"github.com/sandboxagent/sandboxagent/internal/settings"
 )
 
 // Config says how to run a server. DataDir and Home are required; the zero
@@ -107,9 +109,12 @@ type Server struct {
 	document   func() ([]byte, error)
 	metrics    *metrics
 
-	journal *journal.Journal
-	bridge  *bridge.Bridge
-	agents  *agents.Catalogue
+	journal   *journal.Journal
+	agents    *agents.Catalogue
+	settings  *settings.Settings
+	bridge    *bridge.Bridge
+	files     *files.FS
+	processes *process.Supervisor
 
 	base       context.Context // ends when the server stops; streams end with it
 	cancelBase context.CancelFunc
@@ -169,10 +174,14 @@ func (s *Server) openNouns() error {
 		RequirePreinstall: s.cfg.RequirePreinstall,
 		Logger:            s.log,
 	})
+	s.settings = settings.New(settings.Options{Directory: s.cfg.Home, Data: s.cfg.DataDir, Env: s.cfg.Env, Log: s.log})
+	s.files = files.New(files.Config{Home: s.cfg.Home, MaxFileBytes: s.limits.MaxUploadBytes, MaxUploadBytes: s.limits.MaxUploadBytes})
+	s.processes = process.NewSupervisor(process.Config{Env: s.cfg.Env, Logger: s.log})
 	s.bridge = bridge.New(bridge.Config{
 		Journal: s.journal,
 		Launch:  s.launchAgent,
 		Known:   s.knownAgent,
+		Prepare: s.prepareFrame,
 		Limits: bridge.Limits{
 			MaxConnections: s.limits.MaxConnections,
 			MaxPending:     s.limits.MaxPendingRequests,
@@ -185,19 +194,6 @@ func (s *Server) openNouns() error {
 	return nil
 }
 
-func (s *Server) launchAgent(ctx context.Context, id string) (process.Spec, error) {
-	command, err := s.agents.Launch(ctx, id)
-	if err != nil {
-		return process.Spec{}, err
-	}
-	return process.Spec{Path: command.Path, Args: command.Args, Env: command.Env, Dir: command.Dir}, nil
-}
-
-func (s *Server) knownAgent(id string) bool {
-	_, err := s.agents.Agent(id)
-	return err == nil
-}
-
 // routes registers every route of the server.
 func (s *Server) routes() {
 	setFrameworkErrors()
@@ -206,6 +202,7 @@ func (s *Server) routes() {
 	s.api = newAPI(s, s.mux, s.cfg.Version)
 	s.metaRoutes()
 	s.acpRoutes()
+	s.configRoutes(s.settings)
 }
 
 // setFrameworkErrors makes huma answer with our problem documents. Huma keeps
@@ -278,7 +275,12 @@ func (s *Server) Close() error {
 func (s *Server) close(ctx context.Context) error {
 	s.closeOnce.Do(func() {
 		s.cancelBase()
-		s.closeErr = errors.Join(s.bridge.Shutdown(ctx))
+		var children sync.WaitGroup
+		var processErr error
+		children.Go(func() { processErr = s.processes.Close(ctx) })
+		s.closeErr = s.bridge.Shutdown(ctx)
+		children.Wait()
+		s.closeErr = errors.Join(s.closeErr, processErr)
 		s.background.Wait()
 		s.closeErr = errors.Join(s.closeErr, s.journal.Close())
 	})
