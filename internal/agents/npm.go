@@ -1,6 +1,7 @@
 package agents
 
 import (
+	"cmp"
 	"context"
 	"embed"
 	"encoding/json"
@@ -42,7 +43,9 @@ func platform() string { return runtime.GOOS + "/" + runtime.GOARCH }
 func (c *Catalogue) npmInstall(ctx context.Context, dir, lock string, packages []Package, progress func(phase, message string)) error {
 	args := []string{"install", "--save-exact"}
 	if lock != "" {
-		args = []string{"ci"}
+		// Not "npm ci": it refuses a lock without the programs of all platforms.
+		// Install holds to the lock as well, versions and checksums.
+		args = []string{"install"}
 		for _, name := range []string{"package.json", "package-lock.json"} {
 			data, err := fs.ReadFile(locks, path.Join("locks", lock, name))
 			if err != nil {
@@ -135,14 +138,7 @@ func (c *Catalogue) node(ctx context.Context, a Agent, progress func(phase, mess
 	if ok && !olderThan(have, a.MinNode) {
 		return "", nil
 	}
-	return c.ensureNode(ctx, fmt.Sprintf("%s needs Node.js %s, PATH has %s", a.Name, a.MinNode, orNone(have)), progress)
-}
-
-func orNone(s string) string {
-	if s == "" {
-		return "none"
-	}
-	return s
+	return c.ensureNode(ctx, fmt.Sprintf("%s needs Node.js %s, PATH has %s", a.Name, cmp.Or(a.MinNode, "of any version"), cmp.Or(have, "none")), progress)
 }
 
 // systemNode returns the version of the Node.js on PATH.

@@ -15,12 +15,13 @@ import (
 )
 
 const (
-	tailLines = 16      // of a child's output, kept for messages
+	headLines = 4 // of a child's output, kept for messages
+	tailLines = 12
 	maxLine   = 4 << 10 // bytes of a line that are kept
 	stopGrace = 2 * time.Second
 )
 
-// output is the last lines that a child wrote.
+// output is the first and last lines that a child wrote.
 type output struct {
 	stdout, stderr tail
 	exit           process.Exit
@@ -38,14 +39,15 @@ func (o *output) words() string {
 	return strings.Join(lines, "\n")
 }
 
-// tail keeps the last lines.
+// tail keeps the first lines and the last ones; the words that matter stand at
+// either end.
 type tail struct {
 	lines []string
 }
 
 func (t *tail) add(line string) {
-	if len(t.lines) == tailLines {
-		t.lines = append(t.lines[:0], t.lines[1:]...)
+	if len(t.lines) == headLines+tailLines {
+		t.lines = append(t.lines[:headLines], t.lines[headLines+1:]...)
 	}
 	t.lines = append(t.lines, line)
 }
