@@ -2,6 +2,19 @@
 
 package files
 
-import "errors"
+import (
+	"errors"
+	"os"
+	"testing"
+)
 
 func mountTmpfs(string) error { return errors.ErrUnsupported }
+
+func selfExe(t *testing.T) string {
+	t.Helper()
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return exe
+}

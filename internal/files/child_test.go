@@ -177,6 +177,6 @@ func TestPermissionDenied(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	runScenario(t, "permission", dir, uid, 0)
+	runScenario(t, "permission", dir, &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}})
 	wantNames(t, dir+"/tmp")
 }

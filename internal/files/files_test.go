@@ -542,16 +542,13 @@ func TestBatch(t *testing.T) {
 	}
 }
 
-// runScenario re-executes the test binary as user uid with dir as argument.
-func runScenario(t *testing.T, name, dir string, uid uint32, flags uintptr) {
+// runScenario re-executes the test binary with dir as its argument.
+func runScenario(t *testing.T, name, dir string, attr *syscall.SysProcAttr) {
 	t.Helper()
-	cmd := exec.Command("/proc/self/exe", dir)
+	cmd := exec.Command(selfExe(t), dir)
 	cmd.Env = append(os.Environ(), childEnv+"="+name)
 	cmd.Dir = "/"
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: flags}
-	if uid != 0 {
-		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uid, Gid: uid}
-	}
+	cmd.SysProcAttr = attr
 	if out, err := cmd.CombinedOutput(); err != nil || !bytes.HasSuffix(out, []byte("ok\n")) {
 		t.Errorf("%s: %v\n%s", name, err, out)
 	}
