@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"os/exec"
 	"strings"
 	"sync"
 	"syscall"
@@ -317,4 +318,22 @@ func TestMove(t *testing.T) {
 	os.Symlink("b", dir+"/l")
 	move("l", "moved", false)
 	wantNames(t, dir, "b", "d2", "d2/deep", "moved")
+}
+
+// TestUploadSparse keeps a small archive from filling the disk with holes.
+func TestUploadSparse(t *testing.T) {
+	f, dir := newFS(t)
+	f.cfg.MaxUploadBytes = 1 << 20
+	src := t.TempDir()
+	put(t, src+"/holes", "")
+	if err := os.Truncate(src+"/holes", 1<<40); err != nil {
+		t.Fatal(err)
+	}
+	archive, err := exec.Command("tar", "-S", "-C", src, "-cf", "-", "holes").Output()
+	if err != nil {
+		t.Fatalf("the test needs tar: %v", err)
+	}
+	_, err = f.Upload(t.Context(), "in", bytes.NewReader(archive))
+	wantProblem(t, err, 413, api.CodeLimitExceeded, "")
+	wantNames(t, dir)
 }

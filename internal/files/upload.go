@@ -91,6 +91,7 @@ type unpacker struct {
 
 	res     api.FileUploadResult
 	entries int
+	size    int64           // of the files so far
 	dir     map[string]bool // folders made in root
 	dirs    []dirEntry
 	links   []string
@@ -281,6 +282,11 @@ func (u *unpacker) clear(name string) error {
 }
 
 func (u *unpacker) file(name string, hdr *tar.Header, body io.Reader) error {
+	// The holes of a sparse file take no space in the archive, so the limit on
+	// what is read does not bound them.
+	if u.size += hdr.Size; hdr.Size > u.fs.cfg.MaxUploadBytes || u.size > u.fs.cfg.MaxUploadBytes {
+		return api.TooLarge("maxUploadBytes", u.fs.cfg.MaxUploadBytes)
+	}
 	file, err := u.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, fs.ErrExist) {
 		if err := u.clear(name); err != nil {
