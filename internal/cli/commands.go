@@ -12,6 +12,7 @@ import (
 // commands returns every command, in the order of the help text.
 func commands(g *globals) []*cobra.Command {
 	return []*cobra.Command{
+		newRun(g),
 		newServer(g),
 		newVersion(g),
 		newMock(g),

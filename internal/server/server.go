@@ -34,6 +34,7 @@ type Config struct {
 	Commit  string
 
 	DataDir string   // where journal, agents and logs are kept
+	Journal string   // file of the journal; empty means journal.db in DataDir
 	Home    string   // what relative paths of files start from, and where credentials are looked for
 	Env     []string // environment of agents and processes, as KEY=value
 
@@ -151,7 +152,7 @@ func Open(cfg Config) (*Server, error) {
 
 // openNouns makes the parts that do the work, each after what it needs.
 func (s *Server) openNouns() error {
-	store, err := sqlite.Open(filepath.Join(s.cfg.DataDir, "journal.db"))
+	store, err := sqlite.Open(cmp.Or(s.cfg.Journal, filepath.Join(s.cfg.DataDir, "journal.db")))
 	if err != nil {
 		return err
 	}
@@ -201,8 +202,11 @@ func (s *Server) routes() {
 	s.metrics = newMetrics(s)
 	s.api = newAPI(s, s.mux, s.cfg.Version)
 	s.metaRoutes()
+	s.agentRoutes()
 	s.acpRoutes()
+	s.processRoutes()
 	s.configRoutes(s.settings)
+	s.fileRoutes(s.files)
 }
 
 // setFrameworkErrors makes huma answer with our problem documents. Huma keeps

@@ -1,0 +1,228 @@
+package cli
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strings"
+
+	"github.com/rogpeppe/go-internal/diff"
+
+	"github.com/sandboxagent/sandboxagent"
+	"github.com/sandboxagent/sandboxagent/acp"
+)
+
+// view shows a turn: what the agent says on standard output, what it does on
+// standard error, or all of it as lines of JSON.
+type view struct {
+	g     *globals
+	shown map[string]acp.ToolCall // by id, as last shown
+	where io.Writer               // the stream that was written to last
+	open  bool                    // that stream is in the middle of a line
+	kind  string                  // of the last message chunk
+}
+
+func newView(g *globals) *view {
+	return &view{g: g, shown: make(map[string]acp.ToolCall)}
+}
+
+// The colours of a terminal.
+const (
+	dim   = "\x1b[2m"
+	bold  = "\x1b[1m"
+	red   = "\x1b[31m"
+	green = "\x1b[32m"
+	cyan  = "\x1b[36m"
+	reset = "\x1b[0m"
+)
+
+// paint colours text that goes to standard error, if that is a terminal.
+func (v *view) paint(colour, text string) string {
+	if !v.g.env.ErrTerminal || v.g.env.lookup("NO_COLOR") != "" {
+		return text
+	}
+	return colour + text + reset
+}
+
+func (v *view) write(w io.Writer, text string) {
+	if text == "" {
+		return
+	}
+	io.WriteString(w, text)
+	v.where, v.open = w, !strings.HasSuffix(text, "\n")
+}
+
+// line ends an open line before another thing is shown. On a terminal the two
+// streams share their lines.
+func (v *view) line() {
+	if v.open {
+		v.write(v.where, "\n")
+	}
+}
+
+func (v *view) errorLine(text string) {
+	v.line()
+	v.kind = ""
+	v.write(v.g.env.Err, text+"\n")
+}
+
+func (v *view) json(value any) {
+	data, err := json.Marshal(value)
+	if err != nil {
+		data, _ = json.Marshal(map[string]string{"error": err.Error()})
+	}
+	v.g.env.Out.Write(append(data, '\n'))
+}
+
+// note says something about the run itself.
+func (v *view) note(text string) {
+	if !v.g.json {
+		v.errorLine(v.paint(dim, "· "+text))
+	}
+}
+
+func (v *view) question(text string) {
+	v.line()
+	v.write(v.g.env.Err, v.paint(bold, text))
+	v.open = false // the answer ends the line
+}
+
+func (v *view) session(s *sandboxagent.Session) {
+	if v.g.json {
+		v.json(map[string]string{"sessionUpdate": "session_started", "sessionId": s.ID(), "agent": s.Agent(), "cwd": s.CWD(), "restored": s.Restored()})
+		return
+	}
+	v.note(fmt.Sprintf("%s in %s", s.Agent(), s.CWD()))
+}
+
+// update shows one step of a turn.
+func (v *view) update(u sandboxagent.Update) {
+	if v.g.json {
+		v.json(u)
+		return
+	}
+	switch u.Kind {
+	case acp.UpdateAgentMessage:
+		v.chunk(v.g.env.Out, u.Kind, u.Content.Text)
+	case acp.UpdateAgentThought:
+		v.chunk(v.g.env.Err, u.Kind, v.paint(dim, u.Content.Text))
+	case acp.UpdatePlan:
+		v.plan(u.Plan)
+	case acp.UpdateToolCall, acp.UpdateToolCallDelta:
+		v.call(u.ToolCall)
+	case sandboxagent.UpdatePermission:
+		v.call(u.Permission.ToolCall)
+	case sandboxagent.UpdateGap:
+		v.errorLine(v.paint(red, fmt.Sprintf("events %d to %d are no longer kept", u.Gap.From, u.Gap.To)))
+	}
+}
+
+func (v *view) chunk(w io.Writer, kind, text string) {
+	if v.kind != kind {
+		v.line()
+		v.kind = kind
+	}
+	v.write(w, text)
+}
+
+func (v *view) plan(entries []acp.PlanEntry) {
+	marks := map[string]string{"completed": "✓", "in_progress": "▸"}
+	for _, e := range entries {
+		mark, ok := marks[e.Status]
+		if !ok {
+			mark = "○"
+		}
+		v.errorLine(v.paint(cyan, mark) + " " + e.Content)
+	}
+}
+
+// call shows what is new of a tool call.
+func (v *view) call(update acp.ToolCall) {
+	before, known := v.shown[update.ID]
+	now := before
+	now.Merge(update)
+	v.shown[update.ID] = now
+	if !known || now.Title != before.Title && before.Title == "" {
+		v.errorLine(v.paint(bold, "→ "+describeCall(now)))
+	}
+	if len(before.Content) == 0 {
+		for _, c := range now.Content {
+			v.content(c)
+		}
+	}
+	if now.Status != before.Status {
+		switch now.Status {
+		case acp.StatusCompleted:
+			v.errorLine(v.paint(green, "✓ done"))
+		case acp.StatusFailed:
+			v.errorLine(v.paint(red, "✗ failed"))
+		}
+	}
+}
+
+func (v *view) content(c acp.ToolContent) {
+	switch {
+	case c.Type == acp.ToolContentDiff:
+		v.diff(c)
+	case c.Content != nil && c.Content.Text != "":
+		for line := range strings.Lines(strings.TrimRight(c.Content.Text, "\n")) {
+			v.errorLine("  " + v.paint(dim, strings.TrimRight(line, "\n")))
+		}
+	}
+}
+
+func (v *view) diff(c acp.ToolContent) {
+	old := ""
+	if c.OldText != nil {
+		old = *c.OldText
+	}
+	name := filepath.Base(c.Path)
+	text := diff.Diff(name, []byte(old), name, []byte(c.NewText))
+	_, text, _ = bytes.Cut(text, []byte("\n")) // the line "diff a b" says nothing new
+	for line := range strings.Lines(strings.TrimRight(string(text), "\n")) {
+		line = strings.TrimRight(line, "\n")
+		colour := dim
+		switch {
+		case strings.HasPrefix(line, "+"):
+			colour = green
+		case strings.HasPrefix(line, "-"):
+			colour = red
+		}
+		v.errorLine("  " + v.paint(colour, line))
+	}
+}
+
+// end says how the turn ended and how to go on.
+func (v *view) end(turn *sandboxagent.Turn, s *sandboxagent.Session) {
+	if v.g.json {
+		if turn != nil {
+			v.json(sandboxagent.Update{Update: acp.Update{Kind: sandboxagent.UpdateTurnEnd}, Turn: turn})
+		}
+		return
+	}
+	v.line()
+	words := []string{"ended"}
+	if turn != nil {
+		if turn.StopReason != acp.StopEndTurn {
+			words = append(words, "with "+turn.StopReason)
+		}
+		if u := turn.Usage; u != nil {
+			words = append(words, fmt.Sprintf("after %d tokens", u.TotalTokens))
+		}
+	}
+	v.note(strings.Join(words, " ") + "; go on with --agent " + s.Agent() + " --resume " + s.ID())
+}
+
+// describeCall names a tool call in a few words.
+func describeCall(call acp.ToolCall) string {
+	title := call.Title
+	if title == "" {
+		title = call.ID
+	}
+	if call.Kind == "" || strings.Contains(strings.ToLower(title), call.Kind) {
+		return title
+	}
+	return call.Kind + ": " + title
+}
