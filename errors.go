@@ -20,6 +20,9 @@ var (
 	// [*AgentExitedError] tells more.
 	ErrAgentExited error = api.CodeAgentProcessExited
 
+	// ErrUnsupportedAgent means that the server knows no agent of that id.
+	ErrUnsupportedAgent error = api.CodeUnsupportedAgent
+
 	// ErrSessionNotFound means that there is no session, or no connection, of
 	// that id.
 	ErrSessionNotFound error = api.CodeSessionNotFound

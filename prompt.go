@@ -168,9 +168,27 @@ func (s *Session) begin(ctx context.Context, prompt []ContentBlock) (*connection
 		return nil, nil, err
 	}
 	conn, err := s.live(ctx)
+	if err == nil {
+		err = s.prompt(ctx, conn, t, prompt)
+	}
 	if err != nil {
 		s.release(t)
+		t.finish(nil, err)
 		return nil, nil, err
+	}
+	return conn, t, nil
+}
+
+// prompt sends what a turn starts with.
+func (s *Session) prompt(ctx context.Context, conn *connection, t *turn, prompt []ContentBlock) error {
+	select {
+	case s.sending <- struct{}{}:
+		defer func() { <-s.sending }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if t.ctx.Err() != nil {
+		return errors.New("cancelled before it was sent")
 	}
 	s.mu.Lock()
 	blocks := acp.Prompt(prompt)
@@ -179,19 +197,18 @@ func (s *Session) begin(ctx context.Context, prompt []ContentBlock) (*connection
 	}
 	request := acp.PromptRequest{SessionID: s.id, Prompt: blocks}
 	s.mu.Unlock()
-	_, err = conn.start(acp.MethodSessionPrompt, request, &pendingCall{turn: true, arrived: func(raw json.RawMessage, err error) {
+	_, err := conn.start(acp.MethodSessionPrompt, request, &pendingCall{turn: true, arrived: func(raw json.RawMessage, err error) {
 		s.release(t)
 		t.finish(raw, err)
 	}})
 	if err != nil {
-		s.release(t)
-		return nil, nil, err
+		return err
 	}
 	s.mu.Lock()
 	s.replay = ""
 	s.script.add("User", acp.Prompt(prompt).Text())
 	s.mu.Unlock()
-	return conn, t, nil
+	return nil
 }
 
 // claim makes t the turn of the session. One that was cancelled is waited for.
@@ -237,7 +254,7 @@ func (s *Session) Cancel(ctx context.Context) error {
 		return nil
 	}
 	t.cancel()
-	if err := s.notifyCancel(ctx, conn); err != nil {
+	if err := s.notifyCancel(ctx, conn, t); err != nil {
 		return fmt.Errorf("cancel turn: %w", err)
 	}
 	return nil
@@ -247,7 +264,7 @@ func (s *Session) Cancel(ctx context.Context) error {
 func (s *Session) cancelTurn(ctx context.Context, conn *connection, t *turn) {
 	t.cancel()
 	for range 2 {
-		if err := s.notifyCancel(ctx, conn); err != nil && conn.ctx.Err() == nil {
+		if err := s.notifyCancel(ctx, conn, t); err != nil && conn.ctx.Err() == nil {
 			s.c.log.Warn("cancel turn", "session", s.ID(), "error", err)
 		}
 		select {
@@ -260,9 +277,24 @@ func (s *Session) cancelTurn(ctx context.Context, conn *connection, t *turn) {
 	}
 }
 
-func (s *Session) notifyCancel(ctx context.Context, conn *connection) error {
+// notifyCancel tells the agent to stop t, unless that is over. No prompt is sent
+// meanwhile, so that the notice cannot hit a later turn.
+func (s *Session) notifyCancel(ctx context.Context, conn *connection, t *turn) error {
 	ctx, cancel := context.WithTimeout(ctx, cancelSend)
 	defer cancel()
+	select {
+	case s.sending <- struct{}{}:
+		defer func() { <-s.sending }()
+	case <-t.ended:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case <-t.ended:
+		return nil
+	default:
+	}
 	return conn.notify(ctx, acp.MethodSessionCancel, acp.SessionRequest{SessionID: s.ID()})
 }
 

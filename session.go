@@ -55,6 +55,7 @@ type Session struct {
 	opts  CreateSessionOptions
 
 	opening chan struct{} // holds a token while the session is opened
+	sending chan struct{} // holds a token while a prompt or a cancel is sent
 
 	mu       sync.Mutex
 	id       string
@@ -125,6 +126,7 @@ func (c *Client) newSession(ctx context.Context, agent string, opts CreateSessio
 	return &Session{
 		c: c, agent: agent, opts: opts,
 		opening: make(chan struct{}, 1),
+		sending: make(chan struct{}, 1),
 		chosen:  make(map[string]string),
 	}, nil
 }

@@ -1,0 +1,274 @@
+package sandboxagent_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/sandboxagent/sandboxagent"
+	"github.com/sandboxagent/sandboxagent/api"
+)
+
+// serve answers requests with handler for the time of a test.
+func serve(t *testing.T, handler http.HandlerFunc) string {
+	s := httptest.NewServer(handler)
+	t.Cleanup(s.Close)
+	return s.URL
+}
+
+func TestConnectWaits(t *testing.T) {
+	var asked atomic.Int32
+	url := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if asked.Add(1) < 5 {
+			http.Error(w, "starting", http.StatusServiceUnavailable)
+			return
+		}
+		io.WriteString(w, `{"status":"ok","more":1}`)
+	})
+	c, err := sandboxagent.Connect(testContext(t), url+"/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if c.BaseURL() != url || c.InspectorURL() != url+"/ui/" {
+		t.Errorf("URLs are %s and %s", c.BaseURL(), c.InspectorURL())
+	}
+}
+
+func TestConnectGivesUp(t *testing.T) {
+	refused := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusUnauthorized)
+		io.WriteString(w, `{"type":"urn:sandbox-agent:error:token_invalid","title":"Token Invalid","status":401,"detail":"token invalid"}`)
+	})
+	if _, err := sandboxagent.Connect(testContext(t), refused); !errors.Is(err, sandboxagent.ErrUnauthorized) {
+		t.Errorf("refused token: %v", err)
+	}
+	dead := httptest.NewServer(http.NotFoundHandler())
+	dead.Close()
+	ctx, cancel := context.WithTimeout(testContext(t), 200*time.Millisecond)
+	defer cancel()
+	if _, err := sandboxagent.Connect(ctx, dead.URL); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("dead server: %v", err)
+	}
+	for _, url := range []string{"", "localhost:80", "ftp://x", "http://", "http://a b"} {
+		if _, err := sandboxagent.Connect(testContext(t), url); err == nil {
+			t.Errorf("%q is no error", url)
+		}
+	}
+}
+
+func TestRequestHeaders(t *testing.T) {
+	var got http.Header
+	url := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		got = r.Header
+		io.WriteString(w, `{"status":"ok"}`)
+	})
+	c := sandboxagent.New(url, sandboxagent.WithHeader("X-Team", "a"), sandboxagent.WithHeader("Authorization", "Basic x"),
+		sandboxagent.WithToken("secret"))
+	defer c.Close()
+	if _, err := c.Health(testContext(t)); err != nil {
+		t.Fatal(err)
+	}
+	if got.Get("X-Team") != "a" || got.Get("Authorization") != "Bearer secret" || got.Get("X-Request-Id") == "" {
+		t.Errorf("headers are %v", got)
+	}
+}
+
+func TestErrors(t *testing.T) {
+	tests := []struct {
+		name, media, body string
+		status            int
+		is                []error
+		text              string
+	}{
+		{"ours", "application/problem+json", `{"type":"urn:sandbox-agent:error:invalid_request","title":"Invalid Request","status":400,"detail":"invalid request: path not found: /x","code":"path_not_found"}`,
+			400, []error{api.CodePathNotFound, fs.ErrNotExist}, "path not found: /x"},
+		{"earlier server", "application/problem+json", `{"type":"urn:sandbox-agent:error:invalid_request","title":"Invalid Request","status":400,"detail":"invalid request: path not found: /x"}`,
+			400, []error{fs.ErrNotExist}, "path not found: /x"},
+		{"kind as code", "application/problem+json", `{"type":"urn:sandbox-agent:error:session_not_found","title":"Session Not Found","status":404}`,
+			404, []error{sandboxagent.ErrSessionNotFound}, "Session Not Found"},
+		{"plain text", "text/plain", "Failed to deserialize query string", 400, nil, "Failed to deserialize query string"},
+		{"page of a proxy", "text/html", "<html>nope</html>", 500, nil, "HTTP status 500"},
+		{"nothing", "", "", 401, []error{sandboxagent.ErrUnauthorized}, "HTTP status 401"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			url := serve(t, func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Content-Type", tt.media)
+				w.WriteHeader(tt.status)
+				io.WriteString(w, tt.body)
+			})
+			c := sandboxagent.New(url)
+			defer c.Close()
+			_, err := c.Health(testContext(t))
+			var problem *api.Error
+			if !errors.As(err, &problem) || problem.Status != tt.status || !strings.Contains(err.Error(), tt.text) {
+				t.Errorf("error is %v", err)
+			}
+			for _, is := range tt.is {
+				if !errors.Is(err, is) {
+					t.Errorf("%v is not %v", err, is)
+				}
+			}
+		})
+	}
+}
+
+func TestReadsAreTriedAgain(t *testing.T) {
+	var asked atomic.Int32
+	url := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if asked.Add(1) == 1 {
+			panic(http.ErrAbortHandler)
+		}
+		io.WriteString(w, `{"version":"1"}`)
+	})
+	c := sandboxagent.New(url)
+	defer c.Close()
+	if v, err := c.Version(testContext(t)); err != nil || v.Version != "1" {
+		t.Errorf("got %+v, %v", v, err)
+	}
+	asked.Store(0)
+	if _, err := c.InstallAgent(testContext(t), "mock", sandboxagent.InstallAgentOptions{}); err == nil || asked.Load() != 1 {
+		t.Errorf("a POST was sent %d times, %v", asked.Load(), err)
+	}
+}
+
+func TestInstallProgress(t *testing.T) {
+	url := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/v1/agents/bad/install" {
+			w.Header().Set("Content-Type", "text/event-stream")
+			io.WriteString(w, "event: error\ndata: {\"title\":\"Install Failed\",\"status\":500,\"code\":\"install_failed\"}\n\n")
+			return
+		}
+		w.Header().Set("Content-Type", "text/event-stream")
+		io.WriteString(w, "event: progress\ndata: {\"agent\":\"x\",\"phase\":\"download\",\"message\":\"m\"}\n\nevent: result\ndata: {\"already_installed\":true}\n\n")
+	})
+	c := sandboxagent.New(url)
+	defer c.Close()
+	var steps []api.AgentInstallEvent
+	opts := sandboxagent.InstallAgentOptions{OnProgress: func(e api.AgentInstallEvent) { steps = append(steps, e) }}
+	result, err := c.InstallAgent(testContext(t), "x", opts)
+	if err != nil || !result.AlreadyInstalled || len(steps) != 1 || steps[0].Phase != "download" {
+		t.Errorf("got %+v, %v, %v", result, steps, err)
+	}
+	if _, err := c.InstallAgent(testContext(t), "bad", opts); !errors.Is(err, api.CodeInstallFailed) {
+		t.Errorf("error is %v", err)
+	}
+}
+
+func TestFromEnv(t *testing.T) {
+	t.Setenv("SANDBOX_AGENT_URL", "http://127.0.0.1:7")
+	t.Setenv("SANDBOX_AGENT_TOKEN", "t")
+	c := sandboxagent.New("", sandboxagent.FromEnv())
+	defer c.Close()
+	if c.BaseURL() != "http://127.0.0.1:7" || sandboxagent.Token(c) != "t" {
+		t.Errorf("client is of %s", c.BaseURL())
+	}
+	d := sandboxagent.New("http://127.0.0.1:8")
+	defer d.Close()
+	if d.BaseURL() != "http://127.0.0.1:8" || sandboxagent.Token(d) != "" {
+		t.Error("the environment was read unasked")
+	}
+}
+
+func TestStart(t *testing.T) {
+	home := t.TempDir()
+	var logs bytes.Buffer
+	sandbox, err := sandboxagent.Start(testContext(t), sandboxagent.StartOptions{
+		Binary: os.Args[0],
+		Dir:    home,
+		Env:    append(os.Environ(), "HOME="+home, "XDG_DATA_HOME="+filepath.Join(home, "data")),
+		Logs:   &logs,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	session, err := sandbox.CreateSession(testContext(t), "mock", sandboxagent.CreateSessionOptions{OnPermission: sandboxagent.AllowAll})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := session.Prompt(testContext(t), sandboxagent.Text("create a file called hello.txt")); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(filepath.Join(home, "hello.txt")); err != nil {
+		t.Error(err)
+	}
+	cmdline, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(sandbox.PID()), "cmdline"))
+	if err == nil && bytes.Contains(cmdline, []byte(sandboxagent.Token(sandbox.Client))) {
+		t.Error("the token is in the arguments")
+	}
+	stranger := sandboxagent.New(sandbox.BaseURL())
+	defer stranger.Close()
+	if _, err := stranger.Health(testContext(t)); !errors.Is(err, sandboxagent.ErrUnauthorized) {
+		t.Errorf("without token: %v", err)
+	}
+	if err := sandbox.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := sandbox.Close(); err != nil {
+		t.Error(err)
+	}
+	select {
+	case <-sandbox.Done():
+	default:
+		t.Error("server still runs")
+	}
+	if !strings.Contains(logs.String(), "listening on") {
+		t.Errorf("logs are %q", logs.String())
+	}
+}
+
+func TestStartFails(t *testing.T) {
+	script := func(body string) string {
+		file := filepath.Join(t.TempDir(), "sandbox-agent")
+		if err := os.WriteFile(file, []byte("#!/bin/sh\n"+body), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	_, err := sandboxagent.Start(testContext(t), sandboxagent.StartOptions{Binary: script("echo no such luck >&2; exit 7")})
+	if err == nil || !strings.Contains(err.Error(), "exit status 7") || !strings.Contains(err.Error(), "no such luck") {
+		t.Errorf("early exit: %v", err)
+	}
+	ctx, cancel := context.WithTimeout(testContext(t), 100*time.Millisecond)
+	defer cancel()
+	_, err = sandboxagent.Start(ctx, sandboxagent.StartOptions{Binary: script("exec sleep 60")})
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("silent server: %v", err)
+	}
+	_, err = sandboxagent.Start(testContext(t), sandboxagent.StartOptions{
+		Binary: script(`trap "" TERM; echo "x listening on http://127.0.0.1:1"; sleep 60 & wait; wait`), StopTimeout: 50 * time.Millisecond,
+		Options: []sandboxagent.Option{sandboxagent.WithHTTPClient(&http.Client{Transport: refuse{}})},
+	})
+	if !errors.Is(err, sandboxagent.ErrUnauthorized) || !strings.Contains(err.Error(), "was killed") {
+		t.Errorf("server that does not end: %v", err)
+	}
+	t.Setenv("SANDBOX_AGENT_BIN", "/nonexistent/sandbox-agent")
+	_, err = sandboxagent.Start(testContext(t), sandboxagent.StartOptions{Options: []sandboxagent.Option{sandboxagent.FromEnv()}})
+	if !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "SANDBOX_AGENT_BIN") {
+		t.Errorf("bad variable: %v", err)
+	}
+	t.Setenv("PATH", t.TempDir())
+	_, err = sandboxagent.Start(testContext(t), sandboxagent.StartOptions{})
+	if err == nil || !strings.Contains(err.Error(), "SANDBOX_AGENT_BIN") {
+		t.Errorf("not found: %v", err)
+	}
+}
+
+// refuse is a server that takes no token.
+type refuse struct{}
+
+func (refuse) RoundTrip(r *http.Request) (*http.Response, error) {
+	return &http.Response{StatusCode: http.StatusUnauthorized, Status: "401 Unauthorized", Header: http.Header{}, Body: http.NoBody, Request: r}, nil
+}

@@ -1,0 +1,150 @@
+// Package embedded runs a whole sandbox-agent server inside the calling
+// program and gives a client of it. Agents, processes and files are those of
+// this machine; nothing is isolated from anything.
+//
+// A program that must stay small imports the SDK alone and talks to a server
+// elsewhere: this package links all of it.
+package embedded
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"slices"
+	"sync"
+
+	"github.com/sandboxagent/sandboxagent"
+	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/server"
+)
+
+// Options say how the server runs. In the zero value agents have no
+// environment, so most callers set Env to os.Environ().
+type Options struct {
+	DataDir string   // where events, agents and logs are kept; empty means a temporary folder that goes with the server
+	Home    string   // what relative paths start from and where credentials are looked for; empty means the user's home folder
+	Dir     string   // where sessions work that name no folder; empty means the working folder
+	Env     []string // of agents and processes, as KEY=value
+
+	// Executable is a sandbox-agent program, which is run as the mock agent.
+	// Empty means this program, which then has to be one.
+	Executable string
+
+	// AgentCommands adds agents, or replaces how they are started, by id.
+	AgentCommands map[string][]string
+
+	Limits  api.Limits   // zeros mean the defaults
+	Logger  *slog.Logger // nil means none
+	Version string       // of the program, for GET /v1/version
+
+	Client []sandboxagent.Option // of the client
+}
+
+// A Server is a server in this program and a client of it.
+type Server struct {
+	*sandboxagent.Client
+
+	stop    context.CancelFunc
+	done    chan error
+	tempDir string
+
+	closing sync.Once
+	err     error
+}
+
+// Start runs a server on a free port of 127.0.0.1, with a token that only its
+// client knows, until [Server.Close].
+func Start(ctx context.Context, opts Options) (*Server, error) {
+	s, err := start(ctx, opts)
+	if err != nil {
+		return nil, fmt.Errorf("start embedded server: %w", err)
+	}
+	return s, nil
+}
+
+func start(ctx context.Context, opts Options) (_ *Server, err error) {
+	s := &Server{done: make(chan error, 1)}
+	if opts.DataDir == "" {
+		if s.tempDir, err = os.MkdirTemp("", "sandbox-agent-"); err != nil {
+			return nil, err
+		}
+		opts.DataDir = s.tempDir
+	}
+	defer func() {
+		if err != nil && s.tempDir != "" {
+			os.RemoveAll(s.tempDir)
+		}
+	}()
+	if err := opts.complete(); err != nil {
+		return nil, err
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	token := newToken()
+	serving, stop := context.WithCancel(context.Background())
+	srv, err := server.Open(server.Config{
+		Version: opts.Version, DataDir: opts.DataDir, Home: opts.Home, Env: opts.Env,
+		SelfExe: opts.Executable, AgentCommands: opts.AgentCommands,
+		Token: token, Limits: opts.Limits, Logger: opts.Logger, Stop: stop,
+	})
+	if err != nil {
+		stop()
+		return nil, errors.Join(err, listener.Close())
+	}
+	s.stop = stop
+	go func() { s.done <- srv.Serve(serving, listener) }()
+	client := append([]sandboxagent.Option{sandboxagent.WithDir(opts.Dir)}, opts.Client...)
+	s.Client = sandboxagent.New("http://"+listener.Addr().String(), append(client, sandboxagent.WithToken(token))...)
+	if err := s.WaitReady(ctx); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+// complete sets what was left empty.
+func (o *Options) complete() (err error) {
+	if o.Home == "" {
+		if o.Home, err = os.UserHomeDir(); err != nil {
+			return err
+		}
+	}
+	if o.Dir == "" {
+		if o.Dir, err = os.Getwd(); err != nil {
+			return err
+		}
+	}
+	if o.Executable == "" {
+		if o.Executable, err = os.Executable(); err != nil {
+			return err
+		}
+	}
+	o.Env = slices.Clone(o.Env)
+	return nil
+}
+
+func newToken() string {
+	var raw [24]byte
+	rand.Read(raw[:])
+	return hex.EncodeToString(raw[:])
+}
+
+// Close ends the agents of the client and then the server with everything that
+// it runs. Closing twice is no error.
+func (s *Server) Close() error {
+	s.closing.Do(func() {
+		s.err = s.Client.Close()
+		s.stop()
+		s.err = errors.Join(s.err, <-s.done)
+		if s.tempDir != "" {
+			s.err = errors.Join(s.err, os.RemoveAll(s.tempDir))
+		}
+	})
+	return s.err
+}

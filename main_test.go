@@ -1,0 +1,60 @@
+package sandboxagent_test
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/sandboxagent/sandboxagent"
+	"github.com/sandboxagent/sandboxagent/embedded"
+	"github.com/sandboxagent/sandboxagent/internal/cli"
+)
+
+// TestMain makes the test binary the sandbox-agent program when it is started
+// as one: by Start, and by a server that runs the mock agent.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && (os.Args[1] == "server" || os.Args[1] == "mock") {
+		os.Exit(cli.Main(cli.System()))
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// testContext ends before the test binary would.
+func testContext(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// testServer is a real server with the real mock agent in a folder of its own.
+type testServer struct {
+	*embedded.Server
+	dir string // where sessions work
+}
+
+func newServer(t testing.TB, opts ...sandboxagent.Option) *testServer {
+	t.Helper()
+	home := t.TempDir()
+	dir := filepath.Join(home, "work")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	s, err := embedded.Start(testContext(t), embedded.Options{
+		DataDir: filepath.Join(home, "data"), Home: home, Dir: dir,
+		Env:    append(os.Environ(), "HOME="+home, "XDG_DATA_HOME="+home),
+		Client: opts,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Errorf("close server: %v", err)
+		}
+	})
+	return &testServer{s, dir}
+}
