@@ -117,7 +117,7 @@ func (s *Server) deleteProcess(_ context.Context, in *processID) (*struct{}, err
 }
 
 type processInput struct {
-	processID
+	ID   string `path:"id" doc:"Process id"`
 	Body api.ProcessInputRequest
 }
 
@@ -142,7 +142,7 @@ func (s *Server) closeProcessStdin(ctx context.Context, in *processID) (*body[ap
 }
 
 type terminalResize struct {
-	processID
+	ID   string `path:"id" doc:"Process id"`
 	Body api.TerminalSize
 }
 
