@@ -37,7 +37,7 @@ func decide(req Request, escalate bool) Turn {
 	case j.command != "":
 		t.Calls = shellCall(req, j.command, escalate)
 	case j.path != "":
-		t.Calls = writeCall(req, j.path, j.content, escalate)
+		t.Calls = writeCall(req, j.path, j.content)
 	case strings.Contains(strings.ToLower(text), "what did i say"):
 		t.Text = recall(req.Messages, at)
 		return t
@@ -255,7 +255,7 @@ func findTool(req Request, names []string) (Tool, bool) {
 	return Tool{}, false
 }
 
-func writeCall(req Request, file, text string, escalate bool) []Call {
+func writeCall(req Request, file, text string) []Call {
 	if tool, ok := findTool(req, writeTools); ok {
 		full := file
 		if dir := workingFolder(req.Messages); dir != "" && !path.IsAbs(file) {
@@ -267,7 +267,8 @@ func writeCall(req Request, file, text string, escalate bool) []Call {
 	if dir := path.Dir(file); dir != "." {
 		command = "mkdir -p " + shellQuote(dir) + " && " + command
 	}
-	return shellCall(req, command, escalate)
+	// Codex has no tool for files, and its sandbox may be read-only.
+	return shellCall(req, command, true)
 }
 
 func shellCall(req Request, command string, escalate bool) []Call {

@@ -25,8 +25,8 @@ type Options struct {
 	// and those after the last turn are answered by the rules.
 	Script []Turn
 
-	// Escalate makes calls of shell tools that can ask for more rights do so,
-	// which makes their agent ask the user.
+	// Escalate makes every call of a shell tool that can ask for more rights do
+	// so, which makes its agent ask the user. Files are written that way always.
 	Escalate bool
 }
 

@@ -151,7 +151,7 @@ func TestToolChoice(t *testing.T) {
 		req  Request
 		want string
 	}{
-		"shell in place of write": {Request{Messages: user("write d/a.txt with it's"), Tools: []Tool{shell}}, `exec_command {"cmd":"mkdir -p 'd' \u0026\u0026 printf %s 'it'\\''s\n' \u003e 'd/a.txt'"}`},
+		"shell in place of write": {Request{Messages: user("write d/a.txt with it's"), Tools: []Tool{shell}}, `exec_command {"cmd":"mkdir -p 'd' \u0026\u0026 printf %s 'it'\\''s\n' \u003e 'd/a.txt'","justification":"Run mkdir -p 'd' \u0026\u0026 printf %s 'it'\\''s","sandbox_permissions":"require_escalated"}`},
 		"ask first":               {Request{Messages: user("run make, ask first"), Tools: []Tool{shell}}, `exec_command {"cmd":"make","justification":"Run make","sandbox_permissions":"require_escalated"}`},
 		"command as list":         {Request{Messages: user("run make"), Tools: []Tool{{Name: "shell", Schema: json.RawMessage(`{"properties":{"command":{"type":"array"}},"required":["command"]}`)}}}, `shell {"command":["/bin/sh","-c","make"]}`},
 		"required keys":           {Request{Messages: user("run make"), Tools: []Tool{{Name: "Execute", Schema: json.RawMessage(`{"properties":{"command":{"type":"string"},"summary":{"type":"string"},"riskLevel":{"enum":["low","high"]},"n":{"type":"integer","minimum":5}},"required":["command","summary","riskLevel","n"]}`)}}}, `Execute {"command":"make","n":5,"riskLevel":"low","summary":"Run make"}`},

@@ -106,7 +106,8 @@ speaks Anthropic Messages, OpenAI Responses, OpenAI Chat Completions and Gemini.
   run ls -la                          calls its shell tool
   what did I say                      quotes your earlier messages
 Anything else is answered with itself. After a tool the turn ends with what the
-tool said. "ask first" in a text makes Codex ask for more rights.
+tool said. Codex, which writes files by commands, asks for more rights to do so,
+and for other commands when the text says "ask first".
 
 Keywords at the start of a prompt; where an agent takes a slash for a command of
 its own, write fake: in place of it:
