@@ -39,8 +39,25 @@ type Config struct {
 	// agent; it gets the whole frame. Nil leaves all as they are.
 	Prepare func(ctx context.Context, agent string, msg acp.Message, frame []byte) ([]byte, error)
 
+	// Observe, if not nil, is told of everything that passes: of a client's
+	// frame before the agent can read it, of an agent's frame when it has been
+	// appended to the journal. The calls for one connection are in order in each
+	// direction, and hold up that direction, so Observe must not wait for the
+	// other one.
+	Observe func(Event)
+
 	Limits Limits
 	Logger *slog.Logger // nil means none
+}
+
+// An Event is a frame on its way, or the end of an agent's process.
+type Event struct {
+	Server string // id of the connection
+	Agent  string
+	From   journal.Direction
+	Msg    acp.Message
+	Frame  []byte     // nil at the end of the process; must not be changed
+	Exit   *api.Error // at the end of the process, why later posts fail
 }
 
 // Limits bound a Bridge.
@@ -138,11 +155,53 @@ func (b *Bridge) Post(ctx context.Context, id, agent string, hasAgent bool, fram
 		return nil, api.InvalidRequest(api.CodeInvalidFrame, "request body must be a JSON-RPC object")
 	}
 	if hasAgent {
-		if c, err = b.ensure(ctx, id, agent); err != nil {
+		if c, err = b.ensure(ctx, id, agent, nil); err != nil {
 			return nil, err
 		}
 	}
 	return c.post(ctx, msg, frame)
+}
+
+// Start starts the agent behind id if it does not run, with env added to its
+// environment. It is for callers inside the server; clients use Post.
+func (b *Bridge) Start(ctx context.Context, id, agent string, env []string) error {
+	c, err := b.lookup(ctx, id)
+	if err != nil {
+		return err
+	}
+	if c != nil && c.agent != agent {
+		return api.Conflict(api.CodeAgentMismatch, "server '%s' already exists for agent '%s'; requested '%s'", id, c.agent, agent)
+	}
+	_, err = b.ensure(ctx, id, agent, env)
+	return err
+}
+
+// Stop ends the agent behind id and keeps the connection, whose events go on
+// when the agent is started anew. It returns when the agent is gone.
+func (b *Bridge) Stop(ctx context.Context, id string) error {
+	c, err := b.lookup(ctx, id)
+	if c == nil || err != nil {
+		return err
+	}
+	done := make(chan struct{})
+	b.closing.Go(func() {
+		defer close(done)
+		c.halt()
+	})
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Running reports whether the agent behind id runs or starts.
+func (b *Bridge) Running(id string) bool {
+	b.mu.Lock()
+	c := b.conns[id]
+	b.mu.Unlock()
+	return c != nil && c.status() != statusExited
 }
 
 // lookup returns the connection of id, or nil. One of an earlier run of the
@@ -179,7 +238,7 @@ func (b *Bridge) lookup(ctx context.Context, id string) (*conn, error) {
 }
 
 // ensure returns the connection of id with its agent running or about to.
-func (b *Bridge) ensure(ctx context.Context, id, agent string) (*conn, error) {
+func (b *Bridge) ensure(ctx context.Context, id, agent string, env []string) (*conn, error) {
 	b.mu.Lock()
 	if b.closed {
 		b.mu.Unlock()
@@ -203,7 +262,7 @@ func (b *Bridge) ensure(ctx context.Context, id, agent string) (*conn, error) {
 		return c, c.awaitStart(ctx)
 	}
 	// Others may wait for this start, so it outlives the request that asked.
-	if err := c.start(context.WithoutCancel(ctx)); err != nil {
+	if err := c.start(context.WithoutCancel(ctx), env); err != nil {
 		b.mu.Lock()
 		b.dropIfUnused(c)
 		b.mu.Unlock()

@@ -106,9 +106,10 @@ func (c *conn) awaitStart(ctx context.Context) error {
 	return c.startErr
 }
 
-// start launches the agent. The caller has claimed it.
-func (c *conn) start(ctx context.Context) error {
-	r, err := c.launch(ctx)
+// start launches the agent with env added to its environment. The caller has
+// claimed it.
+func (c *conn) start(ctx context.Context, env []string) error {
+	r, err := c.launch(ctx, env)
 	if err != nil {
 		c.settle(nil, err)
 		return err
@@ -124,7 +125,7 @@ func (c *conn) start(ctx context.Context) error {
 	return nil
 }
 
-func (c *conn) launch(ctx context.Context) (*run, error) {
+func (c *conn) launch(ctx context.Context, env []string) (*run, error) {
 	spec, err := c.b.cfg.Launch(ctx, c.agent)
 	if err != nil {
 		return nil, err
@@ -134,6 +135,7 @@ func (c *conn) launch(ctx context.Context) (*run, error) {
 		return nil, err
 	}
 	spec.Stdin = true
+	spec.Env = append(spec.Env, env...)
 	child, err := process.Start(spec)
 	if err != nil {
 		e := api.StreamError(api.CodeAgentStartFailed, "failed to start agent process: %w", err)
@@ -197,16 +199,31 @@ func (c *conn) post(ctx context.Context, msg acp.Message, frame []byte) ([]byte,
 	return r.post(ctx, msg, frame)
 }
 
-// close ends the connection for good and returns when its agent is gone.
-func (c *conn) close() {
+// halt ends the process that runs now and returns when it is gone.
+func (c *conn) halt() {
 	c.mu.Lock()
-	c.closed = true
 	r := c.run
 	c.mu.Unlock()
 	if r != nil {
 		r.stop()
 	}
+}
+
+// close ends the connection for good and returns when its agent is gone.
+func (c *conn) close() {
+	c.mu.Lock()
+	c.closed = true
+	c.mu.Unlock()
+	c.halt()
 	c.b.cfg.Journal.End(c.stream)
+}
+
+// observe tells the server of what passes.
+func (c *conn) observe(e Event) {
+	if c.b.cfg.Observe != nil {
+		e.Server, e.Agent = c.id, c.agent
+		c.b.cfg.Observe(e)
+	}
 }
 
 func (c *conn) base() uint64 {

@@ -36,6 +36,7 @@ type run struct {
 
 // item is a frame on its way to the agent.
 type item struct {
+	msg     acp.Message
 	frame   []byte
 	taken   bool          // by the writer; guarded by run.mu
 	written chan struct{} // closed when the agent's input has taken it
@@ -86,6 +87,7 @@ func (r *run) finish(output *sync.WaitGroup) {
 	problem := exitProblem(r.c.agent, exit, r.stderr.lines())
 	r.end(problem)
 	r.c.exited(r, problem)
+	r.c.observe(Event{From: journal.FromAgent, Exit: problem})
 	r.c.log().Info("agent exited", "pid", r.child.PID(), "code", exit.Code, "signal", exit.Signal)
 	close(r.gone)
 }
@@ -120,7 +122,7 @@ func unbounded(method string) bool {
 // post queues a frame for the agent and waits: for a request until its reply is
 // in the journal, for anything else until the agent's input has taken it.
 func (r *run) post(ctx context.Context, msg acp.Message, frame []byte) ([]byte, error) {
-	it := &item{frame: frame, written: make(chan struct{})}
+	it := &item{msg: msg, frame: frame, written: make(chan struct{})}
 	cl, err := r.enqueue(msg, it)
 	if err != nil {
 		return nil, err
@@ -241,6 +243,7 @@ func (r *run) write() {
 			if _, err := r.c.b.cfg.Journal.Append(log, journal.FromClient, it.frame); err != nil {
 				r.c.log().Warn("journal client frame", "error", err)
 			}
+			r.c.observe(Event{From: journal.FromClient, Msg: it.msg, Frame: it.frame})
 			line := append(it.frame[:len(it.frame):len(it.frame)], '\n')
 			if _, err := r.child.Stdin.Write(line); err != nil {
 				// The exit that follows answers whoever waits.
@@ -304,6 +307,7 @@ func (r *run) receive(line []byte) bool {
 		r.c.log().Error("journal agent frame", "error", err)
 		return false
 	}
+	r.c.observe(Event{From: journal.FromAgent, Msg: msg, Frame: line})
 	if msg.Kind == acp.Response {
 		r.settle(string(msg.ID), reply{line, seq})
 	}
