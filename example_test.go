@@ -1,0 +1,277 @@
+package sandboxagent_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/sandboxagent/sandboxagent"
+	"github.com/sandboxagent/sandboxagent/acp"
+	"github.com/sandboxagent/sandboxagent/embedded"
+)
+
+// exampleServer runs a server for an example, in a folder of its own.
+func exampleServer() (server *embedded.Server, stop func()) {
+	home, err := os.MkdirTemp("", "example-")
+	if err != nil {
+		panic(err)
+	}
+	server, err = embedded.Start(context.Background(), embedded.Options{
+		Home: home, Dir: home, DataDir: filepath.Join(home, "data"),
+		Env: append(os.Environ(), "HOME="+home, "XDG_DATA_HOME="+home),
+	})
+	if err != nil {
+		panic(err)
+	}
+	return server, func() {
+		server.Close()
+		os.RemoveAll(home)
+	}
+}
+
+func Example() {
+	server, stop := exampleServer()
+	defer stop()
+	ctx := context.Background()
+
+	// Elsewhere: client, err := sandboxagent.Connect(ctx, "http://127.0.0.1:2468")
+	client := server.Client
+	session, err := client.CreateSession(ctx, "mock", sandboxagent.CreateSessionOptions{
+		OnPermission: sandboxagent.AllowAll,
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	turn, err := session.Prompt(ctx, sandboxagent.Text("create a file called hello.txt"))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	_, err = os.Stat(filepath.Join(session.CWD(), "hello.txt"))
+	fmt.Println(turn.StopReason, err == nil)
+	// Output: end_turn true
+}
+
+func ExampleNew() {
+	client := sandboxagent.New("http://127.0.0.1:2468", sandboxagent.WithToken("secret"))
+	defer client.Close()
+	fmt.Println(client.InspectorURL())
+	// Output: http://127.0.0.1:2468/ui/
+}
+
+func ExampleConnect() {
+	server, stop := exampleServer()
+	defer stop()
+	_, err := sandboxagent.Connect(context.Background(), server.BaseURL(), sandboxagent.WithToken("wrong"))
+	fmt.Println(errors.Is(err, sandboxagent.ErrUnauthorized))
+	// Output: true
+}
+
+func ExampleStart() {
+	home, err := os.MkdirTemp("", "example-")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer os.RemoveAll(home)
+	sandbox, err := sandboxagent.Start(context.Background(), sandboxagent.StartOptions{
+		Binary: os.Args[0], // usually left out: the sandbox-agent of PATH
+		Dir:    home,
+		Env:    append(os.Environ(), "HOME="+home, "XDG_DATA_HOME="+home),
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer sandbox.Close()
+	health, err := sandbox.Health(context.Background())
+	fmt.Println(health.Status, err)
+	// Output: ok <nil>
+}
+
+func ExampleClient_CreateSession() {
+	server, stop := exampleServer()
+	defer stop()
+	session, err := server.CreateSession(context.Background(), "mock", sandboxagent.CreateSessionOptions{
+		Model:        "mock-fast",
+		Mode:         "plan",
+		ThoughtLevel: "high",
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for _, option := range session.ConfigOptions() {
+		fmt.Println(option.ID, option.CurrentValue)
+	}
+	// Unordered output:
+	// model mock-fast
+	// mode plan
+	// thought_level high
+}
+
+func ExampleClient_ResumeSession() {
+	server, stop := exampleServer()
+	defer stop()
+	ctx := context.Background()
+	session, err := server.CreateSession(ctx, "mock", sandboxagent.CreateSessionOptions{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	session.Prompt(ctx, sandboxagent.Text("/echo hello"))
+
+	again, err := server.ResumeSession(ctx, "mock", session.ID(), sandboxagent.ResumeSessionOptions{
+		Transcript: session.Transcript(), // for agents that forget
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(again.ID() == session.ID(), again.Restored())
+	// Output: true resumed
+}
+
+func ExampleSession_Prompt() {
+	server, stop := exampleServer()
+	defer stop()
+	ctx := context.Background()
+	session, err := server.CreateSession(ctx, "mock", sandboxagent.CreateSessionOptions{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	turn, err := session.Prompt(ctx, sandboxagent.Text("/echo hello"))
+	fmt.Println(turn.Text, turn.StopReason, err)
+	// Output: hello end_turn <nil>
+}
+
+func ExampleSession_Stream() {
+	server, stop := exampleServer()
+	defer stop()
+	ctx := context.Background()
+	session, err := server.CreateSession(ctx, "mock", sandboxagent.CreateSessionOptions{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for update, err := range session.Stream(ctx, sandboxagent.Text("/permission")) {
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		switch update.Kind {
+		case sandboxagent.UpdatePermission:
+			fmt.Println("asked, with replies", update.Permission.Replies())
+			update.Permission.Reply(sandboxagent.Reject)
+		case sandboxagent.UpdateTurnEnd:
+			fmt.Println("ended with", update.Turn.StopReason)
+		}
+	}
+	// Output:
+	// asked, with replies [once always reject]
+	// ended with end_turn
+}
+
+func ExampleSession_Cancel() {
+	server, stop := exampleServer()
+	defer stop()
+	ctx := context.Background()
+	session, err := server.CreateSession(ctx, "mock", sandboxagent.CreateSessionOptions{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for update, err := range session.Stream(ctx, sandboxagent.Text("/burst 1000000")) {
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		if update.Turn != nil {
+			fmt.Println(update.Turn.StopReason)
+			break
+		}
+		session.Cancel(ctx)
+	}
+	// Output: cancelled
+}
+
+func ExampleSession_SetModel() {
+	server, stop := exampleServer()
+	defer stop()
+	ctx := context.Background()
+	session, err := server.CreateSession(ctx, "mock", sandboxagent.CreateSessionOptions{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(session.SetModel(ctx, "mock-fast"))
+	var unsupported *sandboxagent.UnsupportedValueError
+	if errors.As(session.SetModel(ctx, "gpt-0"), &unsupported) {
+		fmt.Println(unsupported.Allowed)
+	}
+	// Output:
+	// <nil>
+	// [mock mock-fast]
+}
+
+func ExampleSession_SetMode() {
+	server, stop := exampleServer()
+	defer stop()
+	ctx := context.Background()
+	session, err := server.CreateSession(ctx, "mock", sandboxagent.CreateSessionOptions{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	err = session.SetMode(ctx, "plan")
+	fmt.Println(session.Modes().CurrentModeID, err)
+	// Output: plan <nil>
+}
+
+func ExampleSession_SetThoughtLevel() {
+	server, stop := exampleServer()
+	defer stop()
+	ctx := context.Background()
+	session, err := server.CreateSession(ctx, "mock", sandboxagent.CreateSessionOptions{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(session.SetThoughtLevel(ctx, "low"))
+	// Output: <nil>
+}
+
+func ExampleSession_SetConfigOption() {
+	server, stop := exampleServer()
+	defer stop()
+	ctx := context.Background()
+	session, err := server.CreateSession(ctx, "mock", sandboxagent.CreateSessionOptions{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	err = session.SetConfigOption(ctx, "no-such-option", "on")
+	fmt.Println(errors.Is(err, sandboxagent.ErrUnsupported))
+	// Output: true
+}
+
+func ExampleAllowKinds() {
+	server, stop := exampleServer()
+	defer stop()
+	ctx := context.Background()
+	session, err := server.CreateSession(ctx, "mock", sandboxagent.CreateSessionOptions{
+		OnPermission: sandboxagent.AllowKinds(acp.ToolRead, acp.ToolSearch),
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	session.Prompt(ctx, sandboxagent.Text("create a file called hello.txt"))
+	_, err = os.Stat(filepath.Join(session.CWD(), "hello.txt"))
+	fmt.Println("not written:", errors.Is(err, os.ErrNotExist))
+	// Output: not written: true
+}
