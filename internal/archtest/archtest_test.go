@@ -21,7 +21,7 @@ type source struct {
 	pkg     string // import path below the module; "" is the root
 	imports []string
 	tree    *ast.File
-	text    string
+	text    string // without comments
 }
 
 func sources(t *testing.T) []source {
@@ -50,9 +50,15 @@ func sources(t *testing.T) []source {
 		if err != nil {
 			return err
 		}
-		tree, err := parser.ParseFile(token.NewFileSet(), path, text, parser.ParseComments)
+		files := token.NewFileSet()
+		tree, err := parser.ParseFile(files, path, text, parser.ParseComments)
 		if err != nil {
 			return err
+		}
+		for _, group := range tree.Comments {
+			for i := files.Position(group.Pos()).Offset; i < files.Position(group.End()).Offset; i++ {
+				text[i] = ' '
+			}
 		}
 		s := source{path: filepath.ToSlash(rel), tree: tree, text: string(text)}
 		if s.pkg = filepath.ToSlash(filepath.Dir(rel)); s.pkg == "." {

@@ -16,6 +16,7 @@ func commands(g *globals) []*cobra.Command {
 		newServer(g),
 		newVersion(g),
 		newMock(g),
+		newFakeModel(g),
 	}
 }
 
