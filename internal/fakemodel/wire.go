@@ -18,7 +18,7 @@ type wiring struct {
 }
 
 var wirings = map[string]wiring{
-	"claude": {env: []string{"ANTHROPIC_BASE_URL=BASE", "ANTHROPIC_API_KEY=" + key, "DISABLE_TELEMETRY=1", "DISABLE_AUTOUPDATER=1", "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC=1"}},
+	"claude": {env: []string{"ANTHROPIC_BASE_URL=BASE", "ANTHROPIC_API_KEY=" + key}},
 	"codex": {
 		env: []string{"FAKE_KEY=" + key},
 		files: map[string]string{".codex/config.toml": `model = "` + Model + `"
