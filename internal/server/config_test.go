@@ -25,7 +25,7 @@ func newConfigServer(t *testing.T) (base, dir string) {
 	s := &Server{
 		log:        slog.New(slog.NewTextHandler(t.Output(), nil)),
 		limits:     limitsWithDefaults(api.Limits{MaxBodyBytes: 10_000}),
-		operations: make(map[string]struct{}),
+		operations: make(map[string][]string),
 		mux:        http.NewServeMux(),
 	}
 	s.api = newAPI(s, s.mux, "test")

@@ -24,7 +24,7 @@ func newFileServer(t *testing.T) (base, home string) {
 	s := &Server{
 		log:        slog.New(slog.NewTextHandler(t.Output(), nil)),
 		limits:     limitsWithDefaults(api.Limits{MaxBodyBytes: 10_000}),
-		operations: make(map[string]struct{}),
+		operations: make(map[string][]string),
 		mux:        http.NewServeMux(),
 	}
 	s.api = newAPI(s, s.mux, "test")

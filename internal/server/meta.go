@@ -20,7 +20,11 @@ var docsPage []byte
 func (s *Server) metaRoutes() {
 	s.document = sync.OnceValues(func() ([]byte, error) { return json.Marshal(s.api.OpenAPI()) })
 
-	route(s, op("getRoot", http.MethodGet, "/{$}", "server", "Name of the server"), s.getRoot)
+	root := op("getRoot", http.MethodGet, "/", "server", "Name of the server")
+	root.Responses = map[string]*huma.Response{"200": {Description: "Name of the server", Content: map[string]*huma.MediaType{
+		"application/json": {Schema: s.api.OpenAPI().Components.Schemas.Schema(typeOf[api.Root](), true, "Root")},
+	}}}
+	s.handle(root, s.getRoot)
 	route(s, op("getHealth", http.MethodGet, "/v1/health", "server", "Whether the server answers"), s.getHealth)
 	route(s, op("getVersion", http.MethodGet, "/v1/version", "server", "Version of the server"), s.getVersion)
 	route(s, op("getLimits", http.MethodGet, "/v1/limits", "server", "Bounds that the server holds"), s.getLimits)
@@ -47,8 +51,9 @@ func (s *Server) metaRoutes() {
 	})
 }
 
-func (s *Server) getRoot(context.Context, *struct{}) (*body[api.Root], error) {
-	return answer(&api.Root{Docs: "/docs", Name: "Sandbox Agent"}, nil)
+func (s *Server) getRoot(w http.ResponseWriter, r *http.Request) error {
+	w.Header().Set("Content-Type", "application/json")
+	return json.NewEncoder(w).Encode(api.Root{Docs: "/docs", Name: "Sandbox Agent"})
 }
 
 func (s *Server) getHealth(context.Context, *struct{}) (*body[api.Health], error) {

@@ -23,6 +23,8 @@ func TestMeta(t *testing.T) {
 		{name: "two slashes", path: "//v1/health", status: 404},
 		{name: "wrong method", method: "POST", path: "/v1/health", status: 405, headers: map[string]string{"Allow": "GET,HEAD"}},
 		{name: "repeated key", path: "/v1/health?a=1&a=2", status: 400, want: []string{"duplicate field `a`"}},
+		{name: "boolean", path: "/v1/agents?config=false", status: 200},
+		{name: "no boolean", path: "/v1/agents?config=1", status: 400, want: []string{"provided string was not `true` or `false`"}},
 		{name: "preflight", method: "OPTIONS", path: "/any/where", status: 200, headers: map[string]string{"Access-Control-Allow-Methods": "*", "Access-Control-Allow-Origin": ""}},
 		{name: "request id is kept", path: "/v1/health", header: map[string]string{"X-Request-Id": "mine"}, status: 200, headers: map[string]string{"X-Request-Id": "mine"}},
 		{name: "vary", path: "/", status: 200, headers: map[string]string{"Vary": "origin, access-control-request-method, access-control-request-headers"}},

@@ -74,25 +74,35 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.writeProblem(rec, r, api.NewError(api.KindMethodNotAllowed, "", "%s is not allowed here; allowed: %s", r.Method, strings.Join(allowed, ", ")))
 		return
 	}
-	if err := checkQuery(r.URL.RawQuery); err != nil {
+	if err := s.checkQuery(r, pattern); err != nil {
 		s.writeProblem(rec, r, err)
 		return
 	}
 	s.mux.ServeHTTP(rec, r)
 }
 
-// checkQuery refuses what a query may not hold: bad escapes and repeated keys.
-func checkQuery(raw string) error {
-	if raw == "" {
+// checkQuery refuses what a query may not hold: bad escapes, repeated keys, and
+// booleans that are neither true nor false.
+func (s *Server) checkQuery(r *http.Request, pattern string) error {
+	if r.URL.RawQuery == "" {
 		return nil
 	}
-	values, err := url.ParseQuery(raw)
+	values, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
 		return api.InvalidRequest(api.CodeInvalidQuery, "query string does not parse: %w", err)
 	}
 	for key, all := range values {
 		if len(all) > 1 {
 			return api.InvalidRequest(api.CodeInvalidQuery, "duplicate field `%s` in the query string", key)
+		}
+	}
+	method := r.Method
+	if method == http.MethodHead {
+		method = http.MethodGet
+	}
+	for _, name := range s.operations[method+" "+pattern] {
+		if value, given := values[name]; given && value[0] != "true" && value[0] != "false" {
+			return api.InvalidRequest(api.CodeInvalidQuery, "query string does not parse: %s: provided string was not `true` or `false`", name)
 		}
 	}
 	return nil

@@ -55,7 +55,11 @@ func (s *Server) handle(o huma.Operation, h handlerFunc) {
 	}
 	s.problemResponse(&o)
 	s.api.OpenAPI().AddOperation(&o)
-	s.mux.HandleFunc(o.Method+" "+o.Path, func(w http.ResponseWriter, r *http.Request) {
+	pattern := o.Path
+	if pattern == "/" {
+		pattern = "/{$}" // to the mux, a slash alone is every path
+	}
+	s.mux.HandleFunc(o.Method+" "+pattern, func(w http.ResponseWriter, r *http.Request) {
 		if err := h(w, r); err != nil {
 			s.writeProblem(w, r, err)
 		}
@@ -85,9 +89,22 @@ func (s *Server) problemResponse(o *huma.Operation) {
 	}
 }
 
-// note remembers a route for [Server.Routes].
+// note remembers a route: for [Server.Routes], and which of its query
+// parameters are booleans.
 func (s *Server) note(o huma.Operation) {
-	s.operations[o.Method+" "+o.Path] = struct{}{}
+	key := o.Method + " " + o.Path
+	s.operations[key] = nil
+	item := s.api.OpenAPI().Paths[o.Path]
+	for _, known := range []*huma.Operation{item.Get, item.Post, item.Put, item.Patch, item.Delete} {
+		if known == nil || known.Method != o.Method {
+			continue
+		}
+		for _, p := range known.Parameters {
+			if p.In == "query" && p.Schema != nil && p.Schema.Type == huma.TypeBoolean {
+				s.operations[key] = append(s.operations[key], p.Name)
+			}
+		}
+	}
 }
 
 // Routes returns every route the server answers as "METHOD /path/{with}", sorted.

@@ -106,7 +106,7 @@ type Server struct {
 
 	mux        *http.ServeMux
 	api        huma.API
-	operations map[string]struct{} // "METHOD /path"
+	operations map[string][]string // boolean query parameters, by "METHOD /path"
 	document   func() ([]byte, error)
 	metrics    *metrics
 
@@ -138,7 +138,7 @@ func Open(cfg Config) (*Server, error) {
 		allowedHosts: cfg.AllowedHosts,
 		cors:         cfg.CORS,
 		started:      time.Now(),
-		operations:   make(map[string]struct{}),
+		operations:   make(map[string][]string),
 	}
 	s.base, s.cancelBase = context.WithCancel(context.Background())
 	if err := s.openNouns(); err != nil {
