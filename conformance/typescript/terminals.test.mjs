@@ -31,7 +31,8 @@ test("a terminal from ready to exit", async () => {
   const terminal = client.connectProcessTerminal(id);
   const said = watch(terminal);
   await until(() => said.ready.length, "ready");
-  assert.deepEqual(said.ready, [{ type: "ready", processId: id }]);
+  assert.equal(said.ready.length, 1);
+  assert.equal(said.ready[0].processId, id);
   terminal.sendInput("héllo\n");
   await within(terminal.closed, "the terminal to close after the exit");
   assert.equal(said.text(), "héllo\r\ngot héllo\r\n");
