@@ -11,11 +11,16 @@ package bridge
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"os"
 	"slices"
 	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/sandboxagent/sandboxagent/acp"
 	"github.com/sandboxagent/sandboxagent/api"
@@ -194,6 +199,29 @@ func (b *Bridge) Stop(ctx context.Context, id string) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// StopAll ends every agent and keeps the connections, as Stop does for one.
+func (b *Bridge) StopAll(ctx context.Context) error {
+	var all errgroup.Group
+	for _, s := range b.List() {
+		all.Go(func() error { return b.Stop(ctx, s.ServerID) })
+	}
+	return all.Wait()
+}
+
+// Signal sends a signal to every agent that runs and to what it has started.
+func (b *Bridge) Signal(sig os.Signal) error {
+	b.mu.Lock()
+	conns := slices.Collect(maps.Values(b.conns))
+	b.mu.Unlock()
+	var errs []error
+	for _, c := range conns {
+		if err := c.signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
+			errs = append(errs, fmt.Errorf("signal agent of %s: %w", c.id, err))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // Running reports whether the agent behind id runs or starts.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"os"
 	"regexp"
 	"strconv"
 	"sync"
@@ -207,6 +208,16 @@ func (c *conn) halt() {
 	if r != nil {
 		r.stop()
 	}
+}
+
+func (c *conn) signal(sig os.Signal) error {
+	c.mu.Lock()
+	r, state := c.run, c.state
+	c.mu.Unlock()
+	if state != statusRunning {
+		return nil
+	}
+	return r.child.Signal(sig)
 }
 
 // close ends the connection for good and returns when its agent is gone.

@@ -87,6 +87,9 @@ func runServer(ctx context.Context, g *globals, o *serverOptions) error {
 	if err != nil {
 		return err
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	cfg.Stop = cancel
 	listener, err := listen(o.host, o.port)
 	if err != nil {
 		return err
@@ -95,8 +98,6 @@ func runServer(ctx context.Context, g *globals, o *serverOptions) error {
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	go func() {
 		select {
 		case sig := <-g.env.Signals:

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -120,6 +121,8 @@ type Server struct {
 	base       context.Context // ends when the server stops; streams end with it
 	cancelBase context.CancelFunc
 	background sync.WaitGroup
+	paused     atomic.Bool // all agents and processes are stopped
+	stopping   atomic.Bool // a client has asked for the end
 	closeOnce  sync.Once
 	closeErr   error
 }
@@ -203,6 +206,7 @@ func (s *Server) routes() {
 	s.api = newAPI(s, s.mux, s.cfg.Version)
 	s.metaRoutes()
 	s.agentRoutes()
+	s.sandboxRoutes()
 	s.acpRoutes()
 	s.processRoutes()
 	s.configRoutes(s.settings)
