@@ -1,0 +1,290 @@
+//go:build conformance
+
+// Package agents proves the main job on real coding agents: our server, installed
+// agents from npm, and a scripted model in place of a vendor's. Only the install
+// uses the network.
+package agents
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"iter"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	sandboxagent "github.com/sandboxagent/sandboxagent"
+	"github.com/sandboxagent/sandboxagent/acp"
+	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/agents"
+	"github.com/sandboxagent/sandboxagent/internal/fakemodel"
+)
+
+var (
+	cacheFlag = flag.String("agents.cache", "", "folder in which agents are installed, and kept (default sandbox-agent-conformance in the user's cache)")
+
+	cache  string
+	binary string // our server
+)
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	code, err := setUp(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func setUp(m *testing.M) (int, error) {
+	cache = *cacheFlag
+	if cache == "" {
+		dir, err := os.UserCacheDir()
+		if err != nil {
+			return 0, err
+		}
+		cache = filepath.Join(dir, "sandbox-agent-conformance")
+	}
+	if err := os.MkdirAll(cache, 0o755); err != nil {
+		return 0, err
+	}
+	temp, err := os.MkdirTemp("", "sandbox-agent-")
+	if err != nil {
+		return 0, err
+	}
+	defer os.RemoveAll(temp)
+	binary = filepath.Join(temp, "sandbox-agent")
+	build := exec.Command("go", "build", "-o", binary, "github.com/sandboxagent/sandboxagent/cmd/sandbox-agent")
+	if out, err := build.CombinedOutput(); err != nil {
+		return 0, fmt.Errorf("build server: %w\n%s", err, out)
+	}
+	return m.Run(), nil
+}
+
+// real is a real agent and how it is made to ask before it writes.
+type real struct {
+	id       string
+	mode     string
+	escalate bool
+}
+
+// TestTask gives each agent a task: it writes a file, asks for it first, gets the
+// permission and ends its turn; and the journal has all of it.
+func TestTask(t *testing.T) {
+	for _, agent := range []real{
+		{id: "claude", mode: "default"},
+		{id: "codex", escalate: true}, // it asks only for more than its sandbox allows
+	} {
+		t.Run(agent.id, func(t *testing.T) { task(t, agent) })
+	}
+}
+
+func task(t *testing.T, agent real) {
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+	defer cancel()
+	model := fakemodel.New(fakemodel.Options{Escalate: agent.escalate})
+	vendor := httptest.NewServer(model)
+	defer vendor.Close()
+	sandbox := startServer(ctx, t, agent.id, vendor.URL)
+	work := t.TempDir()
+
+	var mu sync.Mutex
+	var asked []acp.PermissionRequest
+	session, err := sandbox.CreateSession(ctx, agent.id, sandboxagent.CreateSessionOptions{
+		CWD: work, Mode: agent.mode,
+		OnPermission: func(_ context.Context, r *sandboxagent.PermissionRequest) (sandboxagent.Reply, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			asked = append(asked, r.PermissionRequest)
+			if _, err := os.Stat(filepath.Join(work, "notes.txt")); err == nil {
+				t.Error("the file is there before the permission")
+			}
+			return sandboxagent.Once, nil
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	turn, err := session.Prompt(ctx, sandboxagent.Text("write notes.txt with hello from "+agent.id))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if turn.StopReason != acp.StopEndTurn || turn.Text == "" {
+		t.Errorf("the turn ended with %s and said %q", turn.StopReason, turn.Text)
+	}
+	if len(asked) != 1 {
+		t.Errorf("it asked %d times: %+v", len(asked), asked)
+	}
+	data, err := os.ReadFile(filepath.Join(work, "notes.txt"))
+	if err != nil || strings.TrimSpace(string(data)) != "hello from "+agent.id {
+		t.Errorf("notes.txt is %q, %v", data, err)
+	}
+	if len(model.Requests()) == 0 {
+		t.Error("the model was not asked")
+	}
+	checkJournal(ctx, t, sandbox, agent.id)
+	if err := session.Close(ctx); err != nil {
+		t.Error(err)
+	}
+}
+
+// startServer installs an agent with our own installer, and starts our server on
+// a data folder that has it, with a home in which the agent uses the model at url.
+func startServer(ctx context.Context, t *testing.T, id, url string) *sandboxagent.Sandbox {
+	t.Helper()
+	catalogue := agents.New(agents.Config{DataDir: filepath.Join(cache, "data"), Env: os.Environ()})
+	if _, err := catalogue.Install(ctx, id, api.AgentInstallRequest{}, nil); err != nil {
+		t.Fatal(err)
+	}
+	data := t.TempDir()
+	for _, name := range []string{"bin", "node"} {
+		if err := os.Symlink(filepath.Join(cache, "data", name), filepath.Join(data, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Not in the temporary folder, where Codex refuses to have its home.
+	home, err := os.MkdirTemp(cache, "home-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(home) })
+	wired, err := fakemodel.Wire(id, url, home)
+	if err != nil {
+		t.Fatal(err)
+	}
+	env := append([]string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + os.TempDir()}, wired...)
+	sandbox, err := sandboxagent.Start(ctx, sandboxagent.StartOptions{
+		Binary: binary, Token: token, Dir: home, Env: env, Args: []string{"--data-dir", data}, Logs: t.Output(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := sandbox.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return sandbox
+}
+
+// checkJournal reads the journal of the only connection from its beginning and
+// looks for the course of the task in it.
+func checkJournal(ctx context.Context, t *testing.T, sandbox *sandboxagent.Sandbox, agent string) {
+	t.Helper()
+	servers, err := sandbox.ACPServers(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(servers) != 1 || servers[0].Agent != agent || servers[0].LastEvent == 0 {
+		t.Fatalf("connections are %+v", servers)
+	}
+	// Codex asks before it tells of the call, Claude after.
+	steps := []string{"initialize", "session/new", "session/request_permission", "completed", "agent_message_chunk", "end_turn"}
+	next := 0
+	last := uint64(0)
+	for id, frame := range events(ctx, t, sandbox, servers[0]) {
+		if id != last+1 {
+			t.Errorf("event %d follows event %d", id, last)
+		}
+		last = id
+		if next < len(steps) && matches(t, frame, steps[next]) {
+			next++
+		}
+	}
+	if next < len(steps) {
+		t.Errorf("the journal of %d events has no %s after %v", last, steps[next], steps[:next])
+	}
+}
+
+// token is that of the servers of this test, to read their streams by hand.
+const token = "conformance"
+
+// events yields what a connection's stream replays from its beginning, up to the
+// newest event there is.
+func events(ctx context.Context, t *testing.T, sandbox *sandboxagent.Sandbox, server api.ACPServer) iter.Seq2[uint64, []byte] {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, sandbox.BaseURL()+"/v1/acp/"+server.ServerID, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Accept", "text/event-stream")
+	req.Header.Set("Last-Event-ID", "0")
+	req.Header.Set("Authorization", "Bearer "+token)
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		t.Fatalf("stream answered %s", resp.Status)
+	}
+	return func(yield func(uint64, []byte) bool) {
+		defer cancel()
+		defer resp.Body.Close()
+		lines := bufio.NewReader(resp.Body)
+		var id uint64
+		for {
+			line, err := lines.ReadString('\n')
+			if err != nil {
+				t.Errorf("the stream ended after event %d of %d: %v", id, server.LastEvent, err)
+				return
+			}
+			if text, ok := strings.CutPrefix(line, "id: "); ok {
+				if id, err = strconv.ParseUint(strings.TrimSpace(text), 10, 64); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+			if data, ok := strings.CutPrefix(line, "data: "); ok {
+				if !yield(id, []byte(data)) || id >= server.LastEvent {
+					return
+				}
+			}
+		}
+	}
+}
+
+// matches reports whether a frame of the agent is the step of a task: the result
+// of a request, a request, or an update, by what only they have.
+func matches(t *testing.T, frame []byte, step string) bool {
+	t.Helper()
+	var f struct {
+		Method string
+		Params struct {
+			Update struct{ SessionUpdate, Status string }
+		}
+		Result struct {
+			ProtocolVersion json.Number
+			SessionID       string
+			StopReason      string
+		}
+	}
+	if err := json.Unmarshal(frame, &f); err != nil {
+		t.Errorf("event is no frame: %v: %s", err, frame)
+		return false
+	}
+	switch step {
+	case "initialize":
+		return f.Result.ProtocolVersion != ""
+	case "session/new":
+		return f.Result.SessionID != ""
+	case "session/request_permission":
+		return f.Method == step
+	case "completed":
+		return f.Params.Update.Status == step
+	case "end_turn":
+		return f.Result.StopReason == step
+	}
+	return f.Params.Update.SessionUpdate == step
+}
