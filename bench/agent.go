@@ -1,0 +1,81 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+)
+
+// frameBytes is the length of a frame of a burst, with its line end.
+const frameBytes = 250
+
+// burstFrame is one agent frame as a model's text makes them.
+var burstFrame = func() []byte {
+	const head = `{"jsonrpc":"2.0","method":"session/update","params":{"sessionId":"bench","update":{"sessionUpdate":"agent_message_chunk","content":{"type":"text","text":"`
+	const tail = `"}}}}` + "\n"
+	return []byte(head + strings.Repeat("x", frameBytes-len(head)-len(tail)) + tail)
+}()
+
+// runAgent is the agent of both servers: it answers every request at once, and
+// sends params.burst frames before the answer. It ends with its input.
+func runAgent(in io.Reader, out io.Writer) error {
+	r, w := bufio.NewReaderSize(in, 64<<10), bufio.NewWriterSize(out, 64<<10)
+	for {
+		line, err := r.ReadBytes('\n')
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		var msg struct {
+			ID     json.RawMessage `json:"id"`
+			Params struct {
+				Burst int `json:"burst"`
+			} `json:"params"`
+		}
+		if err := json.Unmarshal(line, &msg); err != nil {
+			return fmt.Errorf("read frame: %w", err)
+		}
+		for range msg.Params.Burst {
+			if _, err := w.Write(burstFrame); err != nil {
+				return err
+			}
+		}
+		if msg.ID != nil {
+			fmt.Fprintf(w, `{"jsonrpc":"2.0","id":%s,"result":{"stopReason":"end_turn"}}`+"\n", msg.ID)
+		}
+		if err := w.Flush(); err != nil {
+			return err
+		}
+	}
+}
+
+// emitLine is one line of [runEmit].
+var emitLine = []byte(strings.Repeat("0123456789abcdef", 4)[:63] + "\n")
+
+// runEmit writes args[0] MiB of text lines, as one write each of 8 KiB, once a
+// line has come in.
+func runEmit(args []string, out io.Writer) error {
+	if len(args) != 1 {
+		return fmt.Errorf("emit wants a number of MiB")
+	}
+	mib, err := strconv.Atoi(args[0])
+	if err != nil {
+		return err
+	}
+	if _, err := os.Stdin.Read(make([]byte, 64)); err != nil {
+		return fmt.Errorf("wait for the start: %w", err)
+	}
+	block := []byte(strings.Repeat(string(emitLine), 8<<10/len(emitLine)))
+	for range mib << 20 / len(block) {
+		if _, err := out.Write(block); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,135 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+func freePort() (int, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port, nil
+}
+
+// memory is what the kernel says of the memory of a process, in bytes.
+type memory struct {
+	resident int64
+	peak     int64 // since resetPeak
+	anon     int64
+}
+
+func memoryOf(pid int) (memory, error) {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return memory{}, fmt.Errorf("read memory use: %w", err)
+	}
+	var m memory
+	for line := range bytes.Lines(data) {
+		fields := bytes.Fields(line)
+		if len(fields) != 3 {
+			continue
+		}
+		n, err := strconv.ParseInt(string(fields[1]), 10, 64)
+		if err != nil {
+			continue
+		}
+		switch string(fields[0]) {
+		case "VmRSS:":
+			m.resident = n << 10
+		case "VmHWM:":
+			m.peak = n << 10
+		case "RssAnon:":
+			m.anon = n << 10
+		}
+	}
+	return m, nil
+}
+
+// resetPeak makes the present use of memory the peak.
+func resetPeak(pid int) error {
+	return os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte("5"), 0)
+}
+
+// cpu is processor time used so far.
+type cpu struct {
+	machine time.Duration // by everything
+	own     time.Duration // by this process and its ended children
+}
+
+func usage() cpu {
+	var c cpu
+	if data, err := os.ReadFile("/proc/stat"); err == nil {
+		line, _, _ := strings.Cut(string(data), "\n")
+		for i, field := range strings.Fields(line) {
+			// The fourth and fifth are idle time; guest time, from the ninth on,
+			// is in user time already.
+			if n, err := strconv.ParseInt(field, 10, 64); err == nil && i != 4 && i != 5 && i < 9 {
+				c.machine += time.Duration(n) * (time.Second / 100)
+			}
+		}
+	}
+	for _, who := range []int{syscall.RUSAGE_SELF, syscall.RUSAGE_CHILDREN} {
+		var u syscall.Rusage
+		if syscall.Getrusage(who, &u) == nil {
+			c.own += time.Duration(u.Utime.Nano() + u.Stime.Nano())
+		}
+	}
+	return c
+}
+
+// foreignSince returns how many cores were busy with the work of others.
+func (c cpu) foreignSince(before cpu, wall time.Duration) float64 {
+	busy := (c.machine - before.machine) - (c.own - before.own)
+	return max(0, busy.Seconds()/wall.Seconds())
+}
+
+func loadAverage() string {
+	data, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return "unknown"
+	}
+	fields := strings.Fields(string(data))
+	return strings.Join(fields[:min(3, len(fields))], " ")
+}
+
+// machine describes where this runs, one line.
+func machine() string {
+	kernel := "unknown kernel"
+	if out, err := exec.Command("uname", "-sr").Output(); err == nil {
+		kernel = strings.TrimSpace(string(out))
+	}
+	mem := "unknown memory"
+	if data, err := os.ReadFile("/proc/meminfo"); err == nil {
+		var kib int64
+		if _, err := fmt.Sscanf(string(data), "MemTotal: %d kB", &kib); err == nil {
+			mem = fmt.Sprintf("%.1f GiB", float64(kib)/(1<<20))
+		}
+	}
+	return fmt.Sprintf("%d cores (%s), %s, %s, %s, %s", runtime.NumCPU(), processor(), mem, kernel, runtime.GOARCH, runtime.Version())
+}
+
+func processor() string {
+	f, err := os.Open("/proc/cpuinfo")
+	if err != nil {
+		return "unknown processor"
+	}
+	defer f.Close()
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		if name, value, ok := strings.Cut(lines.Text(), ":"); ok && strings.TrimSpace(name) == "model name" {
+			return strings.TrimSpace(value)
+		}
+	}
+	return "unknown processor"
+}

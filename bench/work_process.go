@@ -1,0 +1,242 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"os/exec"
+	"time"
+
+	"github.com/coder/websocket"
+)
+
+const (
+	runRounds   = 150 // on each connection
+	followMiB   = 64
+	terminalMiB = 32
+	echoRounds  = 1000
+)
+
+var processWork = []work{
+	{name: "run", do: measureRun, rows: []row{
+		{title: "`run /bin/true`, 4 at once", unit: "1/s", budget: budget{ratio: 2}},
+	}},
+	{name: "logs", do: measureLogs, rows: []row{
+		{title: "follow of a log, 64 MiB", unit: "MB/s", lossy: true, budget: budget{ratio: 3}},
+	}},
+	{name: "terminal", do: measureTerminal, rows: []row{
+		{title: "terminal throughput, 32 MiB", unit: "MB/s", lossy: true, budget: budget{ratio: 3}},
+	}},
+	{name: "echo", do: measureEcho, rows: []row{
+		{title: "terminal echo, p50", unit: "ms", lessBetter: true, budget: budget{ratio: .95}},
+		{title: "terminal echo, p99", unit: "ms", lessBetter: true},
+	}},
+}
+
+func selfCommand(ctx context.Context, self string, args ...string) *exec.Cmd {
+	return exec.CommandContext(ctx, self, args...)
+}
+
+func measureRun(ctx context.Context, l *lab, s side) ([]sample, error) {
+	return l.within(ctx, s, func(srv *server) ([]sample, error) {
+		req := request(srv.addr, "POST", "/v1/processes/run", "application/json", []byte(`{"command":"/bin/true"}`))
+		rate, err := parallel(srv.addr, 4, runRounds, func(c *conn, _, _ int) error {
+			got, err := c.expect(req, 200)
+			if err == nil && !bytes.Contains(got, []byte(`"exitCode":0`)) {
+				err = fmt.Errorf("run answered %s", got)
+			}
+			return err
+		})
+		return []sample{{value: rate}}, err
+	})
+}
+
+// createProcess starts a process and returns its id.
+func createProcess(c *conn, srv *server, tty bool, command string, args ...string) (string, error) {
+	body, err := json.Marshal(map[string]any{"command": command, "args": args, "tty": tty})
+	if err != nil {
+		return "", err
+	}
+	got, err := c.expect(request(srv.addr, "POST", "/v1/processes", "application/json", body), 200)
+	if err != nil {
+		return "", err
+	}
+	var info struct{ ID string }
+	err = json.Unmarshal(got, &info)
+	return info.ID, err
+}
+
+// dataMember is where the base64 text of a log entry begins.
+var dataMember = []byte(`"data":"`)
+
+// decodedLen returns how many bytes the data of a log entry stands for.
+func decodedLen(entry []byte) (int64, error) {
+	_, text, ok := bytes.Cut(entry, dataMember)
+	if !ok {
+		return 0, nil // an event of another kind
+	}
+	end := bytes.IndexByte(text, '"')
+	if end < 0 || end%4 != 0 {
+		return 0, fmt.Errorf("log entry with %d characters of base64", end)
+	}
+	pad := end - len(bytes.TrimRight(text[:end], "="))
+	return int64(end/4*3 - pad), nil
+}
+
+func measureLogs(ctx context.Context, l *lab, s side) ([]sample, error) {
+	return l.within(ctx, s, func(srv *server) ([]sample, error) {
+		c, err := dial(srv.addr)
+		if err != nil {
+			return nil, err
+		}
+		defer c.close()
+		id, err := createProcess(c, srv, false, l.self, "emit", fmt.Sprint(followMiB))
+		if err != nil {
+			return nil, err
+		}
+		ctx, cancel := context.WithTimeout(ctx, patience)
+		defer cancel()
+		req, err := http.NewRequestWithContext(ctx, "GET", "http://"+srv.addr+"/v1/processes/"+id+"/logs?follow=true", nil)
+		if err != nil {
+			return nil, err
+		}
+		resp, err := streamClient().Do(req)
+		if err != nil {
+			return nil, err
+		}
+		defer resp.Body.Close()
+		if resp.StatusCode != 200 {
+			return nil, &statusError{status: resp.StatusCode}
+		}
+		began := time.Now()
+		input := []byte(`{"data":"go\n","encoding":"text"}`)
+		if _, err := c.expect(request(srv.addr, "POST", "/v1/processes/"+id+"/input", "application/json", input), 200); err != nil {
+			return nil, err
+		}
+		var got int64
+		r := &reader{done: make(chan struct{})}
+		r.stamped.r = resp.Body
+		r.stamped.last.Store(began.UnixNano())
+		go func() {
+			defer close(r.done)
+			r.err = r.count(newReader(&r.stamped), func(data []byte) error {
+				n, err := decodedLen(data)
+				if got += n; err == nil && got >= followMiB<<20 {
+					err = errStop
+				}
+				return err
+			})
+		}()
+		join([]*reader{r}, cancel)
+		if r.err != nil && !errors.Is(r.err, context.Canceled) {
+			return nil, r.err
+		}
+		return []sample{{float64(got) / 1e6 / r.at().Sub(began).Seconds(), followMiB<<20 - got}}, nil
+	})
+}
+
+// terminal opens the terminal of a new process and reads up to the word ready.
+// The process is started by a shell that has made the terminal raw, so that
+// bytes come as they were written.
+func (l *lab) terminal(ctx context.Context, srv *server, command string) (*websocket.Conn, error) {
+	c, err := dial(srv.addr)
+	if err != nil {
+		return nil, err
+	}
+	defer c.close()
+	id, err := createProcess(c, srv, true, "/bin/sh", "-c", "stty raw -echo; read start; printf ready; "+command)
+	if err != nil {
+		return nil, err
+	}
+	ws, _, err := websocket.Dial(ctx, "ws://"+srv.addr+"/v1/processes/"+id+"/terminal/ws", nil)
+	if err != nil {
+		return nil, err
+	}
+	ws.SetReadLimit(-1)
+	// The shell may not have made the terminal raw when the first line comes, so
+	// the line may come back as an echo.
+	if err := input(ctx, ws, "start\\n"); err != nil {
+		return nil, errors.Join(err, ws.CloseNow())
+	}
+	var seen []byte
+	for !bytes.HasSuffix(seen, []byte("ready")) {
+		kind, data, err := ws.Read(ctx)
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("await ready after %q: %w", seen, err), ws.CloseNow())
+		}
+		if kind == websocket.MessageBinary {
+			seen = append(seen, data...)
+		}
+	}
+	return ws, nil
+}
+
+// input sends text, as it stands in JSON, to a terminal.
+func input(ctx context.Context, ws *websocket.Conn, text string) error {
+	return ws.Write(ctx, websocket.MessageText, []byte(`{"type":"input","data":"`+text+`"}`))
+}
+
+func measureTerminal(ctx context.Context, l *lab, s side) ([]sample, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	return l.within(ctx, s, func(srv *server) ([]sample, error) {
+		ws, err := l.terminal(ctx, srv, fmt.Sprintf("exec '%s' emit %d", l.self, terminalMiB))
+		if err != nil {
+			return nil, err
+		}
+		defer ws.CloseNow()
+		began := time.Now()
+		if err := input(ctx, ws, "go\\n"); err != nil {
+			return nil, err
+		}
+		var got int64
+		end := began
+		for got < terminalMiB<<20 {
+			kind, data, err := ws.Read(ctx)
+			if ctx.Err() != nil {
+				return nil, ctx.Err()
+			}
+			if err != nil || kind == websocket.MessageText && bytes.Contains(data, []byte(`"exit"`)) {
+				break
+			}
+			if kind == websocket.MessageBinary {
+				got += int64(len(data))
+				end = time.Now()
+			}
+		}
+		return []sample{{float64(got) / 1e6 / end.Sub(began).Seconds(), terminalMiB<<20 - got}}, nil
+	})
+}
+
+func measureEcho(ctx context.Context, l *lab, s side) ([]sample, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	return l.within(ctx, s, func(srv *server) ([]sample, error) {
+		ws, err := l.terminal(ctx, srv, "exec cat")
+		if err != nil {
+			return nil, err
+		}
+		defer ws.CloseNow()
+		took := make([]float64, echoRounds)
+		for i := range took {
+			began := time.Now()
+			if err := input(ctx, ws, "x"); err != nil {
+				return nil, err
+			}
+			for {
+				kind, data, err := ws.Read(ctx)
+				if err != nil {
+					return nil, err
+				}
+				if kind == websocket.MessageBinary && bytes.Contains(data, []byte("x")) {
+					break
+				}
+			}
+			took[i] = ms(time.Since(began))
+		}
+		return []sample{{value: percentile(took, .5)}, {value: percentile(took, .99)}}, nil
+	})
+}
