@@ -91,7 +91,7 @@ func TestTask(t *testing.T) {
 }
 
 func task(t *testing.T, agent real) {
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	model := fakemodel.New(fakemodel.Options{Escalate: agent.escalate})
 	vendor := httptest.NewServer(model)

@@ -1,0 +1,108 @@
+"""The client's own local provider starts the server under test; the lifecycle
+calls then go to the server."""
+
+import tempfile
+from pathlib import Path
+
+import httpx
+from conftest import BINARY, server_env, until
+from sandboxagent import SandboxAgent
+from sandboxagent.providers.local import LocalProvider, LocalProviderOptions
+
+TOKEN = "lifecycle-token"
+
+
+class Started:
+    """A sandbox of the local provider."""
+
+    async def __aenter__(self):
+        home = Path(tempfile.mkdtemp(prefix="conformance-home-"))
+        # Options left out would reach the spawn as None, which it does not take.
+        options = LocalProviderOptions(host="127.0.0.1", token=TOKEN, binary_path=BINARY, log_mode="silent", env=server_env(home))
+        self.provider = LocalProvider(options)
+        self.agent = await SandboxAgent.start(provider=self.provider, token=TOKEN)
+        [(self.sandbox_id, handle)] = self.provider._sandboxes.items()
+        self.process = handle.process
+        return self
+
+    async def __aexit__(self, *exc):
+        await self.agent.dispose()
+        await self.provider.destroy(self.sandbox_id)
+
+    async def reachable(self):
+        try:
+            async with httpx.AsyncClient() as probe:
+                await probe.get(f"http://{self.sandbox_id}/v1/health")
+            return True
+        except httpx.TransportError:
+            return False
+
+
+def state(pid: int) -> str:
+    """The state letter of a process; X when there is none."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1][0]
+    except FileNotFoundError:
+        return "X"
+
+
+SLEEPER = {"command": "/bin/sh", "args": ["-c", "sleep 600"]}
+
+
+async def test_pause_sandbox():
+    async with Started() as sandbox:
+        process = await sandbox.agent.create_process(SLEEPER)
+        await sandbox.agent.pause_sandbox()
+        await until(lambda: state(process["pid"]) == "T", "the process to stand still")
+        assert (await sandbox.agent.health())["status"] == "ok"
+        await sandbox.agent.pause_sandbox()  # may be repeated
+        await sandbox.agent.resume_sandbox()
+
+
+async def test_resume_sandbox():
+    async with Started() as sandbox:
+        process = await sandbox.agent.create_process(SLEEPER)
+        await sandbox.agent.pause_sandbox()
+        await until(lambda: state(process["pid"]) == "T", "the process to stand still")
+        await sandbox.agent.resume_sandbox()
+        await until(lambda: state(process["pid"]) in "SR", "the process to go on")
+
+
+async def test_pause_and_resume_of_an_agent():
+    async with Started() as sandbox:
+        session = await sandbox.agent.create_session(agent="mock")
+        await sandbox.agent.pause_sandbox()
+        await sandbox.agent.resume_sandbox()
+        assert (await session.prompt("/echo awake"))["stopReason"] == "end_turn"
+
+
+async def test_restart_sandbox():
+    async with Started() as sandbox:
+        process = await sandbox.agent.create_process(SLEEPER)
+        await sandbox.agent.create_session(agent="mock")
+        await sandbox.agent.restart_sandbox()
+        await sandbox.agent.wait_for_health()
+        await until(lambda: state(process["pid"]) in "ZX", "the process to be gone")
+        assert (await sandbox.agent.list_acp_servers())["servers"] == []
+        session = await sandbox.agent.create_session(agent="mock")
+        assert (await session.prompt("/echo anew"))["stopReason"] == "end_turn"
+
+
+async def test_destroy_sandbox():
+    async with Started() as sandbox:
+        process = await sandbox.agent.create_process(SLEEPER)
+        await sandbox.agent.destroy_sandbox()
+        assert sandbox.agent.sandbox is None
+        await until(lambda: sandbox.process.returncode is not None, "the server to end")
+        assert state(process["pid"]) in "ZX"
+        assert not await sandbox.reachable()
+
+
+async def test_kill_sandbox():
+    async with Started() as sandbox:
+        process = await sandbox.agent.create_process(SLEEPER)
+        await sandbox.agent.kill_sandbox()
+        assert sandbox.agent.sandbox is None
+        await until(lambda: sandbox.process.returncode is not None, "the server to end")
+        await until(lambda: state(process["pid"]) in "ZX", "the process to be gone")
+        assert not await sandbox.reachable()
