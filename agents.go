@@ -43,7 +43,7 @@ func (c *Client) Agents(ctx context.Context, opts AgentsOptions) ([]api.AgentInf
 // Agent describes one agent. One that the server does not know is
 // [api.CodeUnsupportedAgent].
 func (c *Client) Agent(ctx context.Context, id string, opts AgentsOptions) (*api.AgentInfo, error) {
-	info, err := get[api.AgentInfo](ctx, c, path("v1", "agents", id), opts.query())
+	info, err := get[api.AgentInfo](ctx, c, route("v1", "agents", id), opts.query())
 	if err != nil {
 		return nil, fmt.Errorf("get agent: %w", err)
 	}
@@ -71,7 +71,7 @@ func (c *Client) InstallAgent(ctx context.Context, id string, opts InstallAgentO
 }
 
 func (c *Client) installAgent(ctx context.Context, id string, opts InstallAgentOptions) (*api.AgentInstallResult, error) {
-	target := path("v1", "agents", id, "install")
+	target := route("v1", "agents", id, "install")
 	if opts.OnProgress == nil {
 		return call[api.AgentInstallResult](ctx, c, http.MethodPost, target, nil, opts.AgentInstallRequest)
 	}
@@ -125,7 +125,7 @@ func readInstall(events *eventReader, progress func(api.AgentInstallEvent)) (*ap
 // UninstallAgent removes what [Client.InstallAgent] put in place. An agent that
 // is not installed is no error.
 func (c *Client) UninstallAgent(ctx context.Context, id string) error {
-	if err := c.do(ctx, http.MethodDelete, path("v1", "agents", id, "install"), nil, nil); err != nil {
+	if err := c.do(ctx, http.MethodDelete, route("v1", "agents", id, "install"), nil, nil); err != nil {
 		return fmt.Errorf("uninstall agent: %w", err)
 	}
 	return nil

@@ -134,7 +134,7 @@ func (c *Client) openConnection(ctx context.Context, agent string) (*connection,
 	conn := &connection{
 		c:        c,
 		agent:    agent,
-		path:     path("v1", "acp", "sdk-"+agent+"-"+newUUID()),
+		path:     route("v1", "acp", "sdk-"+agent+"-"+newUUID()),
 		pending:  make(map[string]*pendingCall),
 		sessions: make(map[string]*Session),
 		early:    make(map[string][]Update),

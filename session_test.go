@@ -169,24 +169,37 @@ func TestStreamOrderAndCompleteness(t *testing.T) {
 func TestSessionBusy(t *testing.T) {
 	s := newServer(t)
 	session := newSession(t, s, sandboxagent.CreateSessionOptions{})
-	for u, err := range session.Stream(testContext(t), sandboxagent.Text("/thought x")) {
-		if err != nil {
-			t.Fatal(err)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if _, err := session.Prompt(testContext(t), sandboxagent.Text("/silence")); err != nil {
+			t.Error(err)
 		}
-		if u.Turn != nil {
+	}()
+	waitBusy(t, session)
+	if _, err := session.Prompt(testContext(t), sandboxagent.Text("/echo x")); !errors.Is(err, sandboxagent.ErrSessionBusy) {
+		t.Errorf("second prompt: %v", err)
+	}
+	if err := session.Cancel(testContext(t)); err != nil {
+		t.Error(err)
+	}
+	<-done
+}
+
+func TestLeavingTheLoopCancels(t *testing.T) {
+	s := newServer(t)
+	session := newSession(t, s, sandboxagent.CreateSessionOptions{})
+	for _, prompt := range []string{"/burst 1000000", "/thought x", "/permission"} {
+		for _, err := range session.Stream(testContext(t), sandboxagent.Text(prompt)) {
+			if err != nil {
+				t.Fatal(err)
+			}
 			break
 		}
-		if _, err := session.Prompt(testContext(t), sandboxagent.Text("/echo x")); !errors.Is(err, sandboxagent.ErrSessionBusy) {
-			// The turn may be over on the wire while its updates are read here.
-			if err != nil {
-				t.Errorf("second prompt: %v", err)
-			}
+		turn, err := session.Prompt(testContext(t), sandboxagent.Text("/echo again"))
+		if err != nil || turn.Text != "again" || turn.StopReason != acp.StopEndTurn {
+			t.Errorf("after leaving %s: %+v, %v", prompt, turn, err)
 		}
-		break
-	}
-	turn, err := session.Prompt(testContext(t), sandboxagent.Text("/echo again"))
-	if err != nil || turn.Text != "again" {
-		t.Errorf("after leaving a loop: %+v, %v", turn, err)
 	}
 }
 

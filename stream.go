@@ -149,6 +149,9 @@ type follower struct {
 	// that this was the end. Nil means it is.
 	ended func() bool
 
+	// once means that a stream that broke is not opened again.
+	once bool
+
 	// patience is how long to go on trying while the server cannot be reached.
 	// Zero means until the context ends.
 	patience time.Duration
@@ -160,11 +163,11 @@ func (f *follower) events(ctx context.Context) iter.Seq2[event, error] {
 	return func(yield func(event, error) bool) {
 		wait, lost := reopenFirst, time.Time{}
 		for ctx.Err() == nil {
-			got, err := f.once(ctx, yield)
+			got, err := f.read(ctx, yield)
 			if err == errStopped || ctx.Err() != nil {
 				return
 			}
-			if err == nil && (f.ended == nil || f.ended()) {
+			if err == nil && (f.once || f.ended == nil || f.ended()) {
 				return
 			}
 			if got {
@@ -173,7 +176,7 @@ func (f *follower) events(ctx context.Context) iter.Seq2[event, error] {
 			if lost.IsZero() {
 				lost = time.Now()
 			}
-			if err != nil && (!transient(err) || errors.Is(err, errEventTooLong) || f.c.baseErr != nil ||
+			if err != nil && (f.once || !transient(err) || errors.Is(err, errEventTooLong) || f.c.baseErr != nil ||
 				f.patience > 0 && time.Since(lost) > f.patience) {
 				yield(event{}, err)
 				return
@@ -192,9 +195,9 @@ func (f *follower) events(ctx context.Context) iter.Seq2[event, error] {
 // errStopped means that the consumer of events has had enough.
 var errStopped = errors.New("stopped")
 
-// once reads one response to its end. A nil error means that the server ended
+// read reads one response to its end. A nil error means that the server ended
 // it; got, that at least one event came.
-func (f *follower) once(ctx context.Context, yield func(event, error) bool) (got bool, err error) {
+func (f *follower) read(ctx context.Context, yield func(event, error) bool) (got bool, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	r := f.request

@@ -36,8 +36,8 @@ type request struct {
 	header http.Header
 }
 
-// path joins segments, which are escaped, to a path.
-func path(segments ...string) string {
+// route joins segments, which are escaped, to a path.
+func route(segments ...string) string {
 	var b strings.Builder
 	for _, s := range segments {
 		b.WriteByte('/')
@@ -60,7 +60,7 @@ func (c *Client) send(ctx context.Context, r request) (*http.Response, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make request: %w", err)
 	}
-	if r.body != nil && r.size != 0 {
+	if r.body != nil && r.body != http.NoBody {
 		req.ContentLength = r.size
 	}
 	for key, values := range c.header {
@@ -255,4 +255,12 @@ func decode[T any](resp *http.Response) (*T, error) {
 func drain(resp *http.Response) {
 	io.CopyN(io.Discard, resp.Body, maxProblem)
 	resp.Body.Close()
+}
+
+// doing says what a failed call was about; a nil err stays nil.
+func doing(what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", what, err)
 }
