@@ -23,19 +23,35 @@ type Version struct {
 }
 
 // Limits are the bounds that the server holds, as GET /v1/limits shows them.
-// A problem with code limit_exceeded names one of these members.
+// A problem with code limit_exceeded names one of these members. When a server
+// is started, a zero means the default.
 type Limits struct {
-	MaxBodyBytes         int64 `json:"maxBodyBytes" doc:"Bytes of a request body, except uploads"`
-	MaxUploadBytes       int64 `json:"maxUploadBytes" doc:"Bytes of an uploaded file or archive"`
-	MaxFrameBytes        int64 `json:"maxFrameBytes" doc:"Bytes of one ACP frame from an agent"`
-	MaxConnections       int   `json:"maxConnections" doc:"Live ACP connections"`
-	MaxPendingRequests   int   `json:"maxPendingRequests" doc:"Unanswered requests of one ACP connection"`
-	MaxQueuedBytes       int64 `json:"maxQueuedBytes" doc:"Bytes waiting to be written to one agent"`
-	RequestTimeoutMs     int64 `json:"requestTimeoutMs" doc:"Time an agent has for a reply, session/prompt excepted; milliseconds"`
-	ShutdownTimeoutMs    int64 `json:"shutdownTimeoutMs" doc:"Time the server takes to stop, milliseconds"`
+	MaxBodyBytes   int64 `json:"maxBodyBytes" doc:"Bytes of a request body, except uploads"`
+	MaxFileBytes   int64 `json:"maxFileBytes" doc:"Bytes of one written file"`
+	MaxUploadBytes int64 `json:"maxUploadBytes" doc:"Bytes of one archive, unpacked"`
+
+	MaxUploadEntries int `json:"maxUploadEntries" doc:"Entries of one archive"`
+	MaxBatchFiles    int `json:"maxBatchFiles" doc:"Files of one batch"`
+	MaxWatches       int `json:"maxWatches" doc:"Folders that one watch may hold"`
+	MaxMatches       int `json:"maxMatches" doc:"Matches of one search"`
+
+	MaxConnections     int   `json:"maxConnections" doc:"Agents that run at once"`
+	MaxPendingRequests int   `json:"maxPendingRequests" doc:"Unanswered requests of one ACP connection"`
+	MaxQueuedBytes     int64 `json:"maxQueuedBytes" doc:"Bytes waiting to be written to one agent"`
+	MaxFrameBytes      int64 `json:"maxFrameBytes" doc:"Bytes of one line of an agent"`
+	RequestTimeoutMs   int64 `json:"requestTimeoutMs" doc:"Time an agent has for a reply, prompts excepted; milliseconds"`
+	WriteStallMs       int64 `json:"writeStallMs" doc:"Time an agent has to take a frame from its input; milliseconds"`
+
+	MaxTotalLogBytes     int64 `json:"maxTotalLogBytes" doc:"Bytes of output kept of all processes together; see also the configuration of processes"`
+	MaxFinishedProcesses int   `json:"maxFinishedProcesses" doc:"Ended processes that are kept"`
+	FinishedProcessAgeMs int64 `json:"finishedProcessAgeMs" doc:"How long ended processes are kept; milliseconds"`
+	InputTimeoutMs       int64 `json:"inputTimeoutMs" doc:"Time a process has to take its input; milliseconds"`
+
 	JournalWindowBytes   int64 `json:"journalWindowBytes" doc:"Bytes of each event stream kept in memory"`
 	JournalBacklogBytes  int64 `json:"journalBacklogBytes" doc:"Bytes of events that may wait for the disk before agents are held back"`
-	JournalRetentionDays int   `json:"journalRetentionDays" doc:"Age at which events are dropped; 0 means never"`
+	JournalRetentionDays int   `json:"journalRetentionDays" doc:"Age in days at which events are dropped"`
+
+	ShutdownTimeoutMs int64 `json:"shutdownTimeoutMs" doc:"Time the server takes to stop; milliseconds"`
 }
 
 // The codes of the server as a whole.

@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -15,6 +17,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sandboxagent/sandboxagent/api"
 	"github.com/sandboxagent/sandboxagent/internal/server"
 )
 
@@ -30,11 +33,7 @@ type serverOptions struct {
 	requirePreinstall bool
 	requestTimeout    time.Duration
 	shutdownTimeout   time.Duration
-	maxUpload         int64
-	maxBody           int64
-	maxFrame          int64
-	maxAgents         int
-	retentionDays     int
+	limits            []string
 	noTelemetry       bool
 }
 
@@ -69,11 +68,7 @@ within --shutdown-timeout.`,
 	f.BoolVar(&o.requirePreinstall, "require-preinstall", false, "do not install an agent on its first use")
 	f.DurationVar(&o.requestTimeout, "request-timeout", 0, "time an agent has for a reply, prompts excepted (default 2m)")
 	f.DurationVar(&o.shutdownTimeout, "shutdown-timeout", 0, "time that stopping takes at most (default 10s)")
-	f.Int64Var(&o.maxBody, "max-body-bytes", 0, "largest request body, uploads excepted (default 2 MiB)")
-	f.Int64Var(&o.maxUpload, "max-upload-bytes", 0, "largest upload (default 1 GiB)")
-	f.Int64Var(&o.maxFrame, "max-frame-bytes", 0, "longest line of an agent (default 32 MiB)")
-	f.IntVar(&o.maxAgents, "max-agents", 0, "most agents at once (default 64)")
-	f.IntVar(&o.retentionDays, "retention-days", 0, "age in days at which events are dropped (default 30)")
+	f.StringArrayVar(&o.limits, "limit", nil, "set a bound, as NAME=VALUE (repeatable); GET /v1/limits shows them all")
 	f.BoolVar(&o.noTelemetry, "no-telemetry", false, "accepted for compatibility; there is no telemetry")
 	return cmd
 }
@@ -145,21 +140,19 @@ func (g *globals) serverConfig(o *serverOptions, log *slog.Logger) (server.Confi
 	if cfg.RegistryURL == "" {
 		cfg.RegistryURL = g.env.lookup("SANDBOX_AGENT_ACP_REGISTRY_URL")
 	}
-	cfg.Limits.RequestTimeoutMs = o.requestTimeout.Milliseconds()
-	cfg.Limits.ShutdownTimeoutMs = o.shutdownTimeout.Milliseconds()
-	cfg.Limits.MaxBodyBytes = o.maxBody
-	cfg.Limits.MaxUploadBytes = o.maxUpload
-	cfg.Limits.MaxFrameBytes = o.maxFrame
-	cfg.Limits.MaxConnections = o.maxAgents
-	cfg.Limits.JournalRetentionDays = o.retentionDays
-	if ms := g.env.lookup("SANDBOX_AGENT_ACP_REQUEST_TIMEOUT_MS"); ms != "" && o.requestTimeout == 0 {
+	var err error
+	if cfg.Limits, err = parseLimits(o.limits); err != nil {
+		return cfg, err
+	}
+	cfg.Limits.RequestTimeoutMs = cmp.Or(o.requestTimeout.Milliseconds(), cfg.Limits.RequestTimeoutMs)
+	cfg.Limits.ShutdownTimeoutMs = cmp.Or(o.shutdownTimeout.Milliseconds(), cfg.Limits.ShutdownTimeoutMs)
+	if ms := g.env.lookup("SANDBOX_AGENT_ACP_REQUEST_TIMEOUT_MS"); ms != "" && cfg.Limits.RequestTimeoutMs == 0 {
 		n, err := strconv.ParseInt(ms, 10, 64)
 		if err != nil || n <= 0 {
 			return cfg, usagef("SANDBOX_AGENT_ACP_REQUEST_TIMEOUT_MS is %q; use a number of milliseconds", ms)
 		}
 		cfg.Limits.RequestTimeoutMs = n
 	}
-	var err error
 	if cfg.AgentCommands, err = parseAgentCommands(o.agentCommands); err != nil {
 		return cfg, err
 	}
@@ -215,6 +208,24 @@ func isLoopback(host string) bool {
 }
 
 func truthy(s string) bool { return s == "1" || s == "true" || s == "yes" }
+
+// parseLimits reads NAME=VALUE pairs, where the names are those of the wire.
+func parseLimits(pairs []string) (api.Limits, error) {
+	var limits api.Limits
+	for _, pair := range pairs {
+		name, value, ok := strings.Cut(pair, "=")
+		n, err := strconv.ParseInt(value, 10, 64)
+		if !ok || err != nil || n <= 0 {
+			return limits, usagef("--limit %q is not of the form NAME=VALUE with a number over zero", pair)
+		}
+		d := json.NewDecoder(strings.NewReader(fmt.Sprintf("{%q: %d}", name, n)))
+		d.DisallowUnknownFields()
+		if err := d.Decode(&limits); err != nil {
+			return limits, usagef("--limit %q: there is no such limit, or the value is too large", pair)
+		}
+	}
+	return limits, nil
+}
 
 // parseAgentCommands reads ID=COMMAND ARG... pairs. The command is split at
 // blanks; one that needs more goes into a script.

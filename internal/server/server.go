@@ -63,37 +63,6 @@ type Config struct {
 	Stop context.CancelFunc
 }
 
-var defaultLimits = api.Limits{
-	MaxBodyBytes:         2 << 20,
-	MaxUploadBytes:       1 << 30,
-	MaxFrameBytes:        bridge.DefaultLimits.MaxFrameBytes,
-	MaxConnections:       bridge.DefaultLimits.MaxConnections,
-	MaxPendingRequests:   bridge.DefaultLimits.MaxPending,
-	MaxQueuedBytes:       bridge.DefaultLimits.MaxQueuedBytes,
-	RequestTimeoutMs:     bridge.DefaultLimits.RequestTimeout.Milliseconds(),
-	ShutdownTimeoutMs:    10_000,
-	JournalWindowBytes:   4 << 20,
-	JournalBacklogBytes:  16 << 20,
-	JournalRetentionDays: 30,
-}
-
-func limitsWithDefaults(l api.Limits) api.Limits {
-	d := defaultLimits
-	return api.Limits{
-		MaxBodyBytes:         cmp.Or(l.MaxBodyBytes, d.MaxBodyBytes),
-		MaxUploadBytes:       cmp.Or(l.MaxUploadBytes, d.MaxUploadBytes),
-		MaxFrameBytes:        cmp.Or(l.MaxFrameBytes, d.MaxFrameBytes),
-		MaxConnections:       cmp.Or(l.MaxConnections, d.MaxConnections),
-		MaxPendingRequests:   cmp.Or(l.MaxPendingRequests, d.MaxPendingRequests),
-		MaxQueuedBytes:       cmp.Or(l.MaxQueuedBytes, d.MaxQueuedBytes),
-		RequestTimeoutMs:     cmp.Or(l.RequestTimeoutMs, d.RequestTimeoutMs),
-		ShutdownTimeoutMs:    cmp.Or(l.ShutdownTimeoutMs, d.ShutdownTimeoutMs),
-		JournalWindowBytes:   cmp.Or(l.JournalWindowBytes, d.JournalWindowBytes),
-		JournalBacklogBytes:  cmp.Or(l.JournalBacklogBytes, d.JournalBacklogBytes),
-		JournalRetentionDays: cmp.Or(l.JournalRetentionDays, d.JournalRetentionDays),
-	}
-}
-
 // Server serves one sandbox. It is an [http.Handler]; Serve runs it on a
 // listener.
 type Server struct {
@@ -179,21 +148,15 @@ func (s *Server) openNouns() error {
 		Logger:            s.log,
 	})
 	s.settings = settings.New(settings.Options{Directory: s.cfg.Home, Data: s.cfg.DataDir, Env: s.cfg.Env, Log: s.log})
-	s.files = files.New(files.Config{Home: s.cfg.Home, MaxFileBytes: s.limits.MaxUploadBytes, MaxUploadBytes: s.limits.MaxUploadBytes})
-	s.processes = process.NewSupervisor(process.Config{Env: s.cfg.Env, Logger: s.log})
+	s.files = files.New(filesConfig(s.cfg.Home, s.limits))
+	s.processes = process.NewSupervisor(process.Config{Limits: processLimits(s.limits), Env: s.cfg.Env, Logger: s.log})
 	s.bridge = bridge.New(bridge.Config{
 		Journal: s.journal,
 		Launch:  s.launchAgent,
 		Known:   s.knownAgent,
 		Prepare: s.prepareFrame,
-		Limits: bridge.Limits{
-			MaxConnections: s.limits.MaxConnections,
-			MaxPending:     s.limits.MaxPendingRequests,
-			MaxQueuedBytes: s.limits.MaxQueuedBytes,
-			MaxFrameBytes:  s.limits.MaxFrameBytes,
-			RequestTimeout: time.Duration(s.limits.RequestTimeoutMs) * time.Millisecond,
-		},
-		Logger: s.log,
+		Limits:  bridgeLimits(s.limits),
+		Logger:  s.log,
 	})
 	return nil
 }
@@ -260,7 +223,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 // shutdown is the whole of stopping, in order. Each step gets what is left of
 // the shutdown limit.
 func (s *Server) shutdown(hs *http.Server) error {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(s.limits.ShutdownTimeoutMs)*time.Millisecond)
+	ctx, cancel := context.WithTimeout(context.Background(), milliseconds(s.limits.ShutdownTimeoutMs))
 	defer cancel()
 	s.log.Info("shutting down", "limitMs", s.limits.ShutdownTimeoutMs)
 	s.cancelBase() // ends streams and requests that wait
@@ -275,7 +238,7 @@ func (s *Server) shutdown(hs *http.Server) error {
 // Close ends agents and children and closes the journal, for a server that was
 // never served. It takes at most the shutdown limit.
 func (s *Server) Close() error {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(s.limits.ShutdownTimeoutMs)*time.Millisecond)
+	ctx, cancel := context.WithTimeout(context.Background(), milliseconds(s.limits.ShutdownTimeoutMs))
 	defer cancel()
 	return s.close(ctx)
 }
