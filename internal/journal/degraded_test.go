@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -240,6 +241,11 @@ func TestWaiting(t *testing.T) {
 	}
 	if _, err := j.Append("a", "up", nil); err == nil {
 		t.Error("unknown direction was taken")
+	}
+	for _, name := range []string{"a\x00b", "\xff", strings.Repeat("n", journal.MaxNameBytes+1)} {
+		if _, err := j.Append(name, journal.FromAgent, nil); err == nil {
+			t.Errorf("the name %.10q was taken", name)
+		}
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	results := make(chan error, 3)

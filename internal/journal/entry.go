@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 )
 
 // Direction says who sent a frame.
@@ -38,20 +39,39 @@ type Block struct {
 	Data           []byte // see [EncodeBlock]
 }
 
-const blockVersion = 1
+// Blocks of version 1 end without a checksum; they are still read.
+const (
+	blockPlain   = 1
+	blockVersion = 2
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // ErrBadBlock is what a block that cannot be decoded gives.
 var ErrBadBlock = errors.New("malformed block")
 
+// decode appends the entries of a block to dst.
+func (b Block) decode(dst []Entry) ([]Entry, error) {
+	before := len(dst)
+	dst, err := DecodeBlock(dst, b.First, b.Data)
+	if err == nil && uint64(len(dst)-before) != b.Last-b.First+1 {
+		err = fmt.Errorf("decode block: %d entries: %w", len(dst)-before, ErrBadBlock)
+	}
+	if err != nil {
+		return dst[:before], err
+	}
+	return dst, nil
+}
+
 // EncodeBlock appends the encoding of consecutive entries to buf: a version
 // byte, the number of entries and the time of the first one as varints, then
 // for each entry its length and direction in one varint, the milliseconds since
-// the entry before and the frame.
+// the entry before and the frame; at the end the CRC-32C of all that.
 func EncodeBlock(buf []byte, entries []Entry) []byte {
 	if len(entries) == 0 {
 		return buf
 	}
-	now := entries[0].Time
+	start, now := len(buf), entries[0].Time
 	buf = append(buf, blockVersion)
 	buf = binary.AppendUvarint(buf, uint64(len(entries)))
 	buf = binary.AppendVarint(buf, now)
@@ -66,13 +86,20 @@ func EncodeBlock(buf []byte, entries []Entry) []byte {
 		buf = append(buf, e.Frame...)
 		now = e.Time
 	}
-	return buf
+	return binary.LittleEndian.AppendUint32(buf, crc32.Checksum(buf[start:], castagnoli))
 }
 
 // DecodeBlock appends the entries of an encoded block to dst, the first one
 // with the sequence number first. The frames are parts of data.
 func DecodeBlock(dst []Entry, first uint64, data []byte) ([]Entry, error) {
-	if len(data) == 0 || data[0] != blockVersion {
+	switch {
+	case len(data) > 4 && data[0] == blockVersion:
+		end := len(data) - 4
+		if crc32.Checksum(data[:end], castagnoli) != binary.LittleEndian.Uint32(data[end:]) {
+			return dst, fmt.Errorf("decode block: wrong checksum: %w", ErrBadBlock)
+		}
+		data = data[:end]
+	case len(data) == 0 || data[0] != blockPlain:
 		return dst, fmt.Errorf("decode block: unknown version: %w", ErrBadBlock)
 	}
 	data = data[1:]

@@ -23,6 +23,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode/utf8"
 
 	"github.com/sandboxagent/sandboxagent/api"
 )
@@ -88,6 +89,9 @@ type Journal struct {
 	unsaved  int64 // bytes shown that are not on disk
 	encoded  []byte
 
+	maintain sync.Mutex // held while blocks are merged and by Delete, around commitMu
+	freed    atomic.Int64
+
 	kick    chan struct{}
 	closing chan struct{}
 	done    chan struct{}
@@ -114,6 +118,20 @@ func Open(store Store, opts Options) (*Journal, error) {
 	return j, nil
 }
 
+// MaxNameBytes is how long the name of a stream may be.
+const MaxNameBytes = 1024
+
+// checkName refuses what not every store can keep.
+func checkName(stream string) error {
+	switch {
+	case len(stream) > MaxNameBytes:
+		return api.TooLarge("max_stream_name_bytes", MaxNameBytes)
+	case strings.ContainsRune(stream, 0) || !utf8.ValidString(stream):
+		return api.InvalidRequest(api.CodeInvalidRequest, "name of a stream is not text: %q", stream)
+	}
+	return nil
+}
+
 // Append adds a frame to the end of a stream and returns its number. The
 // journal keeps the frame: the caller must not change it any more. Append does
 // not wait for the disk, see [Journal.Wait], unless BacklogBytes are waiting to
@@ -123,7 +141,10 @@ func (j *Journal) Append(stream string, dir Direction, frame []byte) (uint64, er
 		return 0, fmt.Errorf("append to %s: unknown direction %q", stream, dir)
 	}
 	if int64(len(frame)) > j.opts.MaxFrameBytes {
-		return 0, api.TooLarge("max_frame_bytes", j.opts.MaxFrameBytes)
+		return 0, api.TooLarge("maxFrameBytes", j.opts.MaxFrameBytes)
+	}
+	if err := checkName(stream); err != nil {
+		return 0, err
 	}
 	e := Entry{Dir: dir, Frame: frame}
 	if err := j.admit(cost(e)); err != nil {
@@ -223,8 +244,8 @@ func (j *Journal) isClosed() bool {
 	}
 }
 
-// Wait returns once the entry is on disk. While the store fails it returns a
-// problem of the code storage_failed instead.
+// Wait returns once the entry is on disk. While the store fails it returns what
+// [Journal.Health] says instead.
 func (j *Journal) Wait(ctx context.Context, stream string, seq uint64) error {
 	s, err := j.stream(ctx, stream)
 	if err != nil {
@@ -269,7 +290,7 @@ func (j *Journal) waitFor(s *stream, seq uint64) (<-chan struct{}, error) {
 }
 
 // Health returns nil, or, while the store fails, a problem of the code
-// storage_failed.
+// storage_failed, data_corrupt or data_locked.
 func (j *Journal) Health() error {
 	if e := j.health.Load(); e != nil {
 		return e
@@ -317,8 +338,13 @@ func (j *Journal) End(stream string) {
 // Delete removes a stream. Its readers get [io.EOF]; the next Append starts it
 // anew from 1.
 func (j *Journal) Delete(ctx context.Context, stream string) error {
+	j.maintain.Lock()
+	defer j.maintain.Unlock()
 	j.commitMu.Lock()
 	defer j.commitMu.Unlock()
+	if info, err := j.store.Stream(ctx, stream); err == nil {
+		j.freed.Add(info.Bytes)
+	}
 	if err := j.store.Delete(ctx, stream); err != nil {
 		return fmt.Errorf("delete stream %s: %w", stream, err)
 	}
@@ -382,30 +408,6 @@ func (j *Journal) Streams(ctx context.Context, prefix string) ([]StreamInfo, err
 	return infos, nil
 }
 
-// Trim applies the retention to all streams. The caller repeats it now and
-// then.
-func (j *Journal) Trim(ctx context.Context) error {
-	j.cache.clear()
-	if j.opts.Retention == (Retention{}) {
-		return nil
-	}
-	changed, err := j.store.Trim(ctx, j.opts.Retention, time.Now())
-	for _, info := range changed {
-		j.streamsMu.RLock()
-		s := j.streams[info.Name]
-		j.streamsMu.RUnlock()
-		if s != nil {
-			s.mu.Lock()
-			s.first = max(s.first, info.First)
-			s.mu.Unlock()
-		}
-	}
-	if err != nil {
-		return fmt.Errorf("trim journal: %w", err)
-	}
-	return nil
-}
-
 // Close writes what is pending, ends all readers and closes the store.
 func (j *Journal) Close() error {
 	err := ErrClosed
@@ -436,6 +438,11 @@ func (j *Journal) GetRecord(ctx context.Context, kind, id string) ([]byte, error
 // ListRecords returns the documents of a kind whose id starts with prefix.
 func (j *Journal) ListRecords(ctx context.Context, kind, prefix string) ([]Record, error) {
 	return j.store.ListRecords(ctx, kind, prefix)
+}
+
+// RecordKinds returns the kinds of which there are documents, in order.
+func (j *Journal) RecordKinds(ctx context.Context) ([]string, error) {
+	return j.store.RecordKinds(ctx)
 }
 
 // DeleteRecord removes a document if it is there.

@@ -141,6 +141,38 @@ func (m *memory) Trim(_ context.Context, keep Retention, now time.Time) ([]Strea
 	return changed, nil
 }
 
+func (m *memory) Replace(_ context.Context, b Block) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := m.streams[b.Stream]
+	if s == nil {
+		return nil
+	}
+	if b.Data == nil {
+		s.info.Merged = b.Last
+		return nil
+	}
+	from, to := len(s.blocks), 0
+	var entries, size uint64
+	for i, old := range s.blocks {
+		if old.First >= b.First && old.First <= b.Last {
+			from, to = min(from, i), i+1
+			entries += old.Last - old.First + 1
+			size += uint64(len(old.Data))
+		}
+	}
+	if from >= to || entries != b.Last-b.First+1 || s.blocks[from].First != b.First || s.blocks[to-1].Last != b.Last {
+		return nil
+	}
+	b.Data = bytes.Clone(b.Data)
+	s.blocks = slices.Replace(s.blocks, from, to, b)
+	s.info.Bytes += int64(len(b.Data)) - int64(size)
+	s.info.Merged = b.Last
+	return nil
+}
+
+func (m *memory) Vacuum(context.Context) error { return nil }
+
 func (m *memory) PutRecord(_ context.Context, kind, id string, data []byte) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -170,6 +202,17 @@ func (m *memory) ListRecords(_ context.Context, kind, prefix string) ([]Record, 
 	}
 	slices.SortFunc(list, func(a, b Record) int { return strings.Compare(a.ID, b.ID) })
 	return list, nil
+}
+
+func (m *memory) RecordKinds(context.Context) ([]string, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var kinds []string
+	for key := range m.records {
+		kinds = append(kinds, key.kind)
+	}
+	slices.Sort(kinds)
+	return slices.Compact(kinds), nil
 }
 
 func (m *memory) DeleteRecord(_ context.Context, kind, id string) error {

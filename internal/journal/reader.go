@@ -18,7 +18,8 @@ type Reader struct {
 }
 
 // Batch is what a reader gets at once: a gap, or entries that follow each
-// other. They are shared and must not be changed.
+// other. They are shared and must not be changed. A gap is what retention has
+// dropped, what was lost while the store failed, or what is damaged.
 type Batch struct {
 	Gap     *Gap
 	Entries []Entry
@@ -147,12 +148,17 @@ func (j *Journal) readDisk(ctx context.Context, s *stream, next, last uint64) (B
 		if i > 0 && b.First != blocks[i-1].Last+1 {
 			break
 		}
-		if entries, err = DecodeBlock(entries, b.First, b.Data); err != nil {
-			return Batch{}, storageError("read %s at %d: %w", s.name, b.First, err)
+		more, err := b.decode(entries)
+		if err == nil {
+			entries = more
+			continue
 		}
-		if n := len(entries); n == 0 || entries[n-1].Seq != b.Last {
-			return Batch{}, storageError("read %s at %d: %w", s.name, b.First, ErrBadBlock)
+		if i > 0 {
+			break
 		}
+		j.opts.Logger.Error("entries of the journal are damaged, readers get a gap",
+			"stream", s.name, "from", b.First, "to", b.Last, "error", err)
+		return Batch{Gap: &Gap{next, min(b.Last, last)}}, nil
 	}
 	j.cache.put(s, entries)
 	return Batch{Entries: between(entries, next, last)}, nil

@@ -37,6 +37,15 @@ type Store interface {
 	// even when all its blocks are dropped.
 	Trim(ctx context.Context, keep Retention, now time.Time) ([]StreamInfo, error)
 
+	// Replace puts one block in the place of all those between its first and
+	// last entry, and notes its end as [StreamInfo.Merged]. It does nothing unless
+	// those hold exactly the same entries. Without Data it only notes the end.
+	Replace(ctx context.Context, block Block) error
+
+	// Vacuum gives room that is no longer used back to the system. Others may
+	// use the store meanwhile.
+	Vacuum(ctx context.Context) error
+
 	Close() error
 }
 
@@ -49,6 +58,8 @@ type Records interface {
 	GetRecord(ctx context.Context, kind, id string) ([]byte, error)
 	// ListRecords returns the records whose id starts with prefix, by id.
 	ListRecords(ctx context.Context, kind, prefix string) ([]Record, error)
+	// RecordKinds returns the kinds of which there are records, in order.
+	RecordKinds(ctx context.Context) ([]string, error)
 	// DeleteRecord does nothing if there is no such record.
 	DeleteRecord(ctx context.Context, kind, id string) error
 }
@@ -65,8 +76,9 @@ type Record struct {
 type StreamInfo struct {
 	Name             string
 	First, Last      uint64
-	Bytes            int64 // encoded
-	Created, Updated int64 // unix milliseconds
+	Bytes            int64  // encoded
+	Created, Updated int64  // unix milliseconds
+	Merged           uint64 // up to here the blocks need no merging
 }
 
 // Limit bounds a read. Both numbers are positive.

@@ -3,6 +3,7 @@ package journal
 import (
 	"container/list"
 	"context"
+	"errors"
 	"sync"
 	"sync/atomic"
 
@@ -69,8 +70,16 @@ func (j *Journal) stream(ctx context.Context, name string) (*stream, error) {
 	return s, nil
 }
 
+// storageError has the code storage_failed, or data_corrupt or data_locked if
+// its cause says so.
 func storageError(format string, args ...any) *api.Error {
-	return api.NewError(api.KindUnavailable, api.CodeStorageFailed, format, args...)
+	err := api.NewError(api.KindUnavailable, api.CodeStorageFailed, format, args...)
+	for _, code := range []api.Code{api.CodeDataCorrupt, api.CodeDataLocked} {
+		if errors.Is(err.Unwrap(), code) {
+			err.Code = code
+		}
+	}
+	return err
 }
 
 // wait returns a channel that is closed when the stream changes.

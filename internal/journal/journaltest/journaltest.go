@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -32,12 +33,16 @@ func Run(t *testing.T, factory Factory) {
 		{"TrimEntries", testTrimEntries},
 		{"TrimBytes", testTrimBytes},
 		{"TrimAge", testTrimAge},
+		{"Replace", testReplace},
+		{"Vacuum", testVacuum},
+		{"Names", testNames},
 		{"Records", testRecords},
 		{"Restart", testRestart},
 		{"Readers", testReaders},
 		{"Gap", testGap},
 		{"EndAndDelete", testEndAndDelete},
 		{"WindowAndStore", testWindowAndStore},
+		{"Merge", testMerge},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, factory(t)) })
 	}
@@ -263,7 +268,7 @@ func testRecords(t *testing.T, open func() journal.Store) {
 	}
 	for _, r := range [][3]string{
 		{"session", "x/2", "two"}, {"session", "x/1", "old"}, {"session", "x/1", "one"},
-		{"session", "y", ""}, {"connection", "x/1", "other"},
+		{"session", "y", ""}, {"connection", "x/1", "other"}, {"other", "z", "z"},
 	} {
 		if err := s.PutRecord(ctx, r[0], r[1], []byte(r[2])); err != nil {
 			t.Fatal(err)
@@ -287,6 +292,9 @@ func testRecords(t *testing.T, open func() journal.Store) {
 	list, err := s.ListRecords(ctx, "session", "x/")
 	if err != nil || len(list) != 2 || list[0].ID != "x/1" || string(list[1].Data) != "two" || list[0].Updated == 0 {
 		t.Errorf("list: %+v, %v", list, err)
+	}
+	if kinds, err := s.RecordKinds(ctx); err != nil || !slices.Equal(kinds, []string{"other", "session"}) {
+		t.Errorf("kinds: %q, %v", kinds, err)
 	}
 	if list, err := s.ListRecords(ctx, "connection", ""); err != nil || len(list) != 0 {
 		t.Errorf("list of deleted: %+v, %v", list, err)

@@ -117,6 +117,53 @@ func BenchmarkReplay100k(b *testing.B) {
 	}
 }
 
+// BenchmarkReplaySingles reads what was written one frame at a time, before and
+// after Trim has merged it.
+func BenchmarkReplaySingles(b *testing.B) {
+	const entries = 100_000
+	path := filepath.Join(b.TempDir(), "journal.db")
+	store := mustOpen(b, path)
+	for seq := uint64(1); seq <= entries; seq += 1000 {
+		var blocks []journal.Block
+		for i := range uint64(1000) {
+			e := journal.Entry{Seq: seq + i, Time: int64(seq), Dir: journal.FromAgent, Frame: frame}
+			blocks = append(blocks, journal.Block{
+				Stream: "a", First: e.Seq, Last: e.Seq, Oldest: e.Time, Newest: e.Time,
+				Data: journal.EncodeBlock(nil, []journal.Entry{e}),
+			})
+		}
+		if err := store.AppendBlocks(b.Context(), blocks); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if err := store.Close(); err != nil {
+		b.Fatal(err)
+	}
+	replay := func(b *testing.B) {
+		for b.Loop() {
+			j := journaltest.Open(b, mustOpen(b, path), journal.Options{})
+			drain(b.Context(), b, j.Reader("a", 0), entries)
+			if err := j.Close(); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	b.Run("before", replay)
+	j := journaltest.Open(b, mustOpen(b, path), journal.Options{})
+	start := time.Now()
+	if err := j.Trim(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+	took := time.Since(start)
+	if err := j.Close(); err != nil {
+		b.Fatal(err)
+	}
+	b.Run("after", func(b *testing.B) {
+		replay(b)
+		b.ReportMetric(took.Seconds(), "merge-s")
+	})
+}
+
 func drain(ctx context.Context, b *testing.B, r *journal.Reader, last uint64) {
 	for want := uint64(1); r.Cursor() < last; {
 		batch, err := r.Next(ctx)

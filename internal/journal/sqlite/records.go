@@ -36,7 +36,7 @@ func (s *Store) GetRecord(ctx context.Context, kind, id string) ([]byte, error) 
 		return nil, api.NotFound("record", kind+"/"+id)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("get record: %w", err)
+		return nil, fmt.Errorf("get record: %w", s.fault(err))
 	}
 	return data, nil
 }
@@ -46,20 +46,43 @@ func (s *Store) ListRecords(ctx context.Context, kind, prefix string) (list []jo
 	rows, err := s.reader.QueryContext(ctx,
 		"SELECT id, data, updated FROM records WHERE kind = ? AND id >= ? ORDER BY id", kind, prefix)
 	if err != nil {
-		return nil, fmt.Errorf("list records: %w", err)
+		return nil, fmt.Errorf("list records: %w", s.fault(err))
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {
 		var r journal.Record
 		if err := rows.Scan(&r.ID, &r.Data, &r.Updated); err != nil {
-			return nil, fmt.Errorf("list records: %w", err)
+			return nil, fmt.Errorf("list records: %w", s.fault(err))
 		}
 		if !strings.HasPrefix(r.ID, prefix) {
 			break
 		}
 		list = append(list, r)
 	}
-	return list, rows.Err()
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("list records: %w", s.fault(err))
+	}
+	return list, nil
+}
+
+// RecordKinds returns the kinds of which there are records.
+func (s *Store) RecordKinds(ctx context.Context) (kinds []string, err error) {
+	rows, err := s.reader.QueryContext(ctx, "SELECT DISTINCT kind FROM records ORDER BY kind")
+	if err != nil {
+		return nil, fmt.Errorf("list kinds of records: %w", s.fault(err))
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		var kind string
+		if err := rows.Scan(&kind); err != nil {
+			return nil, fmt.Errorf("list kinds of records: %w", err)
+		}
+		kinds = append(kinds, kind)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("list kinds of records: %w", s.fault(err))
+	}
+	return kinds, nil
 }
 
 // DeleteRecord removes a record.

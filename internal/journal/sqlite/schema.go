@@ -18,7 +18,7 @@ import (
 // schemaVersion is the number of the last migration, which is also what each
 // migration sets as user_version: reading that is all that a start costs when
 // nothing has to be done.
-const schemaVersion = 1
+const schemaVersion = 2
 
 //go:embed migrations/*.sql
 var migrations embed.FS
@@ -72,8 +72,25 @@ func openError(path string, err error) error {
 	if errors.As(err, &e) {
 		switch e.Code() & 0xff {
 		case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR:
-			return api.NewError(api.KindUnavailable, api.CodeDataCorrupt, "%s is damaged or not a journal: %w", path, err)
+			return damaged(path, err)
 		}
 	}
 	return fmt.Errorf("open %s: %w", path, err)
+}
+
+func damaged(path string, err error) error {
+	return api.NewError(api.KindUnavailable, api.CodeDataCorrupt,
+		"%s is damaged or not a journal; stop the server and move the file aside, its readable part can be salvaged: %w", path, err)
+}
+
+// fault gives damage that an open store comes upon a code of its own.
+func (s *Store) fault(err error) error {
+	var e *driver.Error
+	if errors.As(err, &e) {
+		switch e.Code() & 0xff {
+		case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
+			return damaged(s.path, err)
+		}
+	}
+	return err
 }

@@ -23,6 +23,7 @@ const lockSuffix = ".lock"
 // Store is a [journal.Store] in a file. It writes through one connection and
 // reads through others, so that readers never wait for the writer.
 type Store struct {
+	path   string
 	lock   *os.File
 	writer *sql.DB // of one connection
 	reader *sql.DB
@@ -61,7 +62,7 @@ func Open(path string) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{lock: lock, known: make(map[string]known)}
+	s := &Store{path: path, lock: lock, known: make(map[string]known)}
 	if err := s.open(path); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -78,7 +79,7 @@ func (s *Store) open(path string) error {
 		return fmt.Errorf("open journal: %w", err)
 	}
 	ctx := context.Background()
-	if s.writer, err = connect(path, "journal_mode(WAL)", "synchronous(NORMAL)", "cache_size(-2048)",
+	if s.writer, err = connect(path, "auto_vacuum(INCREMENTAL)", "journal_mode(WAL)", "synchronous(NORMAL)", "cache_size(-2048)",
 		"wal_autocheckpoint(1000)", "journal_size_limit(16777216)"); err != nil {
 		return err
 	}
@@ -172,7 +173,7 @@ func (s *Store) transact(ctx context.Context, do func() error) (err error) {
 	// A transaction is short, and one cut in the middle helps nobody.
 	ctx = context.WithoutCancel(ctx)
 	if _, err := s.begin.ExecContext(ctx); err != nil {
-		return fmt.Errorf("begin transaction: %w", err)
+		return fmt.Errorf("begin transaction: %w", s.fault(err))
 	}
 	if err := do(); err != nil {
 		return s.rollback(ctx, err)
@@ -187,7 +188,7 @@ func (s *Store) rollback(ctx context.Context, cause error) error {
 	clear(s.known)
 	// SQLite has rolled back by itself after the graver errors, and says so.
 	_, _ = s.conn.ExecContext(ctx, "ROLLBACK")
-	return cause
+	return s.fault(cause)
 }
 
 // AppendBlocks writes blocks in one transaction.
@@ -263,13 +264,13 @@ func (s *Store) writerStream(ctx context.Context, b *journal.Block) (known, erro
 func (s *Store) Read(ctx context.Context, stream string, after uint64, limit journal.Limit) (blocks []journal.Block, err error) {
 	rows, err := s.read.QueryContext(ctx, stream, after+1)
 	if err != nil {
-		return nil, fmt.Errorf("read blocks: %w", err)
+		return nil, fmt.Errorf("read blocks: %w", s.fault(err))
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	for limit.Entries > 0 && limit.Bytes > 0 && rows.Next() {
 		b := journal.Block{Stream: stream}
 		if err := rows.Scan(&b.First, &b.Last, &b.Oldest, &b.Newest, &b.Data); err != nil {
-			return nil, fmt.Errorf("read blocks: %w", err)
+			return nil, fmt.Errorf("read blocks: %w", s.fault(err))
 		}
 		if b.Last <= after {
 			continue
@@ -279,15 +280,15 @@ func (s *Store) Read(ctx context.Context, stream string, after uint64, limit jou
 		blocks = append(blocks, b)
 	}
 	if err := rows.Err(); err != nil {
-		return nil, fmt.Errorf("read blocks: %w", err)
+		return nil, fmt.Errorf("read blocks: %w", s.fault(err))
 	}
 	return blocks, nil
 }
 
-const selectStreams = "SELECT name, first, last, bytes, created, updated FROM streams"
+const selectStreams = "SELECT name, first, last, bytes, created, updated, merged FROM streams"
 
 func scanStream(row interface{ Scan(...any) error }) (info journal.StreamInfo, err error) {
-	err = row.Scan(&info.Name, &info.First, &info.Last, &info.Bytes, &info.Created, &info.Updated)
+	err = row.Scan(&info.Name, &info.First, &info.Last, &info.Bytes, &info.Created, &info.Updated, &info.Merged)
 	return info, err
 }
 
@@ -298,7 +299,7 @@ func (s *Store) Stream(ctx context.Context, stream string) (journal.StreamInfo, 
 		return journal.StreamInfo{}, nil
 	}
 	if err != nil {
-		return journal.StreamInfo{}, fmt.Errorf("read stream: %w", err)
+		return journal.StreamInfo{}, fmt.Errorf("read stream: %w", s.fault(err))
 	}
 	return info, nil
 }
@@ -307,13 +308,13 @@ func (s *Store) Stream(ctx context.Context, stream string) (journal.StreamInfo, 
 func (s *Store) Streams(ctx context.Context, prefix string) (list []journal.StreamInfo, err error) {
 	rows, err := s.reader.QueryContext(ctx, selectStreams+" WHERE name >= ? ORDER BY name", prefix)
 	if err != nil {
-		return nil, fmt.Errorf("list streams: %w", err)
+		return nil, fmt.Errorf("list streams: %w", s.fault(err))
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {
 		info, err := scanStream(rows)
 		if err != nil {
-			return nil, fmt.Errorf("list streams: %w", err)
+			return nil, fmt.Errorf("list streams: %w", s.fault(err))
 		}
 		// Names that share a prefix stand together.
 		if !strings.HasPrefix(info.Name, prefix) {
@@ -321,7 +322,10 @@ func (s *Store) Streams(ctx context.Context, prefix string) (list []journal.Stre
 		}
 		list = append(list, info)
 	}
-	return list, rows.Err()
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("list streams: %w", s.fault(err))
+	}
+	return list, nil
 }
 
 // Delete removes a stream.
