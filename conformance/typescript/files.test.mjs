@@ -14,7 +14,7 @@ after(async () => {
   await client?.dispose();
   await server?.stop();
 });
-beforeEach((t) => {
+beforeEach(() => {
   work = scratch();
 });
 
