@@ -76,6 +76,7 @@ func setUp(m *testing.M) (int, error) {
 type real struct {
 	id       string
 	mode     string
+	urlVar   string // names the model to it, where no file does
 	escalate bool
 }
 
@@ -83,7 +84,7 @@ type real struct {
 // permission and ends its turn; and the journal has all of it.
 func TestTask(t *testing.T) {
 	for _, agent := range []real{
-		{id: "claude", mode: "default"},
+		{id: "claude", mode: "default", urlVar: "ANTHROPIC_BASE_URL"},
 		{id: "codex", escalate: true}, // it asks only for more than its sandbox allows
 	} {
 		t.Run(agent.id, func(t *testing.T) { task(t, agent) })
@@ -96,7 +97,7 @@ func task(t *testing.T, agent real) {
 	model := fakemodel.New(fakemodel.Options{Escalate: agent.escalate})
 	vendor := httptest.NewServer(model)
 	defer vendor.Close()
-	sandbox := startServer(ctx, t, agent.id, vendor.URL)
+	sandbox := startServer(ctx, t, agent, vendor.URL)
 	work := t.TempDir()
 
 	var mu sync.Mutex
@@ -141,10 +142,10 @@ func task(t *testing.T, agent real) {
 
 // startServer installs an agent with our own installer, and starts our server on
 // a data folder that has it, with a home in which the agent uses the model at url.
-func startServer(ctx context.Context, t *testing.T, id, url string) *sandboxagent.Sandbox {
+func startServer(ctx context.Context, t *testing.T, agent real, url string) *sandboxagent.Sandbox {
 	t.Helper()
 	catalogue := agents.New(agents.Config{DataDir: filepath.Join(cache, "data"), Env: os.Environ()})
-	if _, err := catalogue.Install(ctx, id, api.AgentInstallRequest{}, nil); err != nil {
+	if _, err := catalogue.Install(ctx, agent.id, api.AgentInstallRequest{}, nil); err != nil {
 		t.Fatal(err)
 	}
 	data := t.TempDir()
@@ -159,11 +160,14 @@ func startServer(ctx context.Context, t *testing.T, id, url string) *sandboxagen
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(home) })
-	wired, err := fakemodel.Wire(id, url, home)
+	wired, err := fakemodel.Wire(agent.id, url, home)
 	if err != nil {
 		t.Fatal(err)
 	}
 	env := append([]string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + os.TempDir()}, wired...)
+	if agent.urlVar != "" {
+		env = append(env, agent.urlVar+"="+url)
+	}
 	sandbox, err := sandboxagent.Start(ctx, sandboxagent.StartOptions{
 		Binary: binary, Token: token, Dir: home, Env: env, Args: []string{"--data-dir", data}, Logs: t.Output(),
 	})
