@@ -17,8 +17,6 @@ import (
 	"github.com/sandboxagent/sandboxagent/internal/server"
 )
 
-var jsonBody = map[string]string{"Content-Type": "application/json"}
-
 // with returns header with one more.
 func with(header map[string]string, key, value string) map[string]string {
 	out := map[string]string{key: value}
@@ -36,23 +34,23 @@ func TestACPPost(t *testing.T) {
 		{name: "no content type", method: "POST", path: "/v1/acp/s?agent=mock", body: initialize, status: 415, want: []string{"content-type must be application/json", `"type":"urn:sandbox-agent:error:unsupported_media_type"`}},
 		{name: "text", method: "POST", path: "/v1/acp/s?agent=mock", header: map[string]string{"Content-Type": "text/plain"}, body: initialize, status: 415},
 		{name: "problem is no JSON here", method: "POST", path: "/v1/acp/s?agent=mock", header: map[string]string{"Content-Type": "application/problem+json"}, body: initialize, status: 415},
-		{name: "accept", method: "POST", path: "/v1/acp/s?agent=mock", header: with(jsonBody, "Accept", "text/html"), body: initialize, status: 406, want: []string{"accept must allow application/json"}},
-		{name: "empty body", method: "POST", path: "/v1/acp/s?agent=mock", header: jsonBody, status: 400, want: []string{"invalid JSON body", `"code":"invalid_json"`}},
-		{name: "no JSON", method: "POST", path: "/v1/acp/s?agent=mock", header: jsonBody, body: `{"a":`, status: 400, want: []string{`"code":"invalid_json"`}},
-		{name: "unknown agent", method: "POST", path: "/v1/acp/s?agent=nope", header: jsonBody, body: initialize, status: 400, want: []string{`"type":"urn:sandbox-agent:error:unsupported_agent"`, `unsupported agent: nope`, `"agent":"nope"`}},
-		{name: "agent in capitals", method: "POST", path: "/v1/acp/s?agent=Mock", header: jsonBody, body: initialize, status: 400},
-		{name: "empty agent", method: "POST", path: "/v1/acp/s?agent=", header: jsonBody, body: initialize, status: 400, want: []string{`unsupported agent: "`}},
-		{name: "no agent", method: "POST", path: "/v1/acp/s1", header: jsonBody, body: initialize, status: 400, want: []string{`missing required 'agent' query parameter for first POST to /v1/acp/s1`}},
-		{name: "array", method: "POST", path: "/v1/acp/s?agent=mock", header: jsonBody, body: `[]`, status: 400, want: []string{"request body must be a JSON-RPC object"}},
-		{name: "too long", method: "POST", path: "/v1/acp/s?agent=mock", header: jsonBody, body: tooLong, status: 413, want: []string{`"title":"Payload Too Large"`, "maxBodyBytes (2097152)"}},
+		{name: "accept", method: "POST", path: "/v1/acp/s?agent=mock", header: with(jsonHeader, "Accept", "text/html"), body: initialize, status: 406, want: []string{"accept must allow application/json"}},
+		{name: "empty body", method: "POST", path: "/v1/acp/s?agent=mock", header: jsonHeader, status: 400, want: []string{"invalid JSON body", `"code":"invalid_json"`}},
+		{name: "no JSON", method: "POST", path: "/v1/acp/s?agent=mock", header: jsonHeader, body: `{"a":`, status: 400, want: []string{`"code":"invalid_json"`}},
+		{name: "unknown agent", method: "POST", path: "/v1/acp/s?agent=nope", header: jsonHeader, body: initialize, status: 400, want: []string{`"type":"urn:sandbox-agent:error:unsupported_agent"`, `unsupported agent: nope`, `"agent":"nope"`}},
+		{name: "agent in capitals", method: "POST", path: "/v1/acp/s?agent=Mock", header: jsonHeader, body: initialize, status: 400},
+		{name: "empty agent", method: "POST", path: "/v1/acp/s?agent=", header: jsonHeader, body: initialize, status: 400, want: []string{`unsupported agent: "`}},
+		{name: "no agent", method: "POST", path: "/v1/acp/s1", header: jsonHeader, body: initialize, status: 400, want: []string{`missing required 'agent' query parameter for first POST to /v1/acp/s1`}},
+		{name: "array", method: "POST", path: "/v1/acp/s?agent=mock", header: jsonHeader, body: `[]`, status: 400, want: []string{"request body must be a JSON-RPC object"}},
+		{name: "too long", method: "POST", path: "/v1/acp/s?agent=mock", header: jsonHeader, body: tooLong, status: 413, want: []string{`"title":"Payload Too Large"`, "maxBodyBytes (2097152)"}},
 		{name: "nothing was started", path: "/v1/acp", status: 200, want: []string{`{"servers":[]}`}},
-		{name: "first frame", method: "POST", path: "/v1/acp/a%2Fb?agent=mock", header: with(jsonBody, "Accept", "application/json;q=0.5, text/plain"), body: initialize, status: 200, want: []string{`"protocolVersion":1`, `"id":0`}, headers: map[string]string{"Content-Type": "application/json"}},
+		{name: "first frame", method: "POST", path: "/v1/acp/a%2Fb?agent=mock", header: with(jsonHeader, "Accept", "application/json;q=0.5, text/plain"), body: initialize, status: 200, want: []string{`"protocolVersion":1`, `"id":0`}, headers: map[string]string{"Content-Type": "application/json"}},
 		{name: "same agent again", method: "POST", path: "/v1/acp/a%2Fb?agent=mock", header: map[string]string{"Content-Type": "application/json; charset=utf-8", "Accept": "*/*"}, body: initialize, status: 200},
-		{name: "another agent", method: "POST", path: "/v1/acp/a%2Fb?agent=claude", header: jsonBody, body: initialize, status: 409, want: []string{`server 'a/b' already exists for agent 'mock'; requested 'claude'`}},
-		{name: "unknown agent later", method: "POST", path: "/v1/acp/a%2Fb?agent=nope", header: jsonBody, body: initialize, status: 400},
-		{name: "notification", method: "POST", path: "/v1/acp/a%2Fb", header: jsonBody, body: `{"method":"session/cancel","params":{"sessionId":"x"}}`, status: 202},
-		{name: "object of no kind", method: "POST", path: "/v1/acp/a%2Fb", header: jsonBody, body: `{"foo":1}`, status: 202},
-		{name: "unknown method is echoed", method: "POST", path: "/v1/acp/a%2Fb", header: jsonBody, body: `{"jsonrpc":"2.0","id":"1.0","method":"what/ever","params":{"n":1.0}}`, status: 200, want: []string{`"id":"1.0"`, `"echoed"`}},
+		{name: "another agent", method: "POST", path: "/v1/acp/a%2Fb?agent=claude", header: jsonHeader, body: initialize, status: 409, want: []string{`server 'a/b' already exists for agent 'mock'; requested 'claude'`}},
+		{name: "unknown agent later", method: "POST", path: "/v1/acp/a%2Fb?agent=nope", header: jsonHeader, body: initialize, status: 400},
+		{name: "notification", method: "POST", path: "/v1/acp/a%2Fb", header: jsonHeader, body: `{"method":"session/cancel","params":{"sessionId":"x"}}`, status: 202},
+		{name: "object of no kind", method: "POST", path: "/v1/acp/a%2Fb", header: jsonHeader, body: `{"foo":1}`, status: 202},
+		{name: "unknown method is echoed", method: "POST", path: "/v1/acp/a%2Fb", header: jsonHeader, body: `{"jsonrpc":"2.0","id":"1.0","method":"what/ever","params":{"n":1.0}}`, status: 200, want: []string{`"id":"1.0"`, `"echoed"`}},
 		{name: "listed", path: "/v1/acp", status: 200, want: []string{`"serverId":"a/b","agent":"mock"`, `"status":"running"`}},
 		{name: "stream without accept", path: "/v1/acp/a%2Fb", header: map[string]string{"Accept": "application/json"}, status: 406},
 		{name: "stream with a bad cursor", path: "/v1/acp/a%2Fb", header: map[string]string{"Last-Event-ID": "x"}, status: 400, want: []string{"Last-Event-ID must be a positive integer"}},
@@ -67,14 +65,14 @@ func TestACPPost(t *testing.T) {
 
 func TestRequirePreinstall(t *testing.T) {
 	in := start(t, server.Config{RequirePreinstall: true})
-	in.check(t, scenario{method: "POST", path: "/v1/acp/s?agent=claude", header: jsonBody, body: `{"id":1,"method":"initialize"}`, status: 404,
+	in.check(t, scenario{method: "POST", path: "/v1/acp/s?agent=claude", header: jsonHeader, body: `{"id":1,"method":"initialize"}`, status: 404,
 		want: []string{`"type":"urn:sandbox-agent:error:agent_not_installed"`, `"agent":"claude"`}})
 }
 
 // rpc posts a frame and returns the reply.
 func (in *instance) rpc(t *testing.T, path, frame string) string {
 	t.Helper()
-	return in.check(t, scenario{method: "POST", path: path, header: jsonBody, body: frame, status: 200})
+	return in.check(t, scenario{method: "POST", path: path, header: jsonHeader, body: frame, status: 200})
 }
 
 // mockSession opens a session on the mock and returns its id.
@@ -277,7 +275,7 @@ func TestRestartKeepsEvents(t *testing.T) {
 		t.Errorf("only %d events survived", len(all))
 	}
 	var problem api.Error
-	if err := json.Unmarshal([]byte(again.check(t, scenario{method: "POST", path: "/v1/acp/s", header: jsonBody, body: `{"id":5,"method":"x"}`, status: 500})), &problem); err != nil || problem.Code != api.CodeAgentProcessExited {
+	if err := json.Unmarshal([]byte(again.check(t, scenario{method: "POST", path: "/v1/acp/s", header: jsonHeader, body: `{"id":5,"method":"x"}`, status: 500})), &problem); err != nil || problem.Code != api.CodeAgentProcessExited {
 		t.Errorf("problem %+v %v", problem, err)
 	}
 	again.rpc(t, "/v1/acp/s?agent=mock", `{"jsonrpc":"2.0","id":6,"method":"initialize","params":{"protocolVersion":1}}`)

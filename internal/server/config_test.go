@@ -1,11 +1,9 @@
-package server
+package server_test
 
 import (
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -13,26 +11,16 @@ import (
 	"testing"
 
 	"github.com/sandboxagent/sandboxagent/api"
-	"github.com/sandboxagent/sandboxagent/internal/settings"
+	"github.com/sandboxagent/sandboxagent/internal/server"
 )
 
-// newConfigServer serves nothing but stored configuration, whose default
-// directory it returns.
+// newConfigServer serves with small limits and returns the default directory of
+// the configuration too.
 func newConfigServer(t *testing.T) (base, dir string) {
 	t.Helper()
-	setFrameworkErrors()
-	dir = t.TempDir()
-	s := &Server{
-		log:        slog.New(slog.NewTextHandler(t.Output(), nil)),
-		limits:     limitsWithDefaults(api.Limits{MaxBodyBytes: 10_000}),
-		operations: make(map[string][]string),
-		mux:        http.NewServeMux(),
-	}
-	s.api = newAPI(s, s.mux, "test")
-	s.configRoutes(settings.New(settings.Options{Directory: dir, Data: t.TempDir(), Log: s.log}))
-	hs := httptest.NewServer(s.mux)
-	t.Cleanup(hs.Close)
-	return hs.URL, dir
+	in := start(t, server.Config{Limits: api.Limits{MaxBodyBytes: 10_000}})
+	t.Cleanup(http.DefaultClient.CloseIdleConnections)
+	return in.url, in.home
 }
 
 func call(t *testing.T, method, target, contentType, body string) (status int, answer string) {
@@ -103,7 +91,7 @@ func TestConfigRoutes(t *testing.T) {
 		{"GET", "/v1/config/mcp?" + in + "&mcpName=", "", "", 400, "missing required 'mcpName' query parameter"},
 		{"PUT", "/v1/config/skills?" + in + "&skill_name=", json, `{}`, 400, "missing required 'skillName' query parameter"},
 		{"GET", "/v1/config/mcp?mcpName=a&mcp_name=b", "", "", 400, "duplicate field `mcpName`"},
-		{"GET", "/v1/config/mcp?mcpName=%zz", "", "", 400, "query does not parse"},
+		{"GET", "/v1/config/mcp?mcpName=%zz", "", "", 400, "query string does not parse"},
 		{"PUT", "/v1/config/mcp?" + in + "&mcpName=a", json, `{"type":"sse"}`, 422, "type: unknown variant `sse`, expected one of `local`, `stdio`, `http`, `remote` at line 1 column 13"},
 		{"PUT", "/v1/config/mcp?" + in, json, `{"type":"local","command":"x"}`, 422, "type: expected an object"},
 		{"PUT", "/v1/config/mcp?" + in + "&mcpName=a", json, `{"type":`, 400, "invalid_json"},

@@ -1,42 +1,25 @@
-package server
+package server_test
 
 import (
 	"archive/tar"
 	"bufio"
 	"bytes"
 	"io"
-	"log/slog"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"strings"
 	"testing"
 
 	"github.com/sandboxagent/sandboxagent/api"
-	"github.com/sandboxagent/sandboxagent/internal/files"
+	"github.com/sandboxagent/sandboxagent/internal/server"
 )
 
-// newFileServer serves nothing but the filesystem, whose home it returns.
+// newFileServer serves with small limits and returns the home folder too.
 func newFileServer(t *testing.T) (base, home string) {
 	t.Helper()
-	setFrameworkErrors()
-	home = t.TempDir()
-	s := &Server{
-		log:        slog.New(slog.NewTextHandler(t.Output(), nil)),
-		limits:     limitsWithDefaults(api.Limits{MaxBodyBytes: 10_000}),
-		operations: make(map[string][]string),
-		mux:        http.NewServeMux(),
-	}
-	s.api = newAPI(s, s.mux, "test")
-	s.fileRoutes(files.New(files.Config{Home: home, MaxFileBytes: 3 << 20}))
-	hs := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		s.mux.ServeHTTP(&recorder{ResponseWriter: w}, r)
-	}))
-	t.Cleanup(func() {
-		http.DefaultClient.CloseIdleConnections()
-		hs.Close()
-	})
-	return hs.URL, home
+	in := start(t, server.Config{Limits: api.Limits{MaxBodyBytes: 10_000, MaxFileBytes: 3 << 20}})
+	t.Cleanup(http.DefaultClient.CloseIdleConnections)
+	return in.url, in.home
 }
 
 // fileAnswer does a request and returns the answer with its body read.
@@ -156,13 +139,13 @@ func TestFileRangesAndPages(t *testing.T) {
 		t.Errorf("head: %d %q", res.ContentLength, got)
 	}
 	res, got = fileAnswer(t, "GET", base+"/v1/fs/entries?limit=1", "")
-	next := res.Header.Get(nextCursor)
+	next := res.Header.Get("X-Next-Cursor")
 	if !strings.Contains(got, `"name":"f"`) || next == "" {
 		t.Errorf("first page %s, next %q", got, next)
 	}
 	res, got = fileAnswer(t, "GET", base+"/v1/fs/entries?limit=1&cursor="+next, "")
-	if !strings.Contains(got, `"name":"g"`) || res.Header.Get(nextCursor) != "" {
-		t.Errorf("second page %s, next %q", got, res.Header.Get(nextCursor))
+	if !strings.Contains(got, `"name":"g"`) || res.Header.Get("X-Next-Cursor") != "" {
+		t.Errorf("second page %s, next %q", got, res.Header.Get("X-Next-Cursor"))
 	}
 }
 

@@ -3,11 +3,15 @@ package server_test
 import (
 	"context"
 	"encoding/json"
+	"flag"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
+	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -33,7 +37,56 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(tests{m})
+}
+
+// tests are all tests, and then the check that no route was left out.
+type tests struct{ m *testing.M }
+
+func (t tests) Run() int {
+	code := t.m.Run()
+	if whole := flag.Lookup("test.run").Value.String() == ""; code != 0 || !whole {
+		return code
+	}
+	for route := range routes {
+		if !hit[route] {
+			fmt.Fprintf(os.Stderr, "no scenario has a request to %s\n", route)
+			code = 1
+		}
+	}
+	return code
+}
+
+// What the servers of these tests serve, and what was asked of them, as
+// "METHOD /path/{with}".
+var (
+	hitMu  sync.Mutex
+	routes = map[string]bool{}
+	hit    = map[string]bool{}
+)
+
+var requestCount = regexp.MustCompile(`sandbox_agent_http_requests_total\{method="([A-Z]+)",route="([^"]+)"`)
+
+// count notes which routes a server has answered, as its own metrics tell it.
+func (in *instance) count() {
+	resp, err := in.client.Get(in.url + "/metrics")
+	if err != nil {
+		return // it was ended by its test
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		in.t.Error(err)
+	}
+	hitMu.Lock()
+	defer hitMu.Unlock()
+	for _, m := range requestCount.FindAllStringSubmatch(string(text), -1) {
+		hit[m[1]+" "+strings.Replace(m[2], "{$}", "", 1)] = true
+	}
+	hit["GET /metrics"] = hit["GET /metrics"] || resp.StatusCode == 200
+	for _, route := range in.server.Routes() {
+		routes[route] = true
+	}
 }
 
 // instance is a real server on a socket of this machine.
@@ -81,6 +134,7 @@ func start(t *testing.T, cfg server.Config) *instance {
 			return
 		}
 		stopped = true
+		in.count()
 		cancel()
 		in.client.CloseIdleConnections()
 		if err := <-served; err != nil {
