@@ -14,6 +14,12 @@ func commands(g *globals) []*cobra.Command {
 	return []*cobra.Command{
 		newRun(g),
 		newServer(g),
+		newAgents(g),
+		newDoctor(g),
+		newCredentials(g),
+		newDaemon(g),
+		newInstallAgent(g),
+		newAPI(g),
 		newVersion(g),
 		newMock(g),
 		newFakeModel(g),

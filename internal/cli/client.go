@@ -1,0 +1,145 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sandboxagent/sandboxagent"
+	"github.com/sandboxagent/sandboxagent/api"
+)
+
+// defaultEndpoint is where a server is unless it was told otherwise.
+const defaultEndpoint = "http://127.0.0.1:2468"
+
+// noun returns a command that only has commands below it.
+func noun(g *globals, use, short, long string, verbs ...*cobra.Command) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   use,
+		Short: short,
+		Long:  long,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usagef("unknown command %q; see %s --help", strings.TrimPrefix(cmd.CommandPath()+" "+args[0], "sandbox-agent "), cmd.CommandPath())
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cmd.SetOut(g.env.Err)
+			if err := cmd.Help(); err != nil {
+				return err
+			}
+			return exitStatus(exitUsage)
+		},
+	}
+	cmd.AddCommand(verbs...)
+	return cmd
+}
+
+// arguments checks how many there are; a negative max is any number.
+func arguments(min, max int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		switch {
+		case len(args) < min:
+			return usagef("an argument is missing: %s; see %s --help", cmd.UseLine(), cmd.CommandPath())
+		case max >= 0 && len(args) > max:
+			return usagef("unexpected argument %q; see %s --help", args[max], cmd.CommandPath())
+		}
+		return nil
+	}
+}
+
+// endpointFlag gives cmd, and what is below it, the flag for the server to use.
+func (g *globals) endpointFlag(cmd *cobra.Command, absent string) *cobra.Command {
+	cmd.PersistentFlags().StringVarP(&g.endpoint, "endpoint", "e", "", "server to use (default $SANDBOX_AGENT_ENDPOINT, else "+absent+")")
+	return cmd
+}
+
+// givenEndpoint returns the server that was asked for, or nothing.
+func (g *globals) givenEndpoint() string {
+	if g.endpoint != "" {
+		return g.endpoint
+	}
+	return g.env.lookup("SANDBOX_AGENT_ENDPOINT")
+}
+
+// dial returns a client of the server, which it does not talk to yet.
+func (g *globals) dial() *sandboxagent.Client {
+	endpoint := g.givenEndpoint()
+	if endpoint == "" {
+		endpoint = defaultEndpoint
+	}
+	return sandboxagent.New(endpoint, sandboxagent.WithToken(g.bearer()))
+}
+
+// remoteFunc is the body of a command that works on a server.
+type remoteFunc func(ctx context.Context, client *sandboxagent.Client, args []string) error
+
+// remote runs the body of a command with a client and a context that ends with
+// a signal.
+func (g *globals) remote(do remoteFunc) func(*cobra.Command, []string) error {
+	return g.local(func(ctx context.Context, args []string) error {
+		client := g.dial()
+		defer client.Close()
+		return g.explain(client, do(ctx, client, args))
+	})
+}
+
+// local runs the body of a command with a context that ends with a signal. The
+// second signal ends the program.
+func (g *globals) local(do func(ctx context.Context, args []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		ctx, cancel := context.WithCancelCause(cmd.Context())
+		defer cancel(nil)
+		go g.cancelOnSignal(ctx, cancel)
+		err := do(ctx, args)
+		var end signalled
+		if errors.As(context.Cause(ctx), &end) && err != nil {
+			return exitStatus(end.status())
+		}
+		return err
+	}
+}
+
+// signalled is why a context ended.
+type signalled struct{ os.Signal }
+
+func (s signalled) Error() string { return s.String() }
+
+// status is how shells count the end by a signal.
+func (s signalled) status() int {
+	if number, ok := s.Signal.(syscall.Signal); ok {
+		return 128 + int(number)
+	}
+	return exitError
+}
+
+func (g *globals) cancelOnSignal(ctx context.Context, cancel context.CancelCauseFunc) {
+	select {
+	case sig := <-g.env.Signals:
+		cancel(signalled{sig})
+	case <-ctx.Done():
+		return
+	}
+	if sig, ok := <-g.env.Signals; ok {
+		os.Exit(signalled{sig}.status())
+	}
+}
+
+// explain says what to do about a server that cannot be used.
+func (g *globals) explain(client *sandboxagent.Client, err error) error {
+	var dial *net.OpError
+	switch {
+	case errors.As(err, &dial) && dial.Op == "dial":
+		return fmt.Errorf("no server answers at %s: %w; start one with sandbox-agent daemon start, or name another with --endpoint", client.BaseURL(), dial.Err)
+	case errors.Is(err, api.CodeTokenInvalid):
+		return fmt.Errorf("%w: give the token of %s with --token or $SANDBOX_AGENT_TOKEN", err, client.BaseURL())
+	}
+	return err
+}

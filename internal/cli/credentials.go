@@ -1,0 +1,114 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sandboxagent/sandboxagent/internal/agents"
+)
+
+// credentialOptions are the flags of the commands on credentials.
+type credentialOptions struct {
+	home, agent, provider   string
+	noOAuth, reveal, export bool
+}
+
+func (o *credentialOptions) discover(g *globals) agents.Credentials {
+	home := o.home
+	if home == "" {
+		home = g.env.Home
+	}
+	return agents.Discover(agents.Sources{Env: g.env.Env, Home: home, NoOAuth: o.noOAuth, Now: time.Now()})
+}
+
+func (o *credentialOptions) flags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVarP(&o.home, "home-dir", "d", "", "home folder to look in (default your own)")
+	f.BoolVar(&o.noOAuth, "no-oauth", false, "leave logins out, take API keys only")
+}
+
+func newCredentials(g *globals) *cobra.Command {
+	return noun(g, "credentials", "Find the credentials of the agents on this machine",
+		`Find the credentials that agents have on this machine: in the environment and in
+the files of Claude Code, Codex, OpenCode and Amp. Nothing is sent anywhere.
+
+Exit codes: 0 found or listed, 1 what was asked for was not found, 2 the command
+was not understood.`,
+		newCredentialsExtract(g), newCredentialsExtractEnv(g))
+}
+
+func newCredentialsExtract(g *globals) *cobra.Command {
+	o := &credentialOptions{}
+	cmd := &cobra.Command{
+		Use:   "extract",
+		Short: "Print the credentials",
+		Long: `Print the credentials that were found, as JSON and with the secrets hidden unless
+--reveal is given.
+
+With --agent or --provider only the secret of that one is printed, in the clear
+and ready for a script. It is an error if there is none.`,
+		Example: `  sandbox-agent credentials extract
+  curl -H "x-api-key: $(sandbox-agent credentials extract --provider anthropic)" ...`,
+		Args: arguments(0, 0),
+		RunE: g.local(func(context.Context, []string) error {
+			found := o.discover(g)
+			if o.agent == "" && o.provider == "" {
+				return printJSON(g.env.Out, found.View(o.reveal))
+			}
+			var agent agents.Agent
+			if o.agent != "" {
+				var err error
+				if agent, err = g.catalogue().Agent(o.agent); err != nil {
+					return err
+				}
+			}
+			credential, err := found.Extract(agent, o.provider)
+			if err != nil {
+				return err
+			}
+			if g.json {
+				return printJSON(g.env.Out, map[string]string{"provider": credential.Provider, "source": credential.Source, "auth_type": credential.AuthType, "api_key": credential.Key.Reveal()})
+			}
+			_, err = fmt.Fprintln(g.env.Out, credential.Key.Reveal())
+			return err
+		}),
+	}
+	o.flags(cmd)
+	f := cmd.Flags()
+	f.StringVarP(&o.agent, "agent", "a", "", "print the secret that an agent would use")
+	f.StringVarP(&o.provider, "provider", "p", "", "print the secret for a provider, such as anthropic")
+	f.BoolVarP(&o.reveal, "reveal", "r", false, "show the secrets in the clear")
+	must(cmd.RegisterFlagCompletionFunc("agent", g.completeAgent))
+	return cmd
+}
+
+func newCredentialsExtractEnv(g *globals) *cobra.Command {
+	o := &credentialOptions{}
+	cmd := &cobra.Command{
+		Use:   "extract-env",
+		Short: "Print the credentials as variables for a shell",
+		Long: `Print the credentials that were found as assignments for a shell, in the clear. The
+values are quoted: evaluating the output does nothing but assign, whatever the
+secrets hold.`,
+		Example: `  eval "$(sandbox-agent credentials extract-env --export)"`,
+		Args:    arguments(0, 0),
+		RunE: g.local(func(context.Context, []string) error {
+			_, err := io.WriteString(g.env.Out, o.discover(g).ExtractEnv(o.export))
+			return err
+		}),
+	}
+	o.flags(cmd)
+	cmd.Flags().BoolVarP(&o.export, "export", "e", false, "put export in front of every line")
+	return cmd
+}
+
+// must panics on an error that only a wrong program can cause.
+func must(err error) {
+	if err != nil {
+		panic(err)
+	}
+}

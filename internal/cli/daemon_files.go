@@ -1,0 +1,200 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// daemonFiles are the files of the daemon of one host and port.
+type daemonFiles struct {
+	dir, pid, log, version string
+}
+
+func daemonFilesOf(data, host string, port uint16) daemonFiles {
+	plain := func(r rune) rune {
+		if r < 0x80 && (r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z') {
+			return r
+		}
+		return '-'
+	}
+	dir := filepath.Join(data, "daemon")
+	stem := filepath.Join(dir, fmt.Sprintf("daemon-%s-%d", strings.Map(plain, host), port))
+	return daemonFiles{dir: dir, pid: stem + ".pid", log: stem + ".log", version: stem + ".version"}
+}
+
+// The parts of the pid file that are locked. The locks are those of fcntl, which
+// tell who holds them and end with the process.
+const (
+	lockLife   = 0 // held by the daemon while it lives
+	lockChange = 1 // held by whoever makes or removes the files
+)
+
+// errHeld says that a daemon lives.
+var errHeld = errors.New("another daemon holds the PID file")
+
+// hold makes this process the daemon: it locks the pid file, and writes the pid
+// and the build. Release removes the files and ends the lock, as the end of the
+// process does too.
+func (f daemonFiles) hold(build string) (release func() error, err error) {
+	if err := os.MkdirAll(f.dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make folder: %w", err)
+	}
+	file, err := f.change(os.O_CREATE)
+	if err != nil {
+		return nil, err
+	}
+	take := func() error {
+		if err := setLock(file, unix.F_SETLK, unix.F_WRLCK, lockLife); err != nil {
+			return errHeld
+		}
+		if err := file.Truncate(0); err != nil {
+			return err
+		}
+		if _, err := file.WriteAt([]byte(strconv.Itoa(os.Getpid())), 0); err != nil {
+			return err
+		}
+		if err := os.WriteFile(f.version, []byte(build), 0o600); err != nil {
+			return err
+		}
+		return setLock(file, unix.F_SETLK, unix.F_UNLCK, lockChange)
+	}
+	if err := take(); err != nil {
+		return nil, errors.Join(fmt.Errorf("hold pid file: %w", err), file.Close())
+	}
+	return func() error {
+		err := setLock(file, unix.F_SETLKW, unix.F_WRLCK, lockChange)
+		return errors.Join(err, f.remove(), file.Close())
+	}, nil
+}
+
+// change opens the pid file and takes the lock to change it. Somebody may have
+// removed the file in between, and then the lock is on nothing: it tries again.
+func (f daemonFiles) change(create int) (*os.File, error) {
+	for {
+		file, err := os.OpenFile(f.pid, os.O_RDWR|create, 0o600)
+		if err != nil {
+			return nil, fmt.Errorf("open pid file: %w", err)
+		}
+		if err := setLock(file, unix.F_SETLKW, unix.F_WRLCK, lockChange); err != nil {
+			return nil, errors.Join(fmt.Errorf("lock pid file: %w", err), file.Close())
+		}
+		held, err := file.Stat()
+		if err == nil {
+			if there, err := os.Stat(f.pid); err == nil && os.SameFile(held, there) {
+				return file, nil
+			}
+		}
+		file.Close()
+	}
+}
+
+func setLock(file *os.File, how int, kind int16, part int64) error {
+	for {
+		lock := unix.Flock_t{Type: kind, Start: part, Len: 1}
+		err := unix.FcntlFlock(file.Fd(), how, &lock)
+		if !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
+}
+
+// owner returns the daemon that lives. The kernel tells who it is; the pid that
+// is written in the file may be that of anybody by now.
+func (f daemonFiles) owner() (pid int, running bool) {
+	file, err := os.OpenFile(f.pid, os.O_RDWR, 0)
+	if err != nil {
+		return 0, false
+	}
+	defer file.Close()
+	return ownerOf(file)
+}
+
+func ownerOf(file *os.File) (pid int, running bool) {
+	lock := unix.Flock_t{Type: unix.F_WRLCK, Start: lockLife, Len: 1}
+	if err := unix.FcntlFlock(file.Fd(), unix.F_GETLK, &lock); err != nil || lock.Type == unix.F_UNLCK {
+		return 0, false
+	}
+	return int(lock.Pid), true
+}
+
+// build returns the build of the daemon, or nothing if that is not known.
+func (f daemonFiles) build() string {
+	data, err := os.ReadFile(f.version)
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(data))
+}
+
+// end asks the daemon to end, waits, and kills it.
+func (f daemonFiles) end(ctx context.Context, pid int) (killed bool, err error) {
+	daemon, err := os.FindProcess(pid)
+	if err != nil {
+		return false, fmt.Errorf("find daemon: %w", err)
+	}
+	defer daemon.Release()
+	// The handle is that of the daemon if the daemon lives now that there is one.
+	if now, running := f.owner(); !running || now != pid {
+		return false, nil
+	}
+	if err := daemon.Signal(syscall.SIGTERM); err != nil {
+		return false, fmt.Errorf("stop daemon: %w", err)
+	}
+	if err := f.gone(ctx, stopTimeout); err == nil || ctx.Err() != nil {
+		return false, err
+	}
+	if err := daemon.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return false, fmt.Errorf("kill daemon: %w", err)
+	}
+	return true, f.gone(ctx, askTimeout)
+}
+
+// gone waits until nobody holds the lock.
+func (f daemonFiles) gone(ctx context.Context, limit time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	for {
+		if _, running := f.owner(); !running {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait for daemon: %w", ctx.Err())
+		case <-time.After(daemonPoll):
+		}
+	}
+}
+
+// removeStale removes the files of a daemon that is gone.
+func (f daemonFiles) removeStale() error {
+	file, err := f.change(0)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if _, running := ownerOf(file); !running {
+		err = f.remove()
+	}
+	return errors.Join(err, file.Close())
+}
+
+// remove is for whoever holds the lock to change the files.
+func (f daemonFiles) remove() error {
+	for _, name := range []string{f.pid, f.version} {
+		if err := os.Remove(name); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("remove daemon file: %w", err)
+		}
+	}
+	return nil
+}
