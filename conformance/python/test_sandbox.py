@@ -46,7 +46,8 @@ def state(pid: int) -> str:
         return "X"
 
 
-SLEEPER = {"command": "/bin/sh", "args": ["-c", "sleep 600"]}
+# No shell: one that is stopped while it forks is in state D, not T.
+SLEEPER = {"command": "/bin/sleep", "args": ["600"]}
 
 
 async def test_pause_sandbox():
@@ -83,7 +84,8 @@ async def test_restart_sandbox():
         await sandbox.agent.restart_sandbox()
         await sandbox.agent.wait_for_health()
         await until(lambda: state(process["pid"]) in "ZX", "the process to be gone")
-        assert (await sandbox.agent.list_acp_servers())["servers"] == []
+        servers = (await sandbox.agent.list_acp_servers())["servers"]
+        assert [entry for entry in servers if entry["status"] != "exited"] == []
         session = await sandbox.agent.create_session(agent="mock")
         assert (await session.prompt("/echo anew"))["stopReason"] == "end_turn"
 

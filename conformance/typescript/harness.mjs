@@ -48,19 +48,22 @@ export function serverEnv(home) {
 }
 
 /**
- * Starts the server under test with a home of its own. stop sends SIGTERM,
- * fails unless the server then ends by itself, and removes the home.
+ * Starts the server under test, with a home of its own unless given one. stop
+ * sends SIGTERM, fails unless the server then ends by itself, and removes the
+ * home; kill ends it with SIGKILL and leaves the home for a next one.
  */
-export async function startServer({ token } = {}) {
-  const home = scratch("home");
+export async function startServer({ token, home = scratch("home"), port = "0" } = {}) {
   const auth = token ? ["--token", token] : ["--no-token"];
-  const child = spawn(binary, ["server", "--host", "127.0.0.1", "--port", "0", ...auth], {
+  const child = spawn(binary, ["server", "--host", "127.0.0.1", "--port", port, ...auth], {
     env: serverEnv(home),
     cwd: home,
     stdio: ["ignore", "pipe", "pipe"],
   });
   const exited = new Promise((resolve) => child.once("exit", (code, signal) => resolve({ code, signal })));
-  const kill = () => child.kill("SIGKILL");
+  const kill = () => {
+    child.kill("SIGKILL");
+    return exited;
+  };
   process.once("exit", kill); // a failed test file leaves no server behind
   exited.then(() => process.off("exit", kill));
   let output = "";
@@ -93,7 +96,7 @@ export async function startServer({ token } = {}) {
     }
     fs.rmSync(home, { recursive: true, force: true });
   };
-  return { url, token, home, pid: child.pid, stop, output: () => output };
+  return { url, token, home, stop, kill };
 }
 
 const seen = new Set();
