@@ -120,6 +120,8 @@ type connection struct {
 // A pendingCall waits for its answer. Settled is closed when result and err
 // stand.
 type pendingCall struct {
+	sent    chan struct{} // closed when the request is on the wire, or never will be
+	written sync.Once
 	settled chan struct{}
 	result  json.RawMessage
 	err     error
@@ -243,7 +245,7 @@ func (conn *connection) await(ctx context.Context, p *pendingCall) (json.RawMess
 
 // start sends a request and returns p, which settles later.
 func (conn *connection) start(method string, params any, p *pendingCall) (*pendingCall, error) {
-	p.settled = make(chan struct{})
+	p.sent, p.settled = make(chan struct{}), make(chan struct{})
 	conn.mu.Lock()
 	if conn.err != nil {
 		conn.mu.Unlock()
@@ -268,8 +270,12 @@ func (conn *connection) post(id string, p *pendingCall, frame []byte) {
 	defer cancel()
 	var written atomic.Bool
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		WroteRequest: func(info httptrace.WroteRequestInfo) { written.Store(info.Err == nil) },
+		WroteRequest: func(info httptrace.WroteRequestInfo) {
+			written.Store(info.Err == nil)
+			p.written.Do(func() { close(p.sent) })
+		},
 	})
+	defer p.written.Do(func() { close(p.sent) })
 	// The POST may bring nothing new after the stream brought the answer, but
 	// its connection can be used again if it ends by itself.
 	go func() {

@@ -1,10 +1,16 @@
 package sandboxagent
 
-// Busy reports whether a turn of the session is with the agent.
+// Busy reports whether a turn of the session is on its way to the agent.
 func Busy(s *Session) bool {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.turn != nil && s.conn != nil
+	t, conn := s.turn, s.conn
+	s.mu.Unlock()
+	if t == nil || conn == nil {
+		return false
+	}
+	conn.mu.Lock()
+	defer conn.mu.Unlock()
+	return len(conn.pending) > 0
 }
 
 // Token returns the token of a client.

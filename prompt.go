@@ -187,8 +187,10 @@ func (s *Session) prompt(ctx context.Context, conn *connection, t *turn, prompt 
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	if t.ctx.Err() != nil {
-		return errors.New("cancelled before it was sent")
+	if t.ctx.Err() != nil { // cancelled before the agent heard of it
+		s.release(t)
+		t.finish(json.RawMessage(`{"stopReason":"`+acp.StopCancelled+`"}`), nil)
+		return nil
 	}
 	s.mu.Lock()
 	blocks := acp.Prompt(prompt)
@@ -197,7 +199,7 @@ func (s *Session) prompt(ctx context.Context, conn *connection, t *turn, prompt 
 	}
 	request := acp.PromptRequest{SessionID: s.id, Prompt: blocks}
 	s.mu.Unlock()
-	_, err := conn.start(acp.MethodSessionPrompt, request, &pendingCall{turn: true, arrived: func(raw json.RawMessage, err error) {
+	p, err := conn.start(acp.MethodSessionPrompt, request, &pendingCall{turn: true, arrived: func(raw json.RawMessage, err error) {
 		s.release(t)
 		t.finish(raw, err)
 	}})
@@ -205,7 +207,7 @@ func (s *Session) prompt(ctx context.Context, conn *connection, t *turn, prompt 
 		return err
 	}
 	s.mu.Lock()
-	s.replay = ""
+	t.call, s.replay = p, ""
 	s.script.add("User", acp.Prompt(prompt).Text())
 	s.mu.Unlock()
 	return nil
@@ -257,23 +259,31 @@ func (s *Session) Cancel(ctx context.Context) error {
 	if err := s.notifyCancel(ctx, conn, t); err != nil {
 		return fmt.Errorf("cancel turn: %w", err)
 	}
+	conn.background(func() { s.insist(conn, t) })
 	return nil
 }
 
 // cancelTurn tells the agent to stop, and tells it again if it goes on.
 func (s *Session) cancelTurn(ctx context.Context, conn *connection, t *turn) {
 	t.cancel()
-	for range 2 {
-		if err := s.notifyCancel(ctx, conn, t); err != nil && conn.ctx.Err() == nil {
-			s.c.log.Warn("cancel turn", "session", s.ID(), "error", err)
-		}
-		select {
-		case <-t.ended:
-			return
-		case <-conn.ctx.Done():
-			return
-		case <-time.After(cancelAgain):
-		}
+	if err := s.notifyCancel(ctx, conn, t); err != nil && conn.ctx.Err() == nil {
+		s.c.log.Warn("cancel turn", "session", s.ID(), "error", err)
+	}
+	s.insist(conn, t)
+}
+
+// insist tells the agent once more to stop when it does not: the first notice
+// may have been faster on its way than the prompt.
+func (s *Session) insist(conn *connection, t *turn) {
+	select {
+	case <-t.ended:
+		return
+	case <-conn.ctx.Done():
+		return
+	case <-time.After(cancelAgain):
+	}
+	if err := s.notifyCancel(conn.ctx, conn, t); err != nil && conn.ctx.Err() == nil {
+		s.c.log.Warn("cancel turn again", "session", s.ID(), "error", err)
 	}
 }
 
@@ -290,10 +300,21 @@ func (s *Session) notifyCancel(ctx context.Context, conn *connection, t *turn) e
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+	s.mu.Lock()
+	call := t.call
+	s.mu.Unlock()
+	if call == nil {
+		return nil // it will not be sent, as the turn's context has ended
+	}
 	select {
 	case <-t.ended:
 		return nil
 	default:
+	}
+	select {
+	case <-call.sent:
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 	return conn.notify(ctx, acp.MethodSessionCancel, acp.SessionRequest{SessionID: s.ID()})
 }

@@ -125,6 +125,8 @@ type turn struct {
 	ready chan struct{} // holds a token when there may be something to take
 	room  chan struct{} // holds a token when something was taken
 
+	call *pendingCall // nil until the prompt is sent; guarded by Session.mu
+
 	mu        sync.Mutex
 	updates   []Update
 	bytes     int
