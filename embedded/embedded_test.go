@@ -1,0 +1,81 @@
+package embedded_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/sandboxagent/sandboxagent"
+	"github.com/sandboxagent/sandboxagent/embedded"
+	"github.com/sandboxagent/sandboxagent/internal/cli"
+)
+
+// TestMain makes the test binary the mock agent when the server runs it as one.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == "mock" {
+		os.Exit(cli.Main(cli.System()))
+	}
+	goleak.VerifyTestMain(m)
+}
+
+func TestStart(t *testing.T) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	home := t.TempDir()
+	t.Setenv("TMPDIR", t.TempDir())
+	opts := embedded.Options{Home: home, Dir: home, Env: append(os.Environ(), "HOME="+home, "XDG_DATA_HOME="+home)}
+	first, err := embedded.Start(ctx, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := embedded.Start(ctx, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer second.Close()
+	stranger := sandboxagent.New(first.BaseURL())
+	defer stranger.Close()
+	if _, err := stranger.Health(ctx); !errors.Is(err, sandboxagent.ErrUnauthorized) {
+		t.Errorf("without token: %v", err)
+	}
+	session, err := first.CreateSession(ctx, "mock", sandboxagent.CreateSessionOptions{OnPermission: sandboxagent.AllowAll})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := session.Prompt(ctx, sandboxagent.Text("create a file called hello.txt")); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(filepath.Join(home, "hello.txt")); err != nil {
+		t.Error(err)
+	}
+	for range 2 {
+		if err := first.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := first.Health(ctx); err == nil {
+		t.Error("server answers after Close")
+	}
+	if err := second.Close(); err != nil {
+		t.Error(err)
+	}
+	left, err := os.ReadDir(os.Getenv("TMPDIR"))
+	if err != nil || len(left) != 0 {
+		t.Errorf("temporary folder has %v, %v", left, err)
+	}
+}
+
+func TestStartFails(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := embedded.Start(context.Background(), embedded.Options{DataDir: filepath.Join(file, "x"), Home: "/"}); err == nil {
+		t.Error("no error")
+	}
+}
