@@ -41,6 +41,13 @@ async def trapping(agent, folder: Path) -> str:
     return process["id"]
 
 
+async def caught_signal(folder: Path) -> str:
+    """The first signal that trap saw."""
+    got = folder / "got"
+    names = await until(lambda: got.exists() and got.read_text().split(), "the signal")
+    return names[0]
+
+
 async def test_run_process(server, tmp_path):
     async with await connect(server) as agent:
         result = await agent.run_process(sh('pwd; echo "$A" >&2; exit 3', cwd=str(tmp_path), env={"A": "b"}))
@@ -89,8 +96,7 @@ async def test_stop_process(server, tmp_path, name, sent):
     async with await connect(server) as agent:
         process_id = await trapping(agent, tmp_path)
         await agent.stop_process(process_id, signal=sent)
-        await until((tmp_path / "got").exists, "the signal")
-        assert (tmp_path / "got").read_text().split()[0] == name
+        assert await caught_signal(tmp_path) == name
         await agent.kill_process(process_id)
 
 
@@ -105,8 +111,7 @@ async def test_kill_process(server, tmp_path):
     async with await connect(server) as agent:
         process_id = await trapping(agent, tmp_path)
         assert (await agent.kill_process(process_id, signal="SIGUSR1"))["id"] == process_id
-        await until((tmp_path / "got").exists, "the signal")
-        assert (tmp_path / "got").read_text().split()[0] == "USR1"
+        assert await caught_signal(tmp_path) == "USR1"
         assert (await agent.get_process(process_id))["status"] == "running"
         assert (await agent.kill_process(process_id))["id"] == process_id
         await exited(agent, process_id)
