@@ -93,6 +93,7 @@ type Journal struct {
 	freed    atomic.Int64
 
 	kick    chan struct{}
+	timed   atomic.Bool // the committer will be woken
 	closing chan struct{}
 	done    chan struct{}
 	once    sync.Once
@@ -180,7 +181,12 @@ func (j *Journal) appendTo(s *stream, e Entry) (uint64, error) {
 		if !j.enqueue(s) {
 			return 0, ErrClosed
 		}
-		s.queued = true
+		s.queued, s.hurried = true, false
+	}
+	if e.Dir == FromAgent || s.wake != nil {
+		j.hurry(s)
+	} else if !s.hurried {
+		j.soon()
 	}
 	s.last++
 	s.ended = false
@@ -204,11 +210,47 @@ func (j *Journal) enqueue(s *stream) bool {
 	} else {
 		j.recent.MoveToBack(s.recent)
 	}
+	return true
+}
+
+// clientDelay is how long a frame of a client is left in the queue when nobody
+// waits for it. The answer of the agent mostly comes before, and then both
+// share a transaction, which is the larger part of what a round trip costs.
+const clientDelay = 5 * time.Millisecond
+
+// hurry wakes the committer for a stream that is queued, once.
+func (j *Journal) hurry(s *stream) {
+	if !s.hurried {
+		s.hurried = true
+		j.wakeCommitter()
+	}
+}
+
+// soon wakes the committer after a while.
+func (j *Journal) soon() {
+	if !j.timed.CompareAndSwap(false, true) {
+		return
+	}
+	time.AfterFunc(clientDelay, func() {
+		j.timed.Store(false)
+		j.wakeCommitter()
+	})
+}
+
+func (j *Journal) wakeCommitter() {
 	select {
 	case j.kick <- struct{}{}:
 	default:
 	}
-	return true
+}
+
+// wait returns a channel to wait on for a change of a stream, of which nothing
+// is left in the queue for later. The stream's mu is held.
+func (j *Journal) wait(s *stream) <-chan struct{} {
+	if s.queued {
+		j.hurry(s)
+	}
+	return s.wait()
 }
 
 func (j *Journal) admit(n int64) error {
@@ -286,7 +328,7 @@ func (j *Journal) waitFor(s *stream, seq uint64) (<-chan struct{}, error) {
 			return nil, err
 		}
 	}
-	return s.wait(), nil
+	return j.wait(s), nil
 }
 
 // Health returns nil, or, while the store fails, a problem of the code

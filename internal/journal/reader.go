@@ -103,7 +103,7 @@ func (r *Reader) poll() (polled, error) {
 		if s.ended && s.published == s.last {
 			return polled{}, io.EOF
 		}
-		return polled{wake: s.wait()}, nil
+		return polled{wake: r.j.wait(s)}, nil
 	}
 	entries, found := s.window.read(next, s.published)
 	if len(entries) > 0 {

@@ -28,6 +28,7 @@ type stream struct {
 	lost      []Gap  // dropped while the store failed, in order
 	wake      chan struct{}
 	queued    bool // in Journal.queue
+	hurried   bool // while queued: the committer was woken for it
 	ended     bool
 	deleted   bool
 
