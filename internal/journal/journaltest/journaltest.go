@@ -43,6 +43,7 @@ func Run(t *testing.T, factory Factory) {
 		{"EndAndDelete", testEndAndDelete},
 		{"WindowAndStore", testWindowAndStore},
 		{"Merge", testMerge},
+		{"ExportImport", testExportImport},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, factory(t)) })
 	}
