@@ -25,6 +25,7 @@ import (
 	"github.com/sandboxagent/sandboxagent/internal/journal"
 	"github.com/sandboxagent/sandboxagent/internal/journal/sqlite"
 	"github.com/sandboxagent/sandboxagent/internal/process"
+	"github.com/sandboxagent/sandboxagent/internal/session"
 	"github.com/sandboxagent/sandboxagent/internal/settings"
 )
 
@@ -59,6 +60,8 @@ type Config struct {
 	Limits api.Limits   // zeros mean the defaults
 	Logger *slog.Logger // nil means none
 
+	Sessions session.Limits // zeros mean the defaults
+
 	// Stop is called when a client asks the server to shut down.
 	Stop context.CancelFunc
 }
@@ -84,6 +87,7 @@ type Server struct {
 	agents    *agents.Catalogue
 	settings  *settings.Settings
 	bridge    *bridge.Bridge
+	sessions  *session.Manager
 	files     *files.FS
 	processes *process.Supervisor
 
@@ -155,10 +159,11 @@ func (s *Server) openNouns() error {
 		Launch:  s.launchAgent,
 		Known:   s.knownAgent,
 		Prepare: s.prepareFrame,
+		Observe: func(e bridge.Event) { s.sessions.Observe(e) },
 		Limits:  bridgeLimits(s.limits),
 		Logger:  s.log,
 	})
-	return nil
+	return s.openSessions()
 }
 
 // routes registers every route of the server.
@@ -171,6 +176,7 @@ func (s *Server) routes() {
 	s.agentRoutes()
 	s.sandboxRoutes()
 	s.acpRoutes()
+	s.sessionRoutes()
 	s.processRoutes()
 	s.configRoutes(s.settings)
 	s.fileRoutes(s.files)
@@ -249,7 +255,7 @@ func (s *Server) close(ctx context.Context) error {
 		var children sync.WaitGroup
 		var processErr error
 		children.Go(func() { processErr = s.processes.Close(ctx) })
-		s.closeErr = s.bridge.Shutdown(ctx)
+		s.closeErr = errors.Join(s.sessions.Close(ctx), s.bridge.Shutdown(ctx))
 		children.Wait()
 		s.closeErr = errors.Join(s.closeErr, processErr)
 		s.background.Wait()

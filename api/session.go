@@ -1,0 +1,255 @@
+package api
+
+import (
+	"encoding/json"
+
+	"github.com/sandboxagent/sandboxagent/acp"
+)
+
+// The states of a session.
+const (
+	SessionStarting  = "starting"  // its agent is being started or restored
+	SessionIdle      = "idle"      // waits for a prompt
+	SessionRunning   = "running"   // works on a prompt
+	SessionWaiting   = "waiting"   // works on a prompt, and waits for a permission
+	SessionStopped   = "stopped"   // has no agent at the moment; the next prompt restores it
+	SessionFailed    = "failed"    // could not be started or restored; the next prompt tries again
+	SessionDestroyed = "destroyed" // ended for good; its history is kept
+)
+
+// Session is one conversation with an agent, whoever opened it.
+type Session struct {
+	ID                 string             `json:"id"`
+	Agent              string             `json:"agent"`
+	AgentSessionID     string             `json:"agentSessionId" doc:"Id by which the agent knows the session; changes when it is restored by priming. Accepted wherever id is."`
+	LastConnectionID   string             `json:"lastConnectionId" doc:"ACP connection the session was last open on"`
+	CreatedAt          int64              `json:"createdAt" doc:"Unix milliseconds"`
+	UpdatedAt          int64              `json:"updatedAt" doc:"Time of the newest event, Unix milliseconds"`
+	DestroyedAt        *int64             `json:"destroyedAt,omitempty" doc:"Unix milliseconds"`
+	Title              string             `json:"title"`
+	CWD                string             `json:"cwd"`
+	Status             string             `json:"status" enum:"starting,idle,running,waiting,stopped,failed,destroyed"`
+	Reason             string             `json:"reason,omitempty" doc:"Why it has this status, or how the last turn failed"`
+	Model              string             `json:"model,omitempty"`
+	Mode               string             `json:"mode,omitempty"`
+	ThoughtLevel       string             `json:"thoughtLevel,omitempty"`
+	ConfigOptions      []acp.ConfigOption `json:"configOptions,omitempty"`
+	Modes              *acp.SessionModes  `json:"modes,omitempty"`
+	Usage              SessionUsage       `json:"usage"`
+	PendingPermissions int                `json:"pendingPermissions" doc:"Questions of the agent that wait for an answer"`
+	LastEvent          uint64             `json:"lastEvent" doc:"Number of the newest event"`
+	Turn               string             `json:"turn,omitempty" doc:"Id of the turn under way"`
+	Queued             int                `json:"queued,omitempty" doc:"Prompts that wait for the turn to end"`
+	Restored           *SessionRestored   `json:"restored,omitempty" doc:"How the session last came back to an agent"`
+	Clients            []SessionClient    `json:"clients,omitempty" doc:"Who follows the session's events now"`
+	Permissions        *PermissionPolicy  `json:"permissions,omitempty" doc:"Absent for a session of an ACP client that decides itself"`
+	Metadata           map[string]any     `json:"metadata,omitempty"`
+}
+
+// SessionUsage counts what a session has used since it began.
+type SessionUsage struct {
+	InputTokens       int64     `json:"inputTokens"`
+	OutputTokens      int64     `json:"outputTokens"`
+	TotalTokens       int64     `json:"totalTokens"`
+	ThoughtTokens     int64     `json:"thoughtTokens,omitempty"`
+	CachedReadTokens  int64     `json:"cachedReadTokens,omitempty"`
+	CachedWriteTokens int64     `json:"cachedWriteTokens,omitempty"`
+	ContextUsed       int64     `json:"contextUsed,omitempty" doc:"Tokens in the agent's context"`
+	ContextSize       int64     `json:"contextSize,omitempty" doc:"Tokens the context can hold"`
+	Cost              *acp.Cost `json:"cost,omitempty"`
+}
+
+// The ways in which a session comes back.
+const (
+	RestoredResume = "resume" // the agent went on with it
+	RestoredLoad   = "load"   // the agent read it from its own records
+	RestoredPrimed = "primed" // a new session of the agent is told what was said
+)
+
+// SessionRestored tells how a session came back to an agent.
+type SessionRestored struct {
+	How string `json:"how" enum:"resume,load,primed"`
+	At  int64  `json:"at" doc:"Unix milliseconds"`
+}
+
+// SessionClient is somebody who follows the events of a session.
+type SessionClient struct {
+	ID     string `json:"id"`
+	Client string `json:"client" doc:"The X-Client-Name header, else the address"`
+	Since  int64  `json:"since" doc:"Unix milliseconds"`
+}
+
+// SessionCreateRequest says how to start a session. Only Agent is required.
+type SessionCreateRequest struct {
+	Agent        string             `json:"agent"`
+	ID           string             `json:"id,omitempty" maxLength:"128" pattern:"^[A-Za-z0-9._-]*$" doc:"Chosen by the server when absent"`
+	CWD          string             `json:"cwd,omitempty" doc:"Folder to work in; the home folder when absent, and the start of relative ones"`
+	Model        string             `json:"model,omitempty"`
+	Mode         string             `json:"mode,omitempty"`
+	ThoughtLevel string             `json:"thoughtLevel,omitempty"`
+	MCPServers   []SessionMCPServer `json:"mcpServers,omitempty" doc:"As in session/new, beside the configured ones"`
+	Title        string             `json:"title,omitempty" maxLength:"1000"`
+	Env          map[string]string  `json:"env,omitempty" doc:"Added to the environment of the agent; kept with the session but never shown"`
+	Permissions  *PermissionPolicy  `json:"permissions,omitempty"`
+	Metadata     map[string]any     `json:"metadata,omitempty"`
+}
+
+// SessionMCPServer is a tool server as session/new takes it. It is a type of its
+// own because [MCPServer] is how servers are configured.
+type SessionMCPServer acp.MCPServer
+
+// MarshalJSON writes what the transport needs.
+func (m SessionMCPServer) MarshalJSON() ([]byte, error) { return acp.MCPServer(m).MarshalJSON() }
+
+// SessionPatch changes what it has; the rest stays.
+type SessionPatch struct {
+	Title       *string           `json:"title,omitempty" maxLength:"1000" doc:"Empty takes the agent's own title again"`
+	Metadata    map[string]any    `json:"metadata,omitempty" doc:"Replaces all of it"`
+	Permissions *PermissionPolicy `json:"permissions,omitempty" doc:"Replaces default, rules and expiry; what was allowed by always stays"`
+}
+
+// SessionList is one page of sessions, the newest first.
+type SessionList struct {
+	Sessions   []Session `json:"sessions"`
+	Page       int       `json:"page"`
+	PerPage    int       `json:"perPage"`
+	Total      int       `json:"total" doc:"Sessions that match"`
+	NextCursor string    `json:"nextCursor,omitempty" doc:"Absent on the last page"`
+}
+
+// SessionPromptRequest starts a turn.
+type SessionPromptRequest struct {
+	Prompt acp.Prompt `json:"prompt" doc:"Text, or content blocks of the Agent Client Protocol"`
+	Queue  bool       `json:"queue,omitempty" doc:"Wait for the turn under way instead of failing with session_busy"`
+}
+
+// SessionTurn is how a turn ended.
+type SessionTurn struct {
+	StopReason    string     `json:"stopReason"`
+	Text          string     `json:"text" doc:"What the agent said, without thoughts and tools"`
+	TextTruncated bool       `json:"textTruncated,omitempty" doc:"The text was too long to repeat here; the events have all of it"`
+	Usage         *acp.Usage `json:"usage,omitempty"`
+	Turn          string     `json:"turn"`
+	FirstEvent    uint64     `json:"firstEvent"`
+	LastEvent     uint64     `json:"lastEvent"`
+}
+
+// SessionTurnStarted answers a prompt whose end is not waited for.
+type SessionTurnStarted struct {
+	Turn       string `json:"turn"`
+	FirstEvent uint64 `json:"firstEvent" doc:"The events of the turn have this number or a higher one"`
+}
+
+// SessionCancelResult tells what cancel has done.
+type SessionCancelResult struct {
+	Cancelled int  `json:"cancelled" doc:"Turns that ended, queued ones included"`
+	Forced    bool `json:"forced" doc:"The agent did not obey and was stopped; the next prompt restores the session"`
+}
+
+// SessionModelRequest chooses a model.
+type SessionModelRequest struct {
+	Model string `json:"model"`
+}
+
+// SessionModeRequest chooses a mode. ModeID is another name for Mode.
+type SessionModeRequest struct {
+	Mode   string `json:"mode,omitempty"`
+	ModeID string `json:"modeId,omitempty"`
+}
+
+// SessionThoughtLevelRequest chooses how hard the agent thinks.
+type SessionThoughtLevelRequest struct {
+	ThoughtLevel string `json:"thoughtLevel"`
+}
+
+// SessionConfigOptionRequest sets one option.
+type SessionConfigOptionRequest struct {
+	ConfigID string `json:"configId"`
+	Value    string `json:"value"`
+}
+
+// SessionConfigOptions are the options of a session.
+type SessionConfigOptions struct {
+	ConfigOptions []acp.ConfigOption `json:"configOptions"`
+}
+
+// SessionModeList are the modes of a session.
+type SessionModeList struct {
+	Modes         []acp.Mode `json:"modes"`
+	CurrentModeID string     `json:"currentModeId"`
+}
+
+// SessionEvent is one frame of a session, or one of the server's own
+// notifications, whose method begins with _session/.
+type SessionEvent struct {
+	ID           string          `json:"id" doc:"Session and number"`
+	EventIndex   uint64          `json:"eventIndex" doc:"From 1, without holes"`
+	SessionID    string          `json:"sessionId"`
+	CreatedAt    int64           `json:"createdAt" doc:"Unix milliseconds"`
+	ConnectionID string          `json:"connectionId"`
+	Sender       string          `json:"sender" enum:"client,agent"`
+	Payload      json.RawMessage `json:"payload" doc:"The whole JSON-RPC envelope"`
+}
+
+// SessionEvents is one page of events, in order.
+type SessionEvents struct {
+	Events     []SessionEvent `json:"events"`
+	Page       int            `json:"page"`
+	PerPage    int            `json:"perPage"`
+	Total      uint64         `json:"total" doc:"Number of the newest event"`
+	NextCursor string         `json:"nextCursor,omitempty" doc:"Value of after for the next page; absent when there is nothing more"`
+	Gap        *Gap           `json:"gap,omitempty" doc:"Events that were asked for and are no longer kept"`
+}
+
+// SessionMessage is one entry of a transcript.
+type SessionMessage struct {
+	Role  string `json:"role" enum:"user,agent,thought,tool,plan,system"`
+	Text  string `json:"text"`
+	At    int64  `json:"at" doc:"Unix milliseconds"`
+	Event uint64 `json:"event" doc:"Number of its first event"`
+	Tool  string `json:"tool,omitempty" doc:"Id of the tool call"`
+	State string `json:"state,omitempty" doc:"Of the tool call"`
+}
+
+// SessionTranscript is a session for people and programs that want no frames.
+type SessionTranscript struct {
+	ID       string           `json:"id"`
+	Agent    string           `json:"agent"`
+	Title    string           `json:"title"`
+	Messages []SessionMessage `json:"messages"`
+}
+
+// The methods of the notifications that the server adds to the events of a
+// session.
+const (
+	EventSessionRestored    = "_session/restored"            // params: SessionRestored
+	EventPermissionResolved = "_session/permission_resolved" // params: PermissionResolved
+	EventTurnEnded          = "_session/turn_ended"          // of a turn that the agent did not answer
+	EventSessionStopped     = "_session/stopped"             // params: reason
+	EventSessionDestroyed   = "_session/destroyed"
+)
+
+// MetaPrimer marks, in _meta of a content block, what the server told the agent
+// of the session before, so that nobody takes it for the user's words.
+const MetaPrimer = "sandboxagent.dev/primer"
+
+// MetaSessionID names, in _meta of the parameters of session/new, the id that a
+// client wants for its session.
+const MetaSessionID = "sandboxagent.dev/sessionId"
+
+// The codes of sessions.
+const (
+	CodeSessionBusy             Code = "session_busy"
+	CodeSessionDestroyed        Code = "session_destroyed"
+	CodeSessionExists           Code = "session_already_exists"
+	CodeAgentError              Code = "agent_error"
+	CodeCancelTimeout           Code = "cancel_timeout"
+	CodeInvalidSessionID        Code = "invalid_session_id"
+	CodeInvalidPrompt           Code = "invalid_prompt"
+	CodeUnsupportedCategory     Code = "unsupported_category"
+	CodeUnsupportedValue        Code = "unsupported_value"
+	CodeUnsupportedConfigOption Code = "unsupported_config_option"
+	CodePermissionResolved      Code = "permission_resolved"
+	CodeReplyNotAvailable       Code = "reply_not_available"
+	CodeInvalidPermissionRule   Code = "invalid_permission_rule"
+)

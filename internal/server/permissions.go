@@ -1,0 +1,54 @@
+package server
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/sandboxagent/sandboxagent/api"
+)
+
+type ruleInput struct {
+	ID   string `path:"id"`
+	Rule string `path:"rule" doc:"Id of the rule"`
+}
+
+// permissionRoutes are the routes of what agents ask.
+func (s *Server) permissionRoutes() {
+	route(s, op("listSessionPermissions", http.MethodGet, "/v1/sessions/{id}/permissions", "sessions", "Questions of the agent that wait for an answer"), func(_ context.Context, in *sessionInput) (*body[api.PermissionList], error) {
+		return answer(s.sessions.Permissions(in.ID))
+	})
+	route(s, op("listSessionPermissionRules", http.MethodGet, "/v1/sessions/{id}/permissions/rules", "sessions", "What decides the agent's questions"), func(_ context.Context, in *sessionInput) (*body[api.PermissionRules], error) {
+		return answer(s.sessions.Rules(in.ID))
+	})
+	forget := op("clearSessionPermissionRules", http.MethodDelete, "/v1/sessions/{id}/permissions/rules", "sessions", "Forget all that was allowed by always")
+	route(s, forget, func(_ context.Context, in *sessionInput) (*struct{}, error) {
+		return nil, s.sessions.DeleteRule(in.ID, "")
+	})
+	route(s, op("deleteSessionPermissionRule", http.MethodDelete, "/v1/sessions/{id}/permissions/rules/{rule}", "sessions", "Forget a rule"), func(_ context.Context, in *ruleInput) (*struct{}, error) {
+		return nil, s.sessions.DeleteRule(in.ID, in.Rule)
+	})
+
+	schemas := s.api.OpenAPI().Components.Schemas
+	reply := op("replySessionPermission", http.MethodPost, "/v1/sessions/{id}/permissions/{permission}", "sessions", "Answer a question of the agent")
+	reply.Description = "The first answer counts; a later one is a conflict that tells of the first."
+	reply.Parameters = []*huma.Param{sessionParam(),
+		{Name: "permission", In: "path", Required: true, Description: "Id of the permission", Schema: &huma.Schema{Type: "string"}},
+		{Name: "X-Client-Name", In: "header", Description: "Who is recorded as the one who answered; the address when absent", Schema: &huma.Schema{Type: "string"}}}
+	reply.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{
+		"application/json": {Schema: schemas.Schema(typeOf[api.PermissionReply](), true, "PermissionReply")}}}
+	reply.Responses = map[string]*huma.Response{"200": {Description: "What the agent was told", Content: map[string]*huma.MediaType{
+		"application/json": {Schema: schemas.Schema(typeOf[api.PermissionResolved](), true, "PermissionResolved")}}}}
+	s.handle(reply, func(w http.ResponseWriter, r *http.Request) error {
+		var req api.PermissionReply
+		if err := s.readBody(w, r, &req); err != nil {
+			return err
+		}
+		res, err := s.sessions.ReplyPermission(r.Context(), r.PathValue("id"), r.PathValue("permission"), req, clientName(r))
+		if err != nil {
+			return err
+		}
+		return replyJSON(w, http.StatusOK, res)
+	})
+}

@@ -1,0 +1,525 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/sandboxagent/sandboxagent/acp"
+	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/journal"
+	"github.com/sandboxagent/sandboxagent/internal/session"
+	"github.com/sandboxagent/sandboxagent/internal/settings"
+)
+
+// openSessions makes the sessions, on top of the bridge.
+func (s *Server) openSessions() error {
+	var err error
+	s.sessions, err = session.New(session.Config{
+		Bridge:  s.bridge,
+		Journal: s.journal,
+		Known: func(agent string) error {
+			_, err := s.agents.Agent(agent)
+			return err
+		},
+		Options: s.agentOptions,
+		Params: func(_ context.Context, id string, params json.RawMessage) (json.RawMessage, error) {
+			return s.settings.MergeMCP(params, s.sessionDir(id))
+		},
+		CWD:     s.cfg.Home,
+		Version: s.cfg.Version,
+		Limits:  s.cfg.Sessions,
+		Logger:  s.log,
+	})
+	if err != nil {
+		return errors.Join(err, s.journal.Close())
+	}
+	return nil
+}
+
+// sessionDir is where the configuration of one session is.
+func (s *Server) sessionDir(id string) string {
+	return filepath.Join(s.cfg.DataDir, "sessions", id)
+}
+
+// agentOptions are the choices the catalogue knows of an agent.
+func (s *Server) agentOptions(id string) []acp.ConfigOption {
+	a, err := s.agents.Agent(id)
+	if err != nil {
+		return nil
+	}
+	var list []acp.ConfigOption
+	for _, o := range a.Options {
+		option := acp.ConfigOption{ID: o.ID, Name: o.Name, Category: o.Category, Type: o.Type, CurrentValue: o.CurrentValue}
+		for _, v := range o.Options {
+			option.Options = append(option.Options, acp.ConfigValue{Value: v.Value, Name: v.Name})
+		}
+		list = append(list, option)
+	}
+	return list
+}
+
+type sessionInput struct {
+	ID string `path:"id" doc:"Id of the session, ours or the agent's"`
+}
+
+type sessionListInput struct {
+	Page    int    `query:"page" minimum:"1" doc:"From 1"`
+	PerPage int    `query:"perPage" minimum:"1" maximum:"1000" doc:"100 when absent"`
+	Cursor  string `query:"cursor" doc:"nextCursor of an earlier page; counts before page"`
+	Limit   int    `query:"limit" minimum:"1" maximum:"1000" doc:"Another name for perPage"`
+	Status  string `query:"status" enum:"starting,idle,running,waiting,stopped,failed,destroyed"`
+	Agent   string `query:"agent"`
+	Text    string `query:"q" doc:"Text in title, first prompt, ids or folder"`
+}
+
+type sessionCreateInput struct {
+	Body api.SessionCreateRequest
+}
+
+type sessionPatchInput struct {
+	ID   string `path:"id"`
+	Body api.SessionPatch
+}
+
+// sessionRoutes are the routes of sessions, but for those of permissions.
+func (s *Server) sessionRoutes() {
+	create := op("createSession", http.MethodPost, "/v1/sessions", "sessions", "Start a session with an agent")
+	create.DefaultStatus = http.StatusCreated
+	route(s, create, func(ctx context.Context, in *sessionCreateInput) (*body[api.Session], error) {
+		return answer(s.sessions.Create(ctx, in.Body))
+	})
+	route(s, op("listSessions", http.MethodGet, "/v1/sessions", "sessions", "Sessions, the newest first"), s.listSessions)
+	route(s, op("getSession", http.MethodGet, "/v1/sessions/{id}", "sessions", "One session"), func(_ context.Context, in *sessionInput) (*body[api.Session], error) {
+		return answer(s.sessions.Get(in.ID))
+	})
+	route(s, op("updateSession", http.MethodPatch, "/v1/sessions/{id}", "sessions", "Change title, metadata or permissions"), func(ctx context.Context, in *sessionPatchInput) (*body[api.Session], error) {
+		return answer(s.sessions.Update(ctx, in.ID, in.Body))
+	})
+	remove := op("destroySession", http.MethodDelete, "/v1/sessions/{id}", "sessions", "End a session for good")
+	remove.Description = "Its history is kept, unless purge is true."
+	route(s, remove, s.destroySession)
+	route(s, op("restoreSession", http.MethodPost, "/v1/sessions/{id}/restore", "sessions", "Start the agent of a session without a prompt"), func(ctx context.Context, in *sessionInput) (*body[api.Session], error) {
+		return answer(s.sessions.Restore(ctx, in.ID))
+	})
+	s.promptRoute()
+	route(s, op("cancelSession", http.MethodPost, "/v1/sessions/{id}/cancel", "sessions", "End the turn under way and the queued ones"), func(ctx context.Context, in *sessionInput) (*body[api.SessionCancelResult], error) {
+		return answer(s.sessions.Cancel(ctx, in.ID))
+	})
+	s.sessionSettingRoutes()
+	s.sessionEventRoutes()
+	sessionConfigRoutes[api.MCPServers](s, "mcp", "SessionMCPConfig", s.settings.MCP, func(all map[string]api.MCPServer) api.MCPServers { return api.MCPServers{Servers: all} })
+	sessionConfigRoutes[api.SkillsSet](s, "skills", "SessionSkillsConfig", s.settings.Skills, func(all map[string]api.SkillsConfig) api.SkillsSet { return api.SkillsSet{Skills: all} })
+	s.permissionRoutes()
+}
+
+func (s *Server) listSessions(_ context.Context, in *sessionListInput) (*body[api.SessionList], error) {
+	limit := in.PerPage
+	if in.Limit > 0 {
+		limit = in.Limit
+	}
+	return answer(s.sessions.List(session.Query{Status: in.Status, Agent: in.Agent, Text: in.Text, Page: in.Page, Limit: limit, Cursor: in.Cursor}))
+}
+
+func (s *Server) destroySession(ctx context.Context, in *struct {
+	ID    string `path:"id"`
+	Purge bool   `query:"purge" doc:"Remove the history too"`
+}) (*struct{}, error) {
+	known, err := s.sessions.Get(in.ID)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.sessions.Destroy(ctx, in.ID, in.Purge); err != nil {
+		return nil, err
+	}
+	if in.Purge {
+		return nil, os.RemoveAll(s.sessionDir(known.ID))
+	}
+	return nil, nil
+}
+
+// sessionSettingRoutes are the routes of what an agent lets clients choose.
+func (s *Server) sessionSettingRoutes() {
+	route(s, op("setSessionModel", http.MethodPost, "/v1/sessions/{id}/model", "sessions", "Choose a model"), func(ctx context.Context, in *struct {
+		ID   string `path:"id"`
+		Body api.SessionModelRequest
+	}) (*body[api.Session], error) {
+		return answer(s.sessions.SetModel(ctx, in.ID, in.Body.Model))
+	})
+	route(s, op("setSessionMode", http.MethodPost, "/v1/sessions/{id}/mode", "sessions", "Choose a mode"), func(ctx context.Context, in *struct {
+		ID   string `path:"id"`
+		Body api.SessionModeRequest
+	}) (*body[api.Session], error) {
+		mode := in.Body.Mode
+		if mode == "" {
+			mode = in.Body.ModeID
+		}
+		return answer(s.sessions.SetMode(ctx, in.ID, mode))
+	})
+	route(s, op("setSessionThoughtLevel", http.MethodPost, "/v1/sessions/{id}/thought-level", "sessions", "Choose how hard the agent thinks"), func(ctx context.Context, in *struct {
+		ID   string `path:"id"`
+		Body api.SessionThoughtLevelRequest
+	}) (*body[api.Session], error) {
+		return answer(s.sessions.SetThoughtLevel(ctx, in.ID, in.Body.ThoughtLevel))
+	})
+	route(s, op("setSessionConfigOption", http.MethodPost, "/v1/sessions/{id}/config-options", "sessions", "Set an option of the agent"), func(ctx context.Context, in *struct {
+		ID   string `path:"id"`
+		Body api.SessionConfigOptionRequest
+	}) (*body[api.Session], error) {
+		return answer(s.sessions.SetConfigOption(ctx, in.ID, in.Body.ConfigID, in.Body.Value))
+	})
+	route(s, op("getSessionConfigOptions", http.MethodGet, "/v1/sessions/{id}/config-options", "sessions", "Options of the agent"), func(_ context.Context, in *sessionInput) (*body[api.SessionConfigOptions], error) {
+		return answer(s.sessions.ConfigOptions(in.ID))
+	})
+	route(s, op("getSessionModes", http.MethodGet, "/v1/sessions/{id}/modes", "sessions", "Modes of the agent"), func(_ context.Context, in *sessionInput) (*body[api.SessionModeList], error) {
+		return answer(s.sessions.Modes(in.ID))
+	})
+}
+
+// sessionConfigRoutes registers the routes of the stored configuration of
+// sessions, which counts beside that of the session's folder from the next start
+// of its agent on.
+func sessionConfigRoutes[Whole, Entry any](s *Server, noun, label string, set *settings.Set[Entry], whole func(map[string]Entry) Whole) {
+	content := map[string]*huma.MediaType{"application/json": {Schema: s.api.OpenAPI().Components.Schemas.Schema(typeOf[Whole](), true, label)}}
+	path := "/v1/sessions/{id}/" + noun + "/config"
+	get := op("get"+label, http.MethodGet, path, "sessions", "Configuration of "+noun+" for one session")
+	get.Parameters = []*huma.Param{sessionParam()}
+	get.Responses = map[string]*huma.Response{"200": {Description: "The set", Content: content}}
+	s.handle(get, func(w http.ResponseWriter, r *http.Request) error {
+		known, err := s.sessions.Get(r.PathValue("id"))
+		if err != nil {
+			return err
+		}
+		all, err := set.All(s.sessionDir(known.ID))
+		if err != nil {
+			return err
+		}
+		return writeConfig(w, whole(all))
+	})
+	put := op("put"+label, http.MethodPut, path, "sessions", "Replace the configuration of "+noun+" for one session")
+	put.Description = "It counts from the next start of the session's agent on, beside that of its folder."
+	put.Parameters = []*huma.Param{sessionParam()}
+	put.RequestBody = &huma.RequestBody{Required: true, Content: content}
+	put.Responses = map[string]*huma.Response{"204": {Description: "Stored"}}
+	s.handle(put, func(w http.ResponseWriter, r *http.Request) error {
+		known, err := s.sessions.Get(r.PathValue("id"))
+		if err != nil {
+			return err
+		}
+		data, err := s.readConfig(w, r)
+		if err != nil {
+			return err
+		}
+		dir := s.sessionDir(known.ID)
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return err
+		}
+		return noContent(w, set.Replace(r.Context(), dir, data))
+	})
+}
+
+func sessionParam() *huma.Param {
+	return &huma.Param{Name: "id", In: "path", Required: true, Description: "Id of the session, ours or the agent's", Schema: &huma.Schema{Type: "string"}}
+}
+
+// promptRoute registers the route of prompts, whose answer has three forms.
+func (s *Server) promptRoute() {
+	schemas := s.api.OpenAPI().Components.Schemas
+	result := schemas.Schema(typeOf[api.SessionTurn](), true, "SessionTurn")
+	blocks := schemas.Schema(typeOf[acp.Prompt](), true, "Prompt")
+	prompt := op("promptSession", http.MethodPost, "/v1/sessions/{id}/prompt", "sessions", "Give the agent something to do")
+	prompt.Description = "Answers when the turn has ended. With Accept: text/event-stream the session's events are sent meanwhile, as in events/stream, and the last event is named result or error. With Prefer: respond-async it answers at once. A client that leaves does not end the turn."
+	prompt.Parameters = []*huma.Param{sessionParam(),
+		{Name: "Prefer", In: "header", Description: "respond-async", Schema: &huma.Schema{Type: "string"}}}
+	prompt.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"application/json": {Schema: &huma.Schema{
+		Type: "object", Required: []string{"prompt"},
+		Properties: map[string]*huma.Schema{
+			"prompt": {OneOf: []*huma.Schema{{Type: "string"}, blocks}, Description: "Text, or content blocks"},
+			"queue":  {Type: "boolean", Description: "Wait for the turn under way instead of failing with session_busy"},
+		},
+	}}}}
+	prompt.Responses = map[string]*huma.Response{
+		"200": {Description: "How the turn ended", Content: map[string]*huma.MediaType{"application/json": {Schema: result}, "text/event-stream": {}}},
+		"202": {Description: "The turn begins", Content: map[string]*huma.MediaType{"application/json": {Schema: schemas.Schema(typeOf[api.SessionTurnStarted](), true, "SessionTurnStarted")}}},
+	}
+	s.handle(prompt, s.promptSession)
+}
+
+// readBody decodes the JSON body of a request.
+func (s *Server) readBody(w http.ResponseWriter, r *http.Request, v any) error {
+	data, err := s.readConfig(w, r)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(data, v); err != nil {
+		return api.InvalidRequest(api.CodeInvalidJSON, "decode body: %w", err)
+	}
+	return nil
+}
+
+// replyJSON answers with a status and a JSON body.
+func replyJSON(w http.ResponseWriter, status int, v any) error {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, err = w.Write(data)
+	return err
+}
+
+func (s *Server) promptSession(w http.ResponseWriter, r *http.Request) error {
+	var req api.SessionPromptRequest
+	if err := s.readBody(w, r, &req); err != nil {
+		return err
+	}
+	id := r.PathValue("id")
+	turn, err := s.sessions.Prompt(r.Context(), id, req)
+	if err != nil {
+		return err
+	}
+	switch {
+	case strings.Contains(r.Header.Get("Prefer"), "respond-async"):
+		w.Header().Set("Preference-Applied", "respond-async")
+		return replyJSON(w, http.StatusAccepted, turn.Started())
+	case strings.Contains(r.Header.Get("Accept"), "text/event-stream"):
+		return s.streamTurn(w, r, id, turn)
+	}
+	result, err := turn.Wait(r.Context())
+	if err != nil {
+		return err
+	}
+	return replyJSON(w, http.StatusOK, result)
+}
+
+// streamTurn sends the events of a session until a turn has ended, and then how
+// it did.
+func (s *Server) streamTurn(w http.ResponseWriter, r *http.Request, id string, turn session.Turn) error {
+	reader, event, err := s.sessions.Follow(id, turn.Started().FirstEvent-1)
+	if err != nil {
+		return err
+	}
+	stream, err := newEventStream(w)
+	if err != nil {
+		return nil // the client has gone
+	}
+	ended, end := context.WithCancel(r.Context())
+	defer end()
+	go func() {
+		select {
+		case <-turn.Done():
+			end()
+		case <-ended.Done():
+		}
+	}()
+	add := func(e journal.Entry) bool {
+		stream.add("message", e.Seq, encodeEvent(event(e)))
+		return stream.size() < flushBytes || stream.flush() == nil
+	}
+	if !s.follow(ended, r.Context(), stream, reader, add) {
+		return nil
+	}
+	result, err := turn.Wait(r.Context())
+	if err != nil {
+		if r.Context().Err() != nil {
+			return nil
+		}
+		data, _ := json.Marshal(s.problem(requestID(r.Context()), err))
+		stream.add("error", 0, data)
+		stream.flush()
+		return nil
+	}
+	for reader.Cursor() < result.LastEvent { // what came while the turn ended
+		batch, err := reader.Next(r.Context())
+		if err != nil {
+			return nil
+		}
+		for _, e := range batch.Entries {
+			if e.Seq <= result.LastEvent && !add(e) {
+				return nil
+			}
+		}
+	}
+	data, _ := json.Marshal(result)
+	stream.add("result", 0, data)
+	stream.flush()
+	return nil
+}
+
+// follow sends what a reader gives until ended is. It reports whether the client
+// is still there.
+func (s *Server) follow(ended, client context.Context, stream *eventStream, reader *journal.Reader, add func(journal.Entry) bool) bool {
+	for {
+		ctx, cancel := context.WithTimeout(ended, heartbeat)
+		batch, err := reader.Next(ctx)
+		cancel()
+		switch {
+		case err == nil:
+		case ended.Err() != nil:
+			return client.Err() == nil
+		case errors.Is(err, context.DeadlineExceeded):
+			stream.comment("heartbeat")
+		default:
+			return errors.Is(err, io.EOF)
+		}
+		addGap(stream, batch.Gap)
+		for _, e := range batch.Entries {
+			if !add(e) {
+				return false
+			}
+		}
+		if stream.flush() != nil {
+			return false
+		}
+	}
+}
+
+func addGap(stream *eventStream, gap *journal.Gap) {
+	if gap == nil {
+		return
+	}
+	data, _ := json.Marshal(api.Gap{From: gap.From, To: gap.To})
+	stream.add("gap", gap.To, data)
+}
+
+// encodeEvent writes an event as one line. It is written by hand because it runs
+// for every reader of every event, and the payload needs no second look.
+func encodeEvent(e api.SessionEvent) []byte {
+	connection, _ := json.Marshal(e.ConnectionID)
+	buf := make([]byte, 0, len(e.Payload)+len(connection)+256)
+	buf = append(append(append(buf, `{"id":"`...), e.ID...), `","eventIndex":`...)
+	buf = strconv.AppendUint(buf, e.EventIndex, 10)
+	buf = append(append(append(buf, `,"sessionId":"`...), e.SessionID...), `","createdAt":`...)
+	buf = strconv.AppendInt(buf, e.CreatedAt, 10)
+	buf = append(append(append(buf, `,"connectionId":`...), connection...), `,"sender":"`...)
+	buf = append(append(append(buf, e.Sender...), `","payload":`...), e.Payload...)
+	return append(buf, '}')
+}
+
+// clientName is who a client says it is, else where it comes from.
+func clientName(r *http.Request) string {
+	name := strings.Map(func(c rune) rune {
+		if c < ' ' {
+			return -1
+		}
+		return c
+	}, strings.TrimSpace(r.Header.Get("X-Client-Name")))
+	if name != "" {
+		return name[:min(len(name), 128)]
+	}
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	return host
+}
+
+// sessionEventRoutes are the routes by which the history of a session is read.
+func (s *Server) sessionEventRoutes() {
+	schemas := s.api.OpenAPI().Components.Schemas
+	events := op("getSessionEvents", http.MethodGet, "/v1/sessions/{id}/events", "sessions", "Events of a session, in order")
+	route(s, events, func(ctx context.Context, in *struct {
+		ID      string `path:"id"`
+		After   uint64 `query:"after" doc:"Number of an event; those behind it are wanted"`
+		Limit   int    `query:"limit" minimum:"1" maximum:"1000" doc:"100 when absent"`
+		Page    int    `query:"page" minimum:"1" doc:"From 1; instead of after"`
+		PerPage int    `query:"perPage" minimum:"1" maximum:"1000"`
+	}) (*body[api.SessionEvents], error) {
+		limit := in.PerPage
+		if in.Limit > 0 || limit == 0 {
+			limit = in.Limit
+		}
+		if limit == 0 {
+			limit = 100
+		}
+		after := in.After
+		if in.Page > 1 && after == 0 {
+			after = uint64(in.Page-1) * uint64(limit)
+		}
+		return answer(s.sessions.Events(ctx, in.ID, after, limit))
+	})
+
+	follow := op("streamSessionEvents", http.MethodGet, "/v1/sessions/{id}/events/stream", "sessions", "Events of a session as they come, as server-sent events")
+	follow.Parameters = []*huma.Param{sessionParam(),
+		{Name: "after", In: "query", Description: "Start behind this event; 0, the start of the session, when absent", Schema: &huma.Schema{Type: "integer"}},
+		{Name: "Last-Event-ID", In: "header", Description: "Counts before after", Schema: &huma.Schema{Type: "integer"}},
+		{Name: "X-Client-Name", In: "header", Description: "Who is listed among the clients of the session", Schema: &huma.Schema{Type: "string"}}}
+	follow.Responses = map[string]*huma.Response{"200": {Description: "Events named message, and gap for events that are no longer kept", Content: map[string]*huma.MediaType{
+		"text/event-stream": {Schema: schemas.Schema(typeOf[api.SessionEvent](), true, "SessionEvent")},
+	}}}
+	s.handle(follow, s.streamSession)
+
+	transcript := op("getSessionTranscript", http.MethodGet, "/v1/sessions/{id}/transcript", "sessions", "What was said, for people")
+	transcript.Parameters = []*huma.Param{sessionParam(),
+		{Name: "format", In: "query", Description: "text when absent", Schema: &huma.Schema{Type: "string", Enum: []any{"text", "markdown", "json"}}}}
+	transcript.Responses = map[string]*huma.Response{"200": {Description: "The transcript", Content: map[string]*huma.MediaType{
+		"text/plain": {}, "text/markdown": {},
+		"application/json": {Schema: schemas.Schema(typeOf[api.SessionTranscript](), true, "SessionTranscript")},
+	}}}
+	s.handle(transcript, s.sessionTranscript)
+}
+
+func (s *Server) streamSession(w http.ResponseWriter, r *http.Request) error {
+	if !accepts(r, "text/event-stream") {
+		return api.NewError(api.KindNotAcceptable, "", "accept must allow text/event-stream")
+	}
+	cursor, err := lastEventID(r)
+	if err != nil {
+		return err
+	}
+	after := uint64(0)
+	if text := r.URL.Query().Get("after"); text != "" {
+		if after, err = strconv.ParseUint(text, 10, 64); err != nil {
+			return api.InvalidRequest(api.CodeInvalidCursor, "after must be a number")
+		}
+	}
+	if cursor != nil {
+		after = *cursor
+	}
+	id := r.PathValue("id")
+	reader, event, err := s.sessions.Follow(id, after)
+	if err != nil {
+		return err
+	}
+	detach, err := s.sessions.Attach(id, clientName(r))
+	if err != nil {
+		return err
+	}
+	defer detach()
+	return s.streamJournal(w, r, reader, func(stream *eventStream, e journal.Entry) {
+		stream.add("message", e.Seq, encodeEvent(event(e)))
+	})
+}
+
+func (s *Server) sessionTranscript(w http.ResponseWriter, r *http.Request) error {
+	format := r.URL.Query().Get("format")
+	switch format {
+	case "", "text", "markdown", "json":
+	default:
+		return api.InvalidRequest(api.CodeInvalidQuery, "format must be text, markdown or json")
+	}
+	t, err := s.sessions.Transcript(r.Context(), r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	content, kind := session.Text(t), "text/plain; charset=utf-8"
+	switch format {
+	case "json":
+		return replyJSON(w, http.StatusOK, t)
+	case "markdown":
+		content, kind = session.Markdown(t), "text/markdown; charset=utf-8"
+	}
+	w.Header().Set("Content-Type", kind)
+	_, err = io.WriteString(w, content)
+	return err
+}

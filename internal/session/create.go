@@ -1,0 +1,266 @@
+package session
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/sandboxagent/sandboxagent/acp"
+	"github.com/sandboxagent/sandboxagent/api"
+)
+
+func newID() string {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return hex.EncodeToString(b[:])
+}
+
+// validID reports whether an id can stand in a path and in the name of a stream.
+func validID(id string) bool {
+	if id == "" || len(id) > 128 || id == "." || id == ".." {
+		return false
+	}
+	return !strings.ContainsFunc(id, func(r rune) bool {
+		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '.' || r == '_' || r == '-')
+	})
+}
+
+// Create starts a session with an agent of its own and makes the settings asked
+// for. When that fails nothing of the session stays.
+func (m *Manager) Create(ctx context.Context, req api.SessionCreateRequest) (*api.Session, error) {
+	return m.create(ctx, req, "")
+}
+
+func (m *Manager) create(ctx context.Context, req api.SessionCreateRequest, virtual string) (*api.Session, error) {
+	s, err := m.insert(req, virtual)
+	if err != nil {
+		return nil, err
+	}
+	if err = m.save(ctx, s); err == nil {
+		err = m.begin(ctx, s, req)
+	}
+	if err != nil {
+		m.purge(context.WithoutCancel(ctx), s)
+		return nil, err
+	}
+	if err := m.save(ctx, s); err != nil {
+		return nil, err
+	}
+	out := s.describe()
+	return &out, nil
+}
+
+// insert checks a request and makes the session known.
+func (m *Manager) insert(req api.SessionCreateRequest, virtual string) (*session, error) {
+	if req.Agent == "" {
+		return nil, api.InvalidRequest("", "agent must not be empty")
+	}
+	if m.cfg.Known != nil {
+		if err := m.cfg.Known(req.Agent); err != nil {
+			return nil, err
+		}
+	}
+	if req.ID == "" {
+		req.ID = newID()
+	}
+	if !validID(req.ID) {
+		return nil, api.InvalidRequest(api.CodeInvalidSessionID, "id may have letters, digits, '.', '_' and '-', at most 128")
+	}
+	policy, err := checkPolicy(req.Permissions)
+	if err != nil {
+		return nil, err
+	}
+	cwd, err := m.folder(req.CWD)
+	if err != nil {
+		return nil, err
+	}
+	var servers []acp.MCPServer
+	for _, server := range req.MCPServers {
+		servers = append(servers, acp.MCPServer(server))
+	}
+	now := time.Now().UnixMilli()
+	s := newSession(m, record{
+		ID: req.ID, Agent: req.Agent, Virtual: virtual, CreatedAt: now, UpdatedAt: now,
+		Title: req.Title, TitleSet: req.Title != "", CWD: cwd, MCPServers: servers, Env: req.Env,
+		Policy: policy, Metadata: req.Metadata,
+	})
+	s.starting = true
+	s.rec.Server = s.server()
+	s.rec.Bound = []binding{{From: 1, Server: s.server()}}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch {
+	case m.closed:
+		return nil, shuttingDown()
+	case m.sessions[req.ID] != nil:
+		e := api.NewError(api.KindSessionAlreadyExists, api.CodeSessionExists, "%s", req.ID)
+		e.SessionID = req.ID
+		return nil, e
+	case len(m.sessions) >= m.cfg.Limits.MaxSessions:
+		return nil, api.NewError(api.KindUnavailable, api.CodeLimitExceeded, "maxSessions (%d) sessions are kept; purge one first", m.cfg.Limits.MaxSessions).With("limit", "maxSessions")
+	}
+	m.sessions[s.id] = s
+	return s, nil
+}
+
+// folder makes the folder of a session absolute, and checks that it is there.
+func (m *Manager) folder(cwd string) (string, error) {
+	if !filepath.IsAbs(cwd) {
+		cwd = filepath.Join(m.cfg.CWD, cwd)
+	}
+	cwd = filepath.Clean(cwd)
+	info, err := os.Stat(cwd)
+	if err != nil || !info.IsDir() {
+		return "", api.InvalidRequest(api.CodePathNotFound, "cwd is no folder: %s", cwd).With("path", cwd)
+	}
+	return cwd, nil
+}
+
+// begin starts the agent of a new session and makes its settings.
+func (m *Manager) begin(ctx context.Context, s *session, req api.SessionCreateRequest) error {
+	l, err := s.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.unlock()
+	if req.Mode != "" {
+		if err := s.useMode(ctx, l, req.Mode); err != nil {
+			return err
+		}
+	}
+	if req.Model != "" {
+		if err := s.setModel(ctx, l, req.Model); err != nil {
+			return err
+		}
+	}
+	if req.ThoughtLevel == "" {
+		return nil
+	}
+	return s.setCategory(ctx, l, acp.CategoryThoughtLevel, req.ThoughtLevel)
+}
+
+// Get returns a session by its id or by one of its agent.
+func (m *Manager) Get(id string) (*api.Session, error) {
+	s, err := m.find(id)
+	if err != nil {
+		return nil, err
+	}
+	out := s.describe()
+	return &out, nil
+}
+
+// Update changes what a patch has.
+func (m *Manager) Update(ctx context.Context, id string, patch api.SessionPatch) (*api.Session, error) {
+	s, err := m.find(id)
+	if err != nil {
+		return nil, err
+	}
+	var policy *api.PermissionPolicy
+	if patch.Permissions != nil {
+		if policy, err = checkPolicy(patch.Permissions); err != nil {
+			return nil, err
+		}
+	}
+	s.mu.Lock()
+	if patch.Title != nil {
+		s.rec.Title, s.rec.TitleSet = *patch.Title, *patch.Title != ""
+	}
+	if patch.Metadata != nil {
+		s.rec.Metadata = patch.Metadata
+	}
+	if policy != nil {
+		s.rec.Policy = policy
+	}
+	s.mu.Unlock()
+	if err := m.save(ctx, s); err != nil {
+		return nil, err
+	}
+	out := s.describe()
+	return &out, nil
+}
+
+// Restore starts the agent of a session without a prompt. A destroyed session
+// comes back to life.
+func (m *Manager) Restore(ctx context.Context, id string) (*api.Session, error) {
+	s, err := m.find(id)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	s.rec.DestroyedAt = 0
+	s.mu.Unlock()
+	return m.change(ctx, id, func(*session, *link) error { return nil })
+}
+
+// Destroy ends a session: its questions are cancelled, its turn ends, an agent
+// of its own is stopped. Its history is kept, unless purge wants it gone too.
+// Destroying twice is no error.
+func (m *Manager) Destroy(ctx context.Context, id string, purge bool) error {
+	s, err := m.find(id)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	first := s.rec.DestroyedAt == 0
+	if first {
+		s.rec.DestroyedAt = time.Now().UnixMilli()
+	}
+	s.mu.Unlock()
+	if err := s.end(ctx); err != nil {
+		return err
+	}
+	if purge {
+		return m.purge(ctx, s)
+	}
+	if first {
+		s.notify(api.EventSessionDestroyed, struct{}{})
+	}
+	return m.save(ctx, s)
+}
+
+// end cancels what a session does and stops its agent.
+func (s *session) end(ctx context.Context) error {
+	s.mu.Lock()
+	busy, owned := s.busy() || len(s.pending) > 0, s.owned() || s.starting
+	s.mu.Unlock()
+	if busy {
+		limited, stop := context.WithTimeout(ctx, time.Second)
+		_, err := s.cancel(limited)
+		stop()
+		if err != nil && limited.Err() == nil && !errors.Is(err, api.CodeCancelTimeout) {
+			return err
+		}
+	}
+	if owned {
+		return s.halt(ctx, "destroyed")
+	}
+	return nil
+}
+
+// purge removes all of a session.
+func (m *Manager) purge(ctx context.Context, s *session) error {
+	err := s.end(ctx)
+	s.mu.Lock()
+	s.purged = true
+	ids := append([]string{s.rec.AgentSessionID}, s.rec.Former...)
+	s.mu.Unlock()
+	m.mu.Lock()
+	delete(m.sessions, s.id)
+	for _, id := range ids {
+		if m.agentIDs[id] == s {
+			delete(m.agentIDs, id)
+		}
+	}
+	m.mu.Unlock()
+	s.saving.Lock()
+	defer s.saving.Unlock()
+	return errors.Join(err,
+		m.cfg.Bridge.Close(ctx, s.server()),
+		m.cfg.Journal.DeleteRecord(ctx, recordKind, s.id),
+		m.cfg.Journal.Delete(ctx, stream(s.id)))
+}

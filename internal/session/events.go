@@ -1,0 +1,115 @@
+package session
+
+import (
+	"context"
+	"sort"
+	"strconv"
+	"time"
+
+	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/journal"
+)
+
+// Events returns up to limit events behind after, in order; 0 means 100.
+func (m *Manager) Events(ctx context.Context, id string, after uint64, limit int) (*api.SessionEvents, error) {
+	s, err := m.find(id)
+	if err != nil {
+		return nil, err
+	}
+	if limit <= 0 {
+		limit = 100
+	}
+	limit = min(limit, maxPage)
+	first, last, err := m.cfg.Journal.Bounds(stream(s.id))
+	if err != nil {
+		return nil, err
+	}
+	out := &api.SessionEvents{Events: []api.SessionEvent{}, Page: int(after/uint64(limit)) + 1, PerPage: limit, Total: last}
+	to := min(after+uint64(limit), last)
+	if after+1 < first {
+		out.Gap = &api.Gap{From: after + 1, To: first - 1}
+		after = first - 1
+		to = min(after+uint64(limit), last)
+	}
+	reader := m.cfg.Journal.Reader(stream(s.id), after)
+	encode := s.encoder()
+	for after < to {
+		batch, err := reader.Next(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if g := batch.Gap; g != nil {
+			out.Gap, after = &api.Gap{From: g.From, To: g.To}, g.To
+		}
+		for _, e := range batch.Entries {
+			if e.Seq > to {
+				break
+			}
+			out.Events = append(out.Events, encode(e))
+			after = e.Seq
+		}
+	}
+	if after < last {
+		out.NextCursor = strconv.FormatUint(after, 10)
+	}
+	return out, nil
+}
+
+// Follow returns a reader of the events of a session behind after, and what
+// turns its entries into events.
+func (m *Manager) Follow(id string, after uint64) (*journal.Reader, func(journal.Entry) api.SessionEvent, error) {
+	s, err := m.find(id)
+	if err != nil {
+		return nil, nil, err
+	}
+	return m.cfg.Journal.Reader(stream(s.id), after), s.encoder(), nil
+}
+
+// encoder returns the function that makes events of entries. It is not safe for
+// concurrent use.
+func (s *session) encoder() func(journal.Entry) api.SessionEvent {
+	var bound []binding
+	look := func() {
+		s.mu.Lock()
+		bound = s.rec.Bound
+		s.mu.Unlock()
+	}
+	look()
+	fresh := uint64(0)
+	return func(e journal.Entry) api.SessionEvent {
+		if e.Seq > fresh { // bindings are made before the events they hold for
+			look()
+			s.mu.Lock()
+			fresh = s.rec.Last
+			s.mu.Unlock()
+		}
+		i := sort.Search(len(bound), func(i int) bool { return bound[i].From > e.Seq })
+		server := ""
+		if i > 0 {
+			server = bound[i-1].Server
+		}
+		return api.SessionEvent{
+			ID: s.id + ":" + strconv.FormatUint(e.Seq, 10), EventIndex: e.Seq, SessionID: s.id,
+			CreatedAt: e.Time, ConnectionID: server, Sender: string(e.Dir), Payload: e.Frame,
+		}
+	}
+}
+
+// Attach notes that a client follows a session, until the function it returns
+// is called.
+func (m *Manager) Attach(id, client string) (detach func(), err error) {
+	s, err := m.find(id)
+	if err != nil {
+		return nil, err
+	}
+	key := newID()
+	s.mu.Lock()
+	s.clients[key] = api.SessionClient{ID: key, Client: client, Since: time.Now().UnixMilli()}
+	s.mu.Unlock()
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.clients, key)
+		s.used = time.Now()
+	}, nil
+}

@@ -1,0 +1,250 @@
+// Package session keeps the conversations with agents: every one of a server,
+// whether it was opened over the session routes or by an ACP client of its own.
+// A session is a record, a stream of events in the journal, and, while somebody
+// needs it, an agent behind a connection of the bridge. Agents come and go;
+// sessions stay.
+//
+// It knows nothing of HTTP and starts no processes.
+package session
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sandboxagent/sandboxagent/acp"
+	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/bridge"
+	"github.com/sandboxagent/sandboxagent/internal/journal"
+)
+
+// Config is what a Manager needs. Bridge, Journal and CWD are required.
+type Config struct {
+	// Bridge must have the Observe method of the manager as its Observe.
+	Bridge  *bridge.Bridge
+	Journal *journal.Journal
+
+	// Known returns the problem with an agent's id, nil if there is none. Nil
+	// means that there never is.
+	Known func(agent string) error
+
+	// Options returns the choices of an agent that does not tell them itself.
+	// Nil means none.
+	Options func(agent string) []acp.ConfigOption
+
+	// Params may add what is configured for a session to the parameters with
+	// which it is opened. Nil leaves them as they are.
+	Params func(ctx context.Context, session string, params json.RawMessage) (json.RawMessage, error)
+
+	CWD     string // absolute; where sessions work that name no folder
+	Version string // what agents are told of the client
+	Limits  Limits // zeros mean those of DefaultLimits
+	Logger  *slog.Logger
+}
+
+// Limits bound a Manager.
+type Limits struct {
+	IdleTimeout   time.Duration // after which the agent of an idle session is stopped; negative means never
+	CancelTimeout time.Duration // for a turn to end after cancel, else its agent is stopped
+	MaxQueued     int           // prompts that wait for one session
+	PrimerBytes   int           // of transcript that a new agent session is told
+	TextBytes     int           // of text in the answer to a prompt
+	MaxSessions   int           // records, destroyed ones included
+}
+
+// DefaultLimits are the limits where Config has zeros.
+var DefaultLimits = Limits{
+	IdleTimeout:   15 * time.Minute,
+	CancelTimeout: 10 * time.Second,
+	MaxQueued:     16,
+	PrimerBytes:   100_000,
+	TextBytes:     1 << 20,
+	MaxSessions:   100_000,
+}
+
+func (l Limits) withDefaults() Limits {
+	d := DefaultLimits
+	return Limits{
+		IdleTimeout:   cmp.Or(l.IdleTimeout, d.IdleTimeout),
+		CancelTimeout: cmp.Or(l.CancelTimeout, d.CancelTimeout),
+		MaxQueued:     cmp.Or(l.MaxQueued, d.MaxQueued),
+		PrimerBytes:   cmp.Or(l.PrimerBytes, d.PrimerBytes),
+		TextBytes:     cmp.Or(l.TextBytes, d.TextBytes),
+		MaxSessions:   cmp.Or(l.MaxSessions, d.MaxSessions),
+	}
+}
+
+// Manager holds the sessions of one server. Its methods may be called from
+// several goroutines.
+type Manager struct {
+	cfg Config
+	log *slog.Logger
+
+	nonce string // starts the ids of our requests, so that no two runs share one
+	calls atomic.Uint64
+
+	ctx        context.Context // ends with Close
+	cancel     context.CancelFunc
+	background sync.WaitGroup // guarded by mu against a late Go
+
+	// Locks are taken in this order: link.mu, session.mu, Manager.mu.
+	mu       sync.RWMutex
+	sessions map[string]*session
+	agentIDs map[string]*session // by present and former ids of the agent
+	links    map[string]*link    // by connection
+	virtuals map[string]*virtual
+	closed   bool
+
+	saving saver
+}
+
+// New returns a Manager with the sessions of the journal. Close it before the
+// bridge and the journal.
+func New(cfg Config) (*Manager, error) {
+	cfg.Limits = cfg.Limits.withDefaults()
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	m := &Manager{
+		cfg:      cfg,
+		log:      cfg.Logger,
+		nonce:    rand.Text()[:8],
+		sessions: make(map[string]*session),
+		agentIDs: make(map[string]*session),
+		links:    make(map[string]*link),
+		virtuals: make(map[string]*virtual),
+	}
+	m.ctx, m.cancel = context.WithCancel(context.Background())
+	m.saving.init(m)
+	if err := m.load(m.ctx); err != nil {
+		m.cancel()
+		return nil, err
+	}
+	m.background.Go(m.saving.run)
+	if cfg.Limits.IdleTimeout > 0 {
+		m.background.Go(m.reap)
+	}
+	return m, nil
+}
+
+// Close ends the turns under way, keeps the sessions for the next run, and
+// returns when nothing of the manager runs any more or the context ends. It
+// leaves agents to the bridge.
+func (m *Manager) Close(ctx context.Context) error {
+	m.mu.Lock()
+	m.closed = true
+	m.mu.Unlock()
+	m.cancel()
+	done := make(chan struct{})
+	go func() {
+		m.background.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// spawn runs f in a goroutine that Close waits for. After Close it does not.
+func (m *Manager) spawn(f func()) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		return false
+	}
+	m.background.Go(f)
+	return true
+}
+
+func shuttingDown() error {
+	return api.NewError(api.KindUnavailable, api.CodeShuttingDown, "the server is shutting down")
+}
+
+// callID returns an id for a request of ours.
+func (m *Manager) callID() json.RawMessage {
+	id := append([]byte{'"'}, m.nonce...)
+	id = append(id, '-')
+	id = appendUint(id, m.calls.Add(1))
+	return append(id, '"')
+}
+
+// find returns the session with an id of ours or of its agent.
+func (m *Manager) find(id string) (*session, error) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	if s := m.sessions[id]; s != nil {
+		return s, nil
+	}
+	if s := m.agentIDs[id]; s != nil {
+		return s, nil
+	}
+	return nil, api.SessionNotFound(id)
+}
+
+// link returns the connection with an id, made if it is not known.
+func (m *Manager) link(id, agent string) *link {
+	m.mu.RLock()
+	l := m.links[id]
+	m.mu.RUnlock()
+	if l != nil {
+		return l
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if l = m.links[id]; l == nil {
+		l = newLink(id, agent)
+		m.links[id] = l
+	}
+	return l
+}
+
+// reap stops the agents of sessions that nobody used for the idle timeout.
+func (m *Manager) reap() {
+	idle := m.cfg.Limits.IdleTimeout
+	ticker := time.NewTicker(max(min(idle/4, time.Minute), time.Millisecond))
+	defer ticker.Stop()
+	for {
+		select {
+		case <-m.ctx.Done():
+			return
+		case now := <-ticker.C:
+			for _, s := range m.all() {
+				if s.idleSince(now.Add(-idle)) {
+					s.reap(now.Add(-idle))
+				}
+			}
+		}
+	}
+}
+
+// makeRoom stops the agent that has been idle the longest. It reports whether
+// there was one.
+func (m *Manager) makeRoom() bool {
+	var oldest *session
+	var since time.Time
+	for _, s := range m.all() {
+		if used, ok := s.idle(); ok && (oldest == nil || used.Before(since)) {
+			oldest, since = s, used
+		}
+	}
+	return oldest != nil && oldest.reap(time.Now())
+}
+
+// all returns all sessions, in no order.
+func (m *Manager) all() []*session {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	list := make([]*session, 0, len(m.sessions))
+	for _, s := range m.sessions {
+		list = append(list, s)
+	}
+	return list
+}

@@ -1,0 +1,398 @@
+package session
+
+import (
+	"bytes"
+	"encoding/json"
+	"sync"
+	"time"
+
+	"github.com/sandboxagent/sandboxagent/acp"
+	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/bridge"
+	"github.com/sandboxagent/sandboxagent/internal/journal"
+)
+
+// maxEarly bounds what is kept of a session whose opening is not answered yet.
+const maxEarly = 256
+
+// link is what is known of one connection of the bridge: which session a frame
+// belongs to.
+type link struct {
+	id, agent string
+
+	mu       sync.Mutex // makes one order of both directions
+	expected map[string]*session
+	calls    map[string]*call
+	asks     map[string]*ask
+	sessions map[string]*session // by id of the agent
+	opening  int                 // unanswered requests that open a session
+	early    map[string][][]byte // what the agent said of sessions that are being opened
+}
+
+// call is a request of a client that the agent has not answered.
+type call struct {
+	method  string
+	session *session
+	frame   []byte
+	fresh   bool  // opens a session that has no events
+	before  *link // where the session was open while its history is told again here
+}
+
+// ask is a request of the agent that no client has answered.
+type ask struct {
+	session    *session
+	permission *permission
+}
+
+func newLink(id, agent string) *link {
+	l := &link{id: id, agent: agent, expected: make(map[string]*session)}
+	l.reset()
+	return l
+}
+
+// reset forgets what an agent knew that has ended.
+func (l *link) reset() {
+	l.calls, l.asks = make(map[string]*call), make(map[string]*ask)
+	l.sessions, l.early = make(map[string]*session), make(map[string][][]byte)
+	l.opening = 0
+}
+
+// expect says that our request with that id opens s.
+func (l *link) expect(id json.RawMessage, s *session) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.expected[string(id)] = s
+}
+
+func (l *link) unexpect(id json.RawMessage) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.expected, string(id))
+}
+
+// session returns the session that an agent knows as id, if it is open here.
+// The caller holds mu.
+func (l *link) session(id string) *session {
+	s := l.sessions[id]
+	if s == nil {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.link != l || s.purged {
+		return nil
+	}
+	return s
+}
+
+// Observe takes what passes the bridge. It is the Observe of [bridge.Config].
+func (m *Manager) Observe(e bridge.Event) {
+	l := m.link(e.Server, e.Agent)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case e.Exit != nil:
+		m.exited(l, e.Exit)
+	case e.From == journal.FromClient:
+		m.fromClient(l, e)
+	default:
+		m.fromAgent(l, e)
+	}
+}
+
+func (m *Manager) exited(l *link, why *api.Error) {
+	open := l.sessions
+	l.reset()
+	for _, s := range open {
+		s.mu.Lock()
+		here := s.link == l
+		s.mu.Unlock()
+		if here {
+			s.stopped(why.Error())
+		}
+	}
+}
+
+// opens reports whether a method opens a session.
+func opens(method string) bool {
+	return method == acp.MethodSessionNew || method == acp.MethodSessionLoad || method == acp.MethodSessionResume
+}
+
+func (m *Manager) fromClient(l *link, e bridge.Event) {
+	key := string(e.Msg.ID)
+	switch e.Msg.Kind {
+	case acp.Request:
+		if opens(e.Msg.Method) {
+			m.opening(l, key, e)
+			return
+		}
+		s := l.session(e.Msg.SessionID)
+		if s == nil {
+			return
+		}
+		l.calls[key] = &call{method: e.Msg.Method, session: s, frame: e.Frame}
+		seq := s.append(journal.FromClient, e.Frame)
+		if e.Msg.Method == acp.MethodSessionPrompt {
+			s.prompted(key, e.Frame, seq)
+		}
+	case acp.Notification:
+		if s := l.session(e.Msg.SessionID); s != nil {
+			s.append(journal.FromClient, e.Frame)
+		}
+	case acp.Response:
+		a := l.asks[key]
+		if a == nil {
+			return
+		}
+		delete(l.asks, key)
+		a.session.append(journal.FromClient, e.Frame)
+		if a.permission != nil {
+			a.session.answered(a.permission, e.Frame)
+		}
+	}
+}
+
+// opening notes a request that opens a session.
+func (m *Manager) opening(l *link, key string, e bridge.Event) {
+	c := &call{method: e.Msg.Method, frame: e.Frame, session: l.expected[key]}
+	delete(l.expected, key)
+	if c.session == nil && e.Msg.Method != acp.MethodSessionNew {
+		c.session = m.known(l, e.Msg.SessionID)
+	}
+	if s := c.session; s != nil {
+		s.mu.Lock()
+		c.fresh = s.rec.Last == 0
+		s.mu.Unlock()
+		if e.Msg.Method == acp.MethodSessionLoad && !c.fresh {
+			// What the agent tells next is in the events already.
+			l.sessions[e.Msg.SessionID] = s
+			s.mu.Lock()
+			c.before = s.link
+			s.link, s.replaying = l, true
+			s.mu.Unlock()
+		}
+	}
+	l.calls[key] = c
+	l.opening++
+}
+
+// known returns the session of an agent that has an id, if it is one of ours.
+func (m *Manager) known(l *link, id string) *session {
+	m.mu.RLock()
+	s := m.agentIDs[id]
+	m.mu.RUnlock()
+	if s == nil || s.rec.Agent != l.agent {
+		return nil
+	}
+	return s
+}
+
+func (m *Manager) fromAgent(l *link, e bridge.Event) {
+	key := string(e.Msg.ID)
+	switch e.Msg.Kind {
+	case acp.Response:
+		c := l.calls[key]
+		if c == nil {
+			return
+		}
+		delete(l.calls, key)
+		if opens(c.method) {
+			m.opened(l, c, e)
+			return
+		}
+		seq := c.session.append(journal.FromAgent, e.Frame)
+		c.session.replied(c, key, e, seq)
+	case acp.Request:
+		s := l.session(e.Msg.SessionID)
+		if s == nil {
+			m.refuse(l, e)
+			return
+		}
+		seq := s.append(journal.FromAgent, e.Frame)
+		a := &ask{session: s}
+		l.asks[key] = a
+		if e.Msg.Method != acp.MethodRequestPermission {
+			m.refuse(l, e)
+			return
+		}
+		a.permission = s.asked(l, e.Msg.ID, e.Frame, seq)
+	case acp.Notification:
+		m.notified(l, e)
+	}
+}
+
+// refuse answers a request that nobody else would: on a connection of a session
+// of ours there is no client but us, and we offer the agent nothing.
+func (m *Manager) refuse(l *link, e bridge.Event) {
+	if !m.ours(l) {
+		return
+	}
+	frame, err := acp.ErrorFrame(bytes.Clone(e.Msg.ID), acp.Errorf(acp.CodeMethodNotFound, "Method not found: %s", e.Msg.Method))
+	if err != nil {
+		m.log.Error("encode refusal", "error", err)
+		return
+	}
+	m.send(l, frame)
+}
+
+// ours reports whether a connection belongs to a session of ours.
+func (m *Manager) ours(l *link) bool {
+	const prefix = "session-"
+	if len(l.id) <= len(prefix) || l.id[:len(prefix)] != prefix {
+		return false
+	}
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.sessions[l.id[len(prefix):]] != nil
+}
+
+// send hands a frame to an agent from a goroutine of its own, as Observe must
+// not wait for the agent.
+func (m *Manager) send(l *link, frame []byte) {
+	m.spawn(func() {
+		if _, err := m.cfg.Bridge.Post(m.ctx, l.id, "", false, frame); err != nil && m.ctx.Err() == nil {
+			m.log.Debug("send to agent", "server", l.id, "error", err)
+		}
+	})
+}
+
+func (m *Manager) notified(l *link, e bridge.Event) {
+	if e.Msg.SessionID == "" {
+		return
+	}
+	s := l.session(e.Msg.SessionID)
+	if s == nil {
+		if early := l.early[e.Msg.SessionID]; l.opening > 0 && len(early) < maxEarly {
+			l.early[e.Msg.SessionID] = append(early, e.Frame)
+		}
+		return
+	}
+	s.mu.Lock()
+	replaying := s.replaying
+	s.mu.Unlock()
+	if replaying {
+		return
+	}
+	seq := s.append(journal.FromAgent, e.Frame)
+	if e.Msg.Method == acp.MethodSessionUpdate {
+		s.updated(e.Frame, seq)
+	}
+	m.mirror(s, e.Frame)
+}
+
+// opened takes the answer to a request that opens a session.
+func (m *Manager) opened(l *link, c *call, e bridge.Event) {
+	if l.opening--; l.opening == 0 {
+		defer clear(l.early)
+	}
+	s := c.session
+	if s != nil {
+		s.mu.Lock()
+		if s.replaying {
+			s.replaying, s.link = false, c.before
+		}
+		s.mu.Unlock()
+	}
+	if e.Msg.IsError {
+		return
+	}
+	var params struct {
+		SessionID string          `json:"sessionId"`
+		CWD       string          `json:"cwd"`
+		Meta      json.RawMessage `json:"_meta"`
+	}
+	var result acp.SessionResult
+	if !decodeMember(c.frame, "params", &params) || !decodeMember(e.Frame, "result", &result) {
+		return
+	}
+	sid := result.SessionID
+	if c.method != acp.MethodSessionNew {
+		sid = params.SessionID
+	}
+	if sid == "" {
+		return
+	}
+	if s == nil {
+		s = m.adopt(l, sid, params.CWD, text(params.Meta, api.MetaSessionID))
+		c.fresh = true
+		if s == nil {
+			return
+		}
+	}
+	m.bind(l, s, sid)
+	s.append(journal.FromClient, c.frame)
+	s.append(journal.FromAgent, e.Frame)
+	s.described(result)
+	for _, frame := range l.early[sid] {
+		if c.method == acp.MethodSessionLoad && !c.fresh {
+			break
+		}
+		s.updated(frame, s.append(journal.FromAgent, frame))
+	}
+	delete(l.early, sid)
+	s.changed()
+}
+
+// adopt makes the record of a session that an ACP client has opened.
+func (m *Manager) adopt(l *link, sid, cwd, wanted string) *session {
+	now := time.Now().UnixMilli()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed || len(m.sessions) >= m.cfg.Limits.MaxSessions {
+		m.log.Warn("session of an ACP client is not recorded", "server", l.id, "agentSession", sid)
+		return nil
+	}
+	id := wanted
+	if !validID(id) || m.sessions[id] != nil {
+		id = sid
+	}
+	for !validID(id) || m.sessions[id] != nil {
+		id = newID()
+	}
+	s := newSession(m, record{ID: id, Agent: l.agent, CWD: cwd, CreatedAt: now, UpdatedAt: now})
+	m.sessions[id] = s
+	return s
+}
+
+// bind notes that a session is open on a connection under an id of the agent.
+func (m *Manager) bind(l *link, s *session, sid string) {
+	m.mu.Lock()
+	m.agentIDs[sid] = s
+	m.mu.Unlock()
+	l.sessions[sid] = s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if old := s.rec.AgentSessionID; old != sid {
+		if old != "" {
+			s.rec.Former = append(s.rec.Former, old)
+		}
+		s.rec.AgentSessionID = sid
+	}
+	if s.rec.Server != l.id {
+		s.rec.Server = l.id
+		s.rec.Bound = append(s.rec.Bound, binding{From: s.rec.Last + 1, Server: l.id})
+	}
+	if l.id != s.server() && s.owned() {
+		m.abandon(s)
+	}
+	s.link, s.failed, s.rec.Reason = l, false, ""
+}
+
+// abandon stops the agent of a session's own connection, as a client has opened
+// the session on another one.
+func (m *Manager) abandon(s *session) {
+	m.spawn(func() {
+		if err := m.cfg.Bridge.Stop(m.ctx, s.server()); err != nil {
+			m.log.Debug("stop agent", "session", s.id, "error", err)
+		}
+	})
+}
+
+// decodeMember decodes one member of a frame.
+func decodeMember(frame []byte, name string, v any) bool {
+	var object map[string]json.RawMessage
+	if json.Unmarshal(frame, &object) != nil {
+		return false
+	}
+	return len(object[name]) == 0 || json.Unmarshal(object[name], v) == nil
+}

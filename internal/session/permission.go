@@ -1,0 +1,290 @@
+package session
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/sandboxagent/sandboxagent/acp"
+	"github.com/sandboxagent/sandboxagent/api"
+)
+
+// Who answers permissions beside clients.
+const (
+	byPolicy = "policy"
+	byExpiry = "expiry"
+	byCancel = "cancel"
+	byAgent  = "agent" // went on, or ended, without waiting for the answer
+)
+
+// maxResolved bounds the answered permissions that are remembered, so that who
+// comes late learns what was answered.
+const maxResolved = 256
+
+// permission is a question of the agent.
+type permission struct {
+	api.Permission
+	link    *link
+	call    json.RawMessage // id of the agent's request
+	request acp.PermissionRequest
+	timer   *time.Timer
+}
+
+// asked takes a question of the agent, and answers it where the policy does.
+// It returns nil for a question that cannot be read.
+func (s *session) asked(l *link, id json.RawMessage, frame []byte, seq uint64) *permission {
+	var req acp.PermissionRequest
+	if !decodeMember(frame, "params", &req) {
+		return nil
+	}
+	now := time.Now()
+	p := &permission{link: l, call: slices.Clone(id)}
+	s.mu.Lock()
+	whole := s.calls[req.ToolCall.ID]
+	whole.Merge(req.ToolCall)
+	req.ToolCall = whole
+	s.remember(whole)
+	p.request = req
+	p.Permission = api.Permission{
+		ID: "perm-" + newID(), SessionID: s.id, AgentSessionID: s.rec.AgentSessionID, ToolCall: whole,
+		Options: req.Options, AvailableReplies: replies(req), CreatedAt: now.UnixMilli(), Event: seq,
+	}
+	decision, rule := s.decide(whole)
+	option, ok := choose(req, decision)
+	if !ok {
+		s.hold(p, now)
+	}
+	s.mu.Unlock()
+	if ok {
+		reply := api.ReplyOnce
+		if decision == api.DecideReject {
+			reply = api.ReplyReject
+		}
+		s.resolve(p, acp.Selected(option.OptionID), api.PermissionResolved{Reply: reply, OptionID: option.OptionID, Rule: rule, By: byPolicy})
+		return p
+	}
+	s.m.mirrorPermission(s, p, frame)
+	s.changed()
+	return p
+}
+
+// hold keeps a question until somebody answers it. The caller holds mu.
+func (s *session) hold(p *permission, now time.Time) {
+	s.pending[p.ID] = p
+	if s.rec.Policy == nil || s.rec.Policy.ExpireAfter <= 0 {
+		return
+	}
+	after := time.Duration(s.rec.Policy.ExpireAfter) * time.Millisecond
+	p.ExpiresAt = now.Add(after).UnixMilli()
+	p.timer = time.AfterFunc(after, func() {
+		if s.claim(p) {
+			s.resolve(p, acp.Cancelled(), api.PermissionResolved{Reply: api.ReplyCancel, By: byExpiry})
+		}
+	})
+}
+
+// choose returns the option that a decision stands for; ok is false when a
+// person has to choose.
+func choose(req acp.PermissionRequest, decision string) (acp.PermissionOption, bool) {
+	switch decision {
+	case api.DecideAllow:
+		return req.Option(acp.AllowOnce, acp.AllowAlways)
+	case api.DecideReject:
+		return req.Option(acp.RejectOnce, acp.RejectAlways)
+	}
+	return acp.PermissionOption{}, false
+}
+
+// replies lists the replies that a question takes.
+func replies(req acp.PermissionRequest) []string {
+	list := []string{}
+	if _, ok := req.Option(acp.AllowOnce); ok {
+		list = append(list, api.ReplyOnce)
+	}
+	if _, ok := req.Option(acp.AllowOnce, acp.AllowAlways); ok {
+		list = append(list, api.ReplyAlways)
+	}
+	if _, ok := req.Option(acp.RejectOnce, acp.RejectAlways); ok {
+		list = append(list, api.ReplyReject)
+	}
+	return list
+}
+
+// claim takes a question for the caller alone to answer.
+func (s *session) claim(p *permission) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.pending[p.ID] != p {
+		return false
+	}
+	s.drop(p)
+	return true
+}
+
+// drop takes a question off the list. The caller holds mu.
+func (s *session) drop(p *permission) {
+	delete(s.pending, p.ID)
+	if p.timer != nil {
+		p.timer.Stop()
+	}
+}
+
+// takePending takes all questions for the caller alone to answer, the oldest
+// first. The caller holds mu.
+func (s *session) takePending() []*permission {
+	list := make([]*permission, 0, len(s.pending))
+	for _, p := range s.pending {
+		list = append(list, p)
+	}
+	for _, p := range list {
+		s.drop(p)
+	}
+	slices.SortFunc(list, func(a, b *permission) int { return int(a.Event) - int(b.Event) })
+	return list
+}
+
+// resolve answers a question that the caller has claimed.
+func (s *session) resolve(p *permission, outcome acp.PermissionResult, res api.PermissionResolved) {
+	s.record(p, res)
+	frame, err := acp.ResultFrame(p.call, outcome)
+	if err != nil {
+		s.m.log.Error("encode permission", "session", s.id, "error", err)
+		return
+	}
+	s.m.send(p.link, frame)
+}
+
+// void notes that a question needs no answer any more.
+func (s *session) void(p *permission) {
+	s.record(p, api.PermissionResolved{Reply: api.ReplyCancel, By: byAgent})
+}
+
+func (s *session) record(p *permission, res api.PermissionResolved) api.PermissionResolved {
+	res.PermissionID, res.At = p.ID, time.Now().UnixMilli()
+	s.mu.Lock()
+	if len(s.resolved) >= maxResolved {
+		s.resolved = slices.Clone(s.resolved[maxResolved/2:])
+	}
+	s.resolved = append(s.resolved, res)
+	s.mu.Unlock()
+	s.notify(api.EventPermissionResolved, res)
+	s.changed()
+	return res
+}
+
+// answered takes the answer that an ACP client has given itself, if the question
+// was still open.
+func (s *session) answered(p *permission, frame []byte) {
+	if !s.claim(p) {
+		return
+	}
+	var result acp.PermissionResult
+	decodeMember(frame, "result", &result)
+	res := api.PermissionResolved{Reply: api.ReplyCancel, OptionID: result.Outcome.OptionID, By: "connection " + p.link.id}
+	if result.Outcome.Outcome == acp.OutcomeSelected {
+		res.Reply = "option"
+	}
+	s.record(p, res)
+}
+
+// Permissions returns the questions of a session that wait for an answer, the
+// oldest first.
+func (m *Manager) Permissions(id string) (*api.PermissionList, error) {
+	s, err := m.find(id)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	list := &api.PermissionList{Permissions: make([]api.Permission, 0, len(s.pending))}
+	for _, p := range s.pending {
+		list.Permissions = append(list.Permissions, p.Permission)
+	}
+	slices.SortFunc(list.Permissions, func(a, b api.Permission) int { return int(a.Event) - int(b.Event) })
+	return list, nil
+}
+
+// ReplyPermission answers a question; by names who does. The first answer
+// counts: a later one fails with permission_resolved, which tells of the first.
+func (m *Manager) ReplyPermission(_ context.Context, id, permissionID string, req api.PermissionReply, by string) (*api.PermissionResolved, error) {
+	s, err := m.find(id)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	p := s.pending[permissionID]
+	if p == nil {
+		defer s.mu.Unlock()
+		return nil, s.missing(permissionID)
+	}
+	outcome, res, err := p.choose(req)
+	if err != nil {
+		s.mu.Unlock()
+		return nil, err
+	}
+	s.drop(p)
+	if res.Reply == api.ReplyAlways {
+		rule := alwaysRule(p.request.ToolCall)
+		rule.ID, rule.By, rule.CreatedAt = "rule-"+newID(), by, time.Now().UnixMilli()
+		s.rec.Remembered = append(slices.Clone(s.rec.Remembered), rule)
+		res.Rule = rule.ID
+	}
+	s.mu.Unlock()
+	res.By = by
+	res = s.record(p, res)
+	frame, err := acp.ResultFrame(p.call, outcome)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := m.cfg.Bridge.Post(m.ctx, p.link.id, "", false, frame); err != nil && !errors.Is(err, context.Canceled) {
+		return nil, err
+	}
+	return &res, nil
+}
+
+// missing is the problem of a question that does not wait. The caller holds mu.
+func (s *session) missing(id string) error {
+	for _, res := range s.resolved {
+		if res.PermissionID == id {
+			e := api.Conflict(api.CodePermissionResolved, "permission %s was answered with %s by %s", id, res.Reply, res.By)
+			return e.With("reply", res.Reply).With("optionId", res.OptionID).With("by", res.By).With("at", res.At)
+		}
+	}
+	return api.NotFound("permission", id)
+}
+
+// choose finds what a reply stands for among the options of the agent. Replies
+// choose by kind, since every agent has ids of its own. For always the agent
+// hears once if it can: the session remembers, and can forget again.
+func (p *permission) choose(req api.PermissionReply) (acp.PermissionResult, api.PermissionResolved, error) {
+	wanted := req.OptionID
+	if wanted == "" {
+		wanted = req.Reply
+	}
+	for _, o := range p.request.Options {
+		if o.OptionID == wanted && (req.OptionID != "" || !slices.Contains(p.AvailableReplies, wanted)) {
+			return acp.Selected(o.OptionID), api.PermissionResolved{Reply: "option", OptionID: o.OptionID}, nil
+		}
+	}
+	var option acp.PermissionOption
+	ok := false
+	if req.OptionID == "" {
+		switch req.Reply {
+		case api.ReplyOnce:
+			option, ok = p.request.Option(acp.AllowOnce)
+		case api.ReplyAlways:
+			option, ok = p.request.Option(acp.AllowOnce, acp.AllowAlways)
+		case api.ReplyReject:
+			option, ok = p.request.Option(acp.RejectOnce, acp.RejectAlways)
+		case api.ReplyCancel:
+			return acp.Cancelled(), api.PermissionResolved{Reply: api.ReplyCancel}, nil
+		}
+	}
+	if !ok {
+		e := api.InvalidRequest(api.CodeReplyNotAvailable, "permission %s takes no reply %q", p.ID, wanted)
+		return acp.PermissionResult{}, api.PermissionResolved{}, e.With("availableReplies", p.AvailableReplies).With("options", p.Options)
+	}
+	return acp.Selected(option.OptionID), api.PermissionResolved{Reply: req.Reply, OptionID: option.OptionID}, nil
+}

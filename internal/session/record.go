@@ -1,0 +1,175 @@
+package session
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"sync"
+
+	"github.com/sandboxagent/sandboxagent/acp"
+	"github.com/sandboxagent/sandboxagent/api"
+)
+
+// recordKind is where sessions stand among the journal's records.
+const recordKind = "session"
+
+// record is what is kept of a session beside its events.
+type record struct {
+	ID             string                `json:"id"`
+	Agent          string                `json:"agent"`
+	AgentSessionID string                `json:"agentSessionId"`
+	Former         []string              `json:"former,omitempty"` // earlier ids of the agent
+	Server         string                `json:"server"`           // connection it was last open on
+	Bound          []binding             `json:"bound,omitempty"`
+	Virtual        string                `json:"virtual,omitempty"` // virtual connection it belongs to
+	CreatedAt      int64                 `json:"createdAt"`
+	UpdatedAt      int64                 `json:"updatedAt"`
+	DestroyedAt    int64                 `json:"destroyedAt,omitempty"`
+	Live           bool                  `json:"live,omitempty"` // had an agent when this was written
+	Reason         string                `json:"reason,omitempty"`
+	Title          string                `json:"title,omitempty"`
+	TitleSet       bool                  `json:"titleSet,omitempty"` // by a client, so the agent's does not count
+	First          string                `json:"first,omitempty"`    // start of the first prompt
+	CWD            string                `json:"cwd"`
+	MCPServers     []acp.MCPServer       `json:"mcpServers,omitempty"`
+	Env            map[string]string     `json:"env,omitempty"`
+	Options        []acp.ConfigOption    `json:"options,omitempty"`
+	Modes          *acp.SessionModes     `json:"modes,omitempty"`
+	Models         *acp.SessionModels    `json:"models,omitempty"`
+	Chosen         map[string]string     `json:"chosen,omitempty"` // settings made by clients, for the next agent
+	Usage          api.SessionUsage      `json:"usage"`
+	Last           uint64                `json:"last"` // newest event
+	Restored       *api.SessionRestored  `json:"restored,omitempty"`
+	Primer         bool                  `json:"primer,omitempty"` // the next prompt must tell what was said before
+	Policy         *api.PermissionPolicy `json:"policy,omitempty"`
+	Remembered     []api.PermissionRule  `json:"remembered,omitempty"`
+	Metadata       map[string]any        `json:"metadata,omitempty"`
+}
+
+// binding says from which event on a session was open on a connection.
+type binding struct {
+	From   uint64 `json:"from"`
+	Server string `json:"server"`
+}
+
+// stream is the journal's stream of a session's events.
+func stream(id string) string { return streamPrefix + id }
+
+const streamPrefix = "session/"
+
+// load reads the sessions of the journal. Those that had an agent when the
+// server ended are told that it is gone.
+func (m *Manager) load(ctx context.Context) error {
+	records, err := m.cfg.Journal.ListRecords(ctx, recordKind, "")
+	if err != nil {
+		return fmt.Errorf("load sessions: %w", err)
+	}
+	infos, err := m.cfg.Journal.Streams(ctx, streamPrefix)
+	if err != nil {
+		return fmt.Errorf("load sessions: %w", err)
+	}
+	last := make(map[string]uint64, len(infos))
+	for _, info := range infos {
+		last[info.Name] = info.Last
+	}
+	for _, r := range records {
+		var rec record
+		if err := json.Unmarshal(r.Data, &rec); err != nil {
+			m.log.Error("session is left out, its record cannot be read", "session", r.ID, "error", err)
+			continue
+		}
+		rec.Last = last[stream(rec.ID)]
+		s := newSession(m, rec)
+		m.index(s)
+		if rec.Live {
+			s.stopped("the server ended")
+		}
+	}
+	return nil
+}
+
+// index makes a session known. The caller holds mu, or is the only one.
+func (m *Manager) index(s *session) {
+	m.sessions[s.id] = s
+	if s.rec.AgentSessionID != "" {
+		m.agentIDs[s.rec.AgentSessionID] = s
+	}
+	for _, id := range s.rec.Former {
+		if m.agentIDs[id] == nil {
+			m.agentIDs[id] = s
+		}
+	}
+}
+
+// saver writes changed records behind whoever changed them.
+type saver struct {
+	m     *Manager
+	mu    sync.Mutex
+	dirty map[*session]struct{}
+	kick  chan struct{}
+}
+
+func (v *saver) init(m *Manager) {
+	v.m, v.dirty, v.kick = m, make(map[*session]struct{}), make(chan struct{}, 1)
+}
+
+// note has a record written soon.
+func (v *saver) note(s *session) {
+	v.mu.Lock()
+	v.dirty[s] = struct{}{}
+	v.mu.Unlock()
+	select {
+	case v.kick <- struct{}{}:
+	default:
+	}
+}
+
+// run writes records until the manager closes, and then the last ones.
+func (v *saver) run() {
+	for {
+		select {
+		case <-v.m.ctx.Done():
+			v.flush()
+			return
+		case <-v.kick:
+			v.flush()
+		}
+	}
+}
+
+func (v *saver) flush() {
+	v.mu.Lock()
+	batch := v.dirty
+	v.dirty = make(map[*session]struct{})
+	v.mu.Unlock()
+	for s := range batch {
+		if err := v.m.save(context.WithoutCancel(v.m.ctx), s); err != nil {
+			v.m.log.Warn("session is not on disk", "session", s.id, "error", err)
+		}
+	}
+}
+
+// save writes a record; it is durable when save returns. A session that was
+// purged stays away.
+func (m *Manager) save(ctx context.Context, s *session) error {
+	s.saving.Lock()
+	defer s.saving.Unlock()
+	s.mu.Lock()
+	purged := s.purged
+	s.rec.Live = s.link != nil || s.running > 0 || s.turn != nil
+	rec := s.rec
+	rec.Env, rec.Chosen = maps.Clone(rec.Env), maps.Clone(rec.Chosen)
+	data, err := json.Marshal(rec)
+	s.mu.Unlock()
+	if purged {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("encode session: %w", err)
+	}
+	if err := m.cfg.Journal.PutRecord(ctx, recordKind, s.id, data); err != nil {
+		return fmt.Errorf("save session: %w", err)
+	}
+	return nil
+}

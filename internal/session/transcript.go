@@ -1,0 +1,305 @@
+package session
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/sandboxagent/sandboxagent/acp"
+	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/journal"
+)
+
+// The roles of a transcript.
+const (
+	roleUser    = "user"
+	roleAgent   = "agent"
+	roleThought = "thought"
+	roleTool    = "tool"
+	rolePlan    = "plan"
+	roleSystem  = "system"
+)
+
+// Transcript returns what was said in a session, without frames.
+func (m *Manager) Transcript(ctx context.Context, id string) (*api.SessionTranscript, error) {
+	s, err := m.find(id)
+	if err != nil {
+		return nil, err
+	}
+	messages, err := s.messages(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return &api.SessionTranscript{ID: s.id, Agent: s.rec.Agent, Title: s.rec.title(), Messages: messages}, nil
+}
+
+func (s *session) messages(ctx context.Context) ([]api.SessionMessage, error) {
+	name := stream(s.id)
+	_, last, err := s.m.cfg.Journal.Bounds(name)
+	if err != nil {
+		return nil, err
+	}
+	sc := script{tools: make(map[string]int), list: []api.SessionMessage{}}
+	reader := s.m.cfg.Journal.Reader(name, 0)
+	for reader.Cursor() < last {
+		batch, err := reader.Next(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if g := batch.Gap; g != nil {
+			sc.add(api.SessionMessage{Role: roleSystem, Text: fmt.Sprintf("[events %d to %d are no longer kept]", g.From, g.To), Event: g.To})
+		}
+		for _, e := range batch.Entries {
+			sc.take(e)
+		}
+	}
+	sc.flush()
+	return sc.list, nil
+}
+
+// script makes messages of events.
+type script struct {
+	list  []api.SessionMessage
+	text  strings.Builder // of the newest message, if it is spoken
+	tools map[string]int  // index of tool calls in list
+	plan  int             // index of the plan in list, plus one
+	turn  uint64          // event of the newest prompt
+}
+
+func (sc *script) add(m api.SessionMessage) int {
+	sc.flush()
+	sc.list = append(sc.list, m)
+	return len(sc.list) - 1
+}
+
+func (sc *script) flush() {
+	if sc.text.Len() > 0 {
+		sc.list[len(sc.list)-1].Text = sc.text.String()
+		sc.text.Reset()
+	}
+}
+
+// speak adds to the newest message if it is of that role, else starts one.
+func (sc *script) speak(role, text string, e journal.Entry) {
+	if text == "" {
+		return
+	}
+	if sc.text.Len() == 0 || sc.list[len(sc.list)-1].Role != role {
+		sc.add(api.SessionMessage{Role: role, At: e.Time, Event: e.Seq})
+	}
+	sc.text.WriteString(text)
+}
+
+// talk are parts of the frames that a transcript is made of; all others are
+// passed over without decoding.
+var talk = [][]byte{[]byte(acp.MethodSessionUpdate), []byte(acp.MethodSessionPrompt), []byte(`"_session/`), []byte(`"error"`)}
+
+func (sc *script) take(e journal.Entry) {
+	relevant := false
+	for _, part := range talk {
+		relevant = relevant || bytes.Contains(e.Frame, part)
+	}
+	if !relevant {
+		return
+	}
+	var frame struct {
+		Method string          `json:"method"`
+		Params json.RawMessage `json:"params"`
+		Error  *acp.RPCError   `json:"error"`
+	}
+	if json.Unmarshal(e.Frame, &frame) != nil {
+		return
+	}
+	switch frame.Method {
+	case acp.MethodSessionPrompt:
+		sc.prompt(frame.Params, e)
+	case acp.MethodSessionUpdate:
+		var p acp.SessionNotification
+		if json.Unmarshal(frame.Params, &p) == nil {
+			sc.update(&p.Update, e)
+		}
+	case api.EventTurnEnded:
+		var p struct{ StopReason, Error string }
+		if json.Unmarshal(frame.Params, &p) == nil {
+			sc.system("The turn ended: "+p.StopReason+p.Error, e)
+		}
+	case api.EventPermissionResolved:
+		var p api.PermissionResolved
+		if json.Unmarshal(frame.Params, &p) == nil {
+			sc.system("Permission: "+p.Reply+" by "+p.By, e)
+		}
+	case "":
+		if frame.Error != nil && e.Dir == journal.FromAgent {
+			sc.system("Error: "+frame.Error.Error(), e)
+		}
+	}
+}
+
+func (sc *script) system(text string, e journal.Entry) {
+	sc.add(api.SessionMessage{Role: roleSystem, Text: text, At: e.Time, Event: e.Seq})
+}
+
+func (sc *script) prompt(params json.RawMessage, e journal.Entry) {
+	var p acp.PromptRequest
+	if json.Unmarshal(params, &p) != nil {
+		return
+	}
+	var parts []string
+	for _, b := range p.Prompt {
+		switch {
+		case isPrimer(b):
+		case b.Type == acp.ContentText:
+			parts = append(parts, b.Text)
+		case b.URI != "":
+			parts = append(parts, "["+b.Type+" "+b.URI+"]")
+		default:
+			parts = append(parts, "["+b.Type+"]")
+		}
+	}
+	clear(sc.tools)
+	sc.plan, sc.turn = 0, e.Seq
+	sc.add(api.SessionMessage{Role: roleUser, Text: strings.Join(parts, "\n"), At: e.Time, Event: e.Seq})
+}
+
+// isPrimer reports whether a block is what the server told the agent of the
+// session itself.
+func isPrimer(b acp.ContentBlock) bool {
+	return bytes.Contains(b.Meta, []byte(`"`+api.MetaPrimer+`"`))
+}
+
+func (sc *script) update(u *acp.Update, e journal.Entry) {
+	switch u.Kind {
+	case acp.UpdateAgentMessage:
+		sc.speak(roleAgent, u.Content.Text, e)
+	case acp.UpdateAgentThought:
+		sc.speak(roleThought, u.Content.Text, e)
+	case acp.UpdatePlan:
+		lines := make([]string, 0, len(u.Plan))
+		for _, p := range u.Plan {
+			lines = append(lines, fmt.Sprintf("[%s] %s", p.Status, p.Content))
+		}
+		text := strings.Join(lines, "\n")
+		if sc.plan > 0 {
+			sc.list[sc.plan-1].Text = text
+			return
+		}
+		sc.plan = 1 + sc.add(api.SessionMessage{Role: rolePlan, Text: text, At: e.Time, Event: e.Seq})
+	case acp.UpdateToolCall, acp.UpdateToolCallDelta:
+		i, found := sc.tools[u.ToolCall.ID]
+		if !found {
+			i = sc.add(api.SessionMessage{Role: roleTool, At: e.Time, Event: e.Seq, Tool: u.ToolCall.ID})
+			sc.tools[u.ToolCall.ID] = i
+		}
+		m := &sc.list[i]
+		if u.ToolCall.Title != "" {
+			m.Text = u.ToolCall.Title
+		}
+		if u.ToolCall.Status != "" {
+			m.State = u.ToolCall.Status
+		}
+	}
+}
+
+// Text writes a transcript for people.
+func Text(t *api.SessionTranscript) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "# Session %s transcript\n", t.ID)
+	if len(t.Messages) == 0 {
+		b.WriteString("\n(no events recorded)\n")
+	}
+	for _, m := range t.Messages {
+		fmt.Fprintf(&b, "\n[%s] %s: %s\n", time.UnixMilli(m.At).UTC().Format(time.DateTime), m.Role, line(m))
+	}
+	return b.String()
+}
+
+func line(m api.SessionMessage) string {
+	if m.Role == roleTool && m.State != "" {
+		return m.Text + " (" + m.State + ")"
+	}
+	return m.Text
+}
+
+// Markdown writes a transcript as a document.
+func Markdown(t *api.SessionTranscript) string {
+	var b strings.Builder
+	title := t.Title
+	if title == "" {
+		title = "Session " + t.ID
+	}
+	fmt.Fprintf(&b, "# %s\n\nAgent %s, session `%s`\n", strings.ReplaceAll(title, "\n", " "), t.Agent, t.ID)
+	for _, m := range t.Messages {
+		switch m.Role {
+		case roleUser:
+			fmt.Fprintf(&b, "\n## User\n\n%s\n", m.Text)
+		case roleAgent:
+			fmt.Fprintf(&b, "\n## Agent\n\n%s\n", m.Text)
+		case roleThought:
+			fmt.Fprintf(&b, "\n> %s\n", strings.ReplaceAll(m.Text, "\n", "\n> "))
+		case rolePlan:
+			b.WriteString("\n")
+			for step := range strings.SplitSeq(m.Text, "\n") {
+				b.WriteString("- " + step + "\n")
+			}
+		default:
+			fmt.Fprintf(&b, "\n*%s: %s*\n", m.Role, line(m))
+		}
+	}
+	return b.String()
+}
+
+// primer returns what a new agent session must be told of what was said before,
+// the newest part where it is long; nothing when nothing was said.
+func (s *session) primer(ctx context.Context) (string, error) {
+	messages, err := s.messages(ctx)
+	if err != nil {
+		return "", fmt.Errorf("read transcript: %w", err)
+	}
+	limit := s.m.cfg.Limits.PrimerBytes
+	var parts []string
+	size, cut := 0, false
+	for i := len(messages) - 1; i >= 0 && !cut; i-- {
+		m := messages[i]
+		if m.Role == roleThought || m.Role == rolePlan || m.Text == "" {
+			continue
+		}
+		part := m.Role + ": " + line(m)
+		if size+len(part)+2 > limit {
+			cut = true
+			if part = tail(part, limit-size-2); part == "" {
+				break
+			}
+		}
+		size += len(part) + 2
+		parts = append(parts, part)
+	}
+	if len(parts) == 0 {
+		return "", nil
+	}
+	var b strings.Builder
+	b.WriteString("This goes on from an earlier session, whose state is lost. What was said in it:\n\n")
+	if cut {
+		b.WriteString("[earlier part left out]\n\n")
+	}
+	for i := len(parts) - 1; i >= 0; i-- {
+		b.WriteString(parts[i] + "\n\n")
+	}
+	b.WriteString("[end of the earlier session; what follows is new]")
+	return b.String(), nil
+}
+
+// tail returns the last n bytes of text, cut at a rune.
+func tail(text string, n int) string {
+	if n <= 0 {
+		return ""
+	}
+	if len(text) <= n {
+		return text
+	}
+	return strings.ToValidUTF8(text[len(text)-n:], "")
+}

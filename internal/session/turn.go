@@ -1,0 +1,476 @@
+package session
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sandboxagent/sandboxagent/acp"
+	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/bridge"
+)
+
+// turn is a prompt of ours and what becomes of it.
+type turn struct {
+	id     string
+	s      *session
+	prompt acp.Prompt
+	ctx    context.Context // ends when the turn is cancelled before the agent has it
+	cancel context.CancelFunc
+	first  uint64        // its events have this number or a higher one
+	done   chan struct{} // closed when result and err are set
+
+	result api.SessionTurn
+	err    error
+
+	// Guarded by session.mu.
+	call        string // id of the request
+	sent        bool
+	start, last uint64 // events of the request and of its answer
+	text        strings.Builder
+	cut         bool
+	cancelled   bool
+	forced      bool
+}
+
+// Turn is a prompt that was accepted.
+type Turn struct{ t *turn }
+
+// Started says where the turn begins.
+func (t Turn) Started() api.SessionTurnStarted {
+	return api.SessionTurnStarted{Turn: t.t.id, FirstEvent: t.t.first}
+}
+
+// Done is closed when the turn has ended.
+func (t Turn) Done() <-chan struct{} { return t.t.done }
+
+// Wait returns how the turn ended; all of its events are on disk then. A context
+// that ends leaves the turn alone.
+func (t Turn) Wait(ctx context.Context) (*api.SessionTurn, error) {
+	select {
+	case <-t.t.done:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if t.t.err != nil {
+		return nil, t.t.err
+	}
+	result := t.t.result
+	return &result, nil
+}
+
+// Prompt starts a turn. While another one is under way it fails with
+// session_busy, unless the request wants to be queued.
+func (m *Manager) Prompt(_ context.Context, id string, req api.SessionPromptRequest) (Turn, error) {
+	s, err := m.find(id)
+	if err != nil {
+		return Turn{}, err
+	}
+	if len(req.Prompt) == 0 {
+		return Turn{}, api.InvalidRequest(api.CodeInvalidPrompt, "prompt must have text or content blocks")
+	}
+	ctx, cancel := context.WithCancel(m.ctx)
+	t := &turn{id: "turn-" + newID(), s: s, prompt: req.Prompt, ctx: ctx, cancel: cancel, done: make(chan struct{})}
+	s.mu.Lock()
+	err = s.accepts(req.Queue)
+	if err == nil {
+		t.first = s.rec.Last + 1
+		s.queue = append(s.queue, t)
+		if s.rec.First == "" {
+			s.rec.First = clip(strings.TrimSpace(req.Prompt.Text()), 400)
+		}
+		if !s.working {
+			if s.working = m.spawn(s.work); !s.working {
+				s.queue = nil
+				err = shuttingDown()
+			}
+		}
+	}
+	s.mu.Unlock()
+	if err != nil {
+		cancel()
+		return Turn{}, err
+	}
+	return Turn{t}, nil
+}
+
+// accepts returns the reason why a prompt cannot be taken. The caller holds mu.
+func (s *session) accepts(queue bool) error {
+	switch {
+	case s.rec.DestroyedAt != 0:
+		return destroyed(s.id)
+	case s.busy() && !queue:
+		e := api.Conflict(api.CodeSessionBusy, "session %s works on another prompt; cancel it, wait, or ask to be queued", s.id)
+		e.SessionID = s.id
+		return e
+	case len(s.queue) >= s.m.cfg.Limits.MaxQueued:
+		e := api.Conflict(api.CodeSessionBusy, "maxQueuedPrompts (%d) prompts wait for session %s", s.m.cfg.Limits.MaxQueued, s.id)
+		e.SessionID = s.id
+		return e.With("limit", "maxQueuedPrompts")
+	}
+	return nil
+}
+
+func destroyed(id string) error {
+	e := api.Conflict(api.CodeSessionDestroyed, "session %s was destroyed", id)
+	e.SessionID = id
+	return e
+}
+
+// work is the goroutine that does the turns of a session, one after the other.
+func (s *session) work() {
+	for {
+		s.mu.Lock()
+		if len(s.queue) == 0 {
+			s.working = false
+			s.mu.Unlock()
+			return
+		}
+		t := s.queue[0]
+		s.queue = slices.Clone(s.queue[1:])
+		s.turn = t
+		s.mu.Unlock()
+		t.run()
+	}
+}
+
+// errCancelled ends a turn that was cancelled before the agent had it.
+var errCancelled = errors.New("cancelled")
+
+// run does the turn and tells how it ended.
+func (t *turn) run() {
+	s := t.s
+	reply, err := t.attempt()
+	s.mu.Lock()
+	t.result = api.SessionTurn{Turn: t.id, FirstEvent: t.start, LastEvent: t.last, Text: t.text.String(), TextTruncated: t.cut}
+	s.mu.Unlock()
+	if err == nil {
+		err = t.read(reply)
+	}
+	s.mu.Lock()
+	cancelled := t.cancelled
+	s.mu.Unlock()
+	if err != nil && cancelled {
+		t.result.StopReason, err = acp.StopCancelled, nil
+	}
+	if t.result.LastEvent == 0 {
+		t.endEvent(err)
+	}
+	if err == nil {
+		// While the disk fails the journal says so itself; the answer is not held back.
+		if waitErr := s.m.cfg.Journal.Wait(s.m.ctx, stream(s.id), t.result.LastEvent); waitErr != nil {
+			s.m.log.Warn("turn is not on disk", "session", s.id, "turn", t.id, "error", waitErr)
+		}
+	}
+	t.err = err
+	s.mu.Lock()
+	s.turn = nil
+	s.used = time.Now()
+	if s.rec.Reason = ""; err != nil {
+		s.rec.Reason = err.Error()
+	}
+	s.mu.Unlock()
+	t.cancel()
+	s.changed()
+	close(t.done)
+}
+
+// endEvent is the event of a turn's end that has no answer of the agent.
+func (t *turn) endEvent(err error) {
+	params := struct {
+		Turn       string `json:"turn"`
+		StopReason string `json:"stopReason,omitempty"`
+		Error      string `json:"error,omitempty"`
+	}{Turn: t.id, StopReason: t.result.StopReason}
+	if err != nil {
+		params.Error = err.Error()
+	}
+	t.result.LastEvent = t.s.notify(api.EventTurnEnded, params)
+	if t.result.FirstEvent == 0 {
+		t.result.FirstEvent = t.result.LastEvent
+	}
+}
+
+// read takes the answer to the prompt.
+func (t *turn) read(reply []byte) error {
+	var frame struct {
+		Result acp.PromptResult `json:"result"`
+		Error  *acp.RPCError    `json:"error"`
+	}
+	if err := json.Unmarshal(reply, &frame); err != nil {
+		return agentError(t.s.rec.Agent, acp.MethodSessionPrompt, acp.Errorf(acp.CodeInternalError, "the answer cannot be read: %v", err))
+	}
+	if frame.Error != nil {
+		return agentError(t.s.rec.Agent, acp.MethodSessionPrompt, frame.Error)
+	}
+	t.result.StopReason, t.result.Usage = frame.Result.StopReason, frame.Result.Usage
+	return nil
+}
+
+// agentError is the problem of a request that the agent refused.
+func agentError(agent, method string, rpc *acp.RPCError) error {
+	e := api.StreamError(api.CodeAgentError, "%s: %w", method, rpc)
+	e.Agent = agent
+	e.With("rpcCode", rpc.Code).With("rpcMessage", rpc.Message)
+	if len(rpc.Data) > 0 {
+		e.With("rpcData", rpc.Data)
+	}
+	return e
+}
+
+// attempt hands the prompt to the agent, which is restored first if need be, and
+// returns its answer. A prompt that a dying agent never got is tried again.
+func (t *turn) attempt() ([]byte, error) {
+	s := t.s
+	for tries := 1; ; tries++ {
+		if err := s.awaitQuiet(t.ctx); err != nil {
+			return nil, t.stopCause(err)
+		}
+		l, err := s.open(t.ctx)
+		if err != nil {
+			return nil, t.stopCause(err)
+		}
+		s.unlock()
+		frame, err := t.frame()
+		if err != nil {
+			return nil, err
+		}
+		reply, err := s.m.cfg.Bridge.Post(s.m.ctx, l.id, "", false, frame)
+		if err == nil {
+			return reply, nil
+		}
+		s.mu.Lock()
+		sent := t.sent
+		s.mu.Unlock()
+		if sent || tries > 2 || !agentGone(err) {
+			return nil, t.stopCause(err)
+		}
+		if err := s.detach(t.ctx, l); err != nil {
+			return nil, t.stopCause(err)
+		}
+	}
+}
+
+// stopCause names why a turn ends with an error that came of a context.
+func (t *turn) stopCause(err error) error {
+	switch {
+	case t.s.m.ctx.Err() != nil:
+		return shuttingDown()
+	case errors.Is(err, context.Canceled):
+		return errCancelled
+	}
+	return err
+}
+
+// agentGone reports whether a post failed because the agent's process had ended.
+func agentGone(err error) bool {
+	return errors.Is(err, api.CodeAgentProcessExited) || errors.Is(err, api.CodeConnectionClosed) || errors.Is(err, api.CodeAgentRequired)
+}
+
+// frame encodes the prompt, after what the agent must be told first.
+func (t *turn) frame() ([]byte, error) {
+	s := t.s
+	s.mu.Lock()
+	primer, sid := s.rec.Primer, s.rec.AgentSessionID
+	s.mu.Unlock()
+	blocks := t.prompt
+	if primer {
+		told, err := s.primer(t.ctx)
+		if err != nil {
+			return nil, err
+		}
+		if told != "" {
+			block := acp.TextBlock(told)
+			block.Meta = json.RawMessage(`{"` + api.MetaPrimer + `":true}`)
+			blocks = append(acp.Prompt{block}, blocks...)
+		}
+	}
+	id := s.m.callID()
+	s.mu.Lock()
+	t.call = string(id)
+	cancelled := t.cancelled
+	s.mu.Unlock()
+	if cancelled {
+		return nil, errCancelled
+	}
+	return acp.RequestFrame(id, acp.MethodSessionPrompt, acp.PromptRequest{SessionID: sid, Prompt: blocks})
+}
+
+// say adds to the text of the turn. The caller holds the session's mu.
+func (t *turn) say(text string, limit int) {
+	if room := limit - t.text.Len(); len(text) > room {
+		text, t.cut = clip(text, max(room, 0)), true
+	}
+	t.text.WriteString(text)
+}
+
+// prompted notes that a prompt is on its way to the agent.
+func (s *session) prompted(key string, frame []byte, seq uint64) {
+	s.mu.Lock()
+	s.running++
+	clear(s.calls)
+	t := s.turn
+	ours := t != nil && t.call == key
+	cancelled := ours && t.cancelled
+	if ours {
+		t.sent, t.start = true, seq
+	}
+	first := s.rec.First == ""
+	l, sid := s.link, s.rec.AgentSessionID
+	s.mu.Unlock()
+	if first {
+		var p acp.PromptRequest
+		if decodeMember(frame, "params", &p) {
+			s.mu.Lock()
+			s.rec.First = clip(strings.TrimSpace(p.Prompt.Text()), 400)
+			s.mu.Unlock()
+		}
+	}
+	if cancelled && l != nil {
+		s.m.sendCancel(l, sid) // the one sent before came before the prompt
+	}
+	s.changed()
+}
+
+// promptAnswered takes the answer to a prompt.
+func (s *session) promptAnswered(key string, e bridge.Event, seq uint64) {
+	var result acp.PromptResult
+	if !e.Msg.IsError {
+		decodeMember(e.Frame, "result", &result)
+	}
+	s.mu.Lock()
+	if s.running > 0 {
+		s.running--
+	}
+	if t := s.turn; t != nil && t.call == key {
+		t.last = seq
+		s.rec.Primer = false
+	}
+	if u := result.Usage; u != nil {
+		r := &s.rec.Usage
+		r.InputTokens += u.InputTokens
+		r.OutputTokens += u.OutputTokens
+		r.TotalTokens += u.TotalTokens
+		r.ThoughtTokens += u.ThoughtTokens
+		r.CachedReadTokens += u.CachedReadTokens
+		r.CachedWriteTokens += u.CachedWriteTokens
+	}
+	s.wakeQuiet()
+	var void []*permission
+	if s.running == 0 {
+		void = s.takePending()
+	}
+	s.mu.Unlock()
+	for _, p := range void {
+		s.void(p)
+	}
+	s.changed()
+}
+
+func (m *Manager) sendCancel(l *link, sid string) {
+	frame, err := acp.RequestFrame(nil, acp.MethodSessionCancel, acp.SessionRequest{SessionID: sid})
+	if err != nil {
+		m.log.Error("encode cancel", "error", err)
+		return
+	}
+	m.send(l, frame)
+}
+
+// Cancel ends the turn under way and the queued ones: what the agent asks is
+// answered with cancelled, and an agent of ours that has not ended the turn
+// within the cancel timeout is stopped, after which the next prompt restores
+// the session. It returns when that has happened, which a context that ends
+// does not prevent.
+func (m *Manager) Cancel(ctx context.Context, id string) (*api.SessionCancelResult, error) {
+	s, err := m.find(id)
+	if err != nil {
+		return nil, err
+	}
+	type outcome struct {
+		result *api.SessionCancelResult
+		err    error
+	}
+	done := make(chan outcome, 1)
+	if !m.spawn(func() {
+		result, err := s.cancel(m.ctx)
+		done <- outcome{result, err}
+	}) {
+		return nil, shuttingDown()
+	}
+	select {
+	case o := <-done:
+		return o.result, o.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func (s *session) cancel(ctx context.Context) (*api.SessionCancelResult, error) {
+	s.mu.Lock()
+	queued := s.queue
+	s.queue = nil
+	t, l, sid, running, owned := s.turn, s.link, s.rec.AgentSessionID, s.running, s.owned()
+	if t != nil {
+		t.cancelled = true
+	}
+	void := s.takePending()
+	s.mu.Unlock()
+	for _, q := range queued {
+		q.abandon()
+	}
+	result := &api.SessionCancelResult{Cancelled: len(queued)}
+	for _, p := range void {
+		s.resolve(p, acp.Cancelled(), api.PermissionResolved{Reply: api.ReplyCancel, By: byCancel})
+	}
+	if t == nil && running == 0 {
+		return result, nil
+	}
+	result.Cancelled++
+	if t != nil {
+		t.cancel()
+	}
+	if l != nil {
+		s.m.sendCancel(l, sid)
+	}
+	limit, stop := context.WithTimeout(ctx, s.m.cfg.Limits.CancelTimeout)
+	defer stop()
+	if s.awaitEnd(limit, t) == nil {
+		return result, nil
+	}
+	if ctx.Err() != nil {
+		return nil, shuttingDown()
+	}
+	if !owned && (t == nil || l == nil || l.id != s.server()) {
+		e := api.NewError(api.KindTimeout, api.CodeCancelTimeout, "timeout: the agent did not end the turn within cancelTimeoutMs (%d), and belongs to an ACP client", s.m.cfg.Limits.CancelTimeout.Milliseconds())
+		return nil, e
+	}
+	result.Forced = true
+	if err := s.halt(ctx, "the agent did not obey cancel"); err != nil {
+		return nil, err
+	}
+	return result, s.awaitEnd(ctx, t)
+}
+
+// awaitEnd waits for a turn, or without one until no prompt runs.
+func (s *session) awaitEnd(ctx context.Context, t *turn) error {
+	if t == nil {
+		return s.awaitQuiet(ctx)
+	}
+	select {
+	case <-t.done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// abandon ends a turn that never began.
+func (t *turn) abandon() {
+	t.cancel()
+	t.result = api.SessionTurn{Turn: t.id, StopReason: acp.StopCancelled}
+	t.endEvent(nil)
+	close(t.done)
+}

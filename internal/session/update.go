@@ -1,0 +1,254 @@
+package session
+
+import (
+	"bytes"
+	"encoding/json"
+
+	"github.com/sandboxagent/sandboxagent/acp"
+	"github.com/sandboxagent/sandboxagent/internal/bridge"
+)
+
+// maxCalls bounds the tool calls of a turn that are remembered for permissions.
+const maxCalls = 256
+
+// updateKey comes before the kind of an update in the frames of nearly all
+// agents, which write no blanks.
+var updateKey = []byte(`"sessionUpdate":"`)
+
+// passing reports whether an update is of a kind that changes nothing here, by
+// a look at the frame that is cheaper than decoding it. It runs for every frame
+// of every agent.
+func passing(frame []byte) bool {
+	i := bytes.Index(frame, updateKey)
+	if i < 0 {
+		return false
+	}
+	rest := frame[i+len(updateKey):]
+	j := bytes.IndexByte(rest, '"')
+	if j < 0 {
+		return false
+	}
+	switch string(rest[:j]) {
+	case acp.UpdateAgentThought, acp.UpdatePlan, acp.UpdateCommands, acp.UpdateUserMessage:
+		return true
+	}
+	return false
+}
+
+// updated takes an update of the agent into the record and the turn.
+func (s *session) updated(frame []byte, _ uint64) {
+	if passing(frame) {
+		return
+	}
+	var n struct {
+		Params struct {
+			Update acp.Update `json:"update"`
+		} `json:"params"`
+	}
+	if json.Unmarshal(frame, &n) != nil {
+		return
+	}
+	u := &n.Params.Update
+	s.mu.Lock()
+	saved := s.apply(u)
+	s.mu.Unlock()
+	if saved {
+		s.changed()
+	}
+}
+
+// apply changes what an update changes and reports whether the record is to be
+// saved for it. The caller holds mu.
+func (s *session) apply(u *acp.Update) bool {
+	r := &s.rec
+	switch u.Kind {
+	case acp.UpdateAgentMessage:
+		if s.turn != nil && u.Content.Type == acp.ContentText {
+			s.turn.say(u.Content.Text, s.m.cfg.Limits.TextBytes)
+		}
+	case acp.UpdateToolCall, acp.UpdateToolCallDelta:
+		s.remember(u.ToolCall)
+	case acp.UpdateUsage:
+		r.Usage.ContextUsed, r.Usage.ContextSize = u.Usage.Used, u.Usage.Size
+		if u.Usage.Cost != nil {
+			r.Usage.Cost = u.Usage.Cost
+		}
+	case acp.UpdateSessionInfo:
+		if u.Info.Title != "" && !r.TitleSet {
+			r.Title = u.Info.Title
+			return true
+		}
+	case acp.UpdateConfigOption:
+		s.setOptions(u.ConfigOptions)
+		return true
+	case acp.UpdateCurrentMode:
+		s.setMode(u.ModeID)
+		return true
+	}
+	return false
+}
+
+// remember keeps what is known of a tool call, without its contents, for the
+// permission that may be asked for it.
+func (s *session) remember(c acp.ToolCall) {
+	c.Content, c.RawOutput = nil, nil
+	old, found := s.calls[c.ID]
+	if !found && len(s.calls) >= maxCalls {
+		clear(s.calls)
+	}
+	old.Merge(c)
+	s.calls[c.ID] = old
+}
+
+func (s *session) setOptions(options []acp.ConfigOption) {
+	r := &s.rec
+	r.Options = options
+	if o := acp.OptionOfCategory(options, acp.CategoryMode); o != nil && r.Modes != nil && knownMode(r.Modes, o.CurrentValue) {
+		modes := *r.Modes
+		modes.CurrentModeID = o.CurrentValue
+		r.Modes = &modes
+	}
+}
+
+func knownMode(modes *acp.SessionModes, id string) bool {
+	for _, m := range modes.AvailableModes {
+		if m.ID == id {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *session) setMode(id string) {
+	r := &s.rec
+	if id == "" {
+		return
+	}
+	modes := acp.SessionModes{}
+	if r.Modes != nil {
+		modes = *r.Modes
+	}
+	modes.CurrentModeID = id
+	if r.Modes != nil {
+		r.Modes = &modes
+	}
+	s.setOption(func(o *acp.ConfigOption) bool { return o.Category == acp.CategoryMode && o.Allows(id) }, id)
+}
+
+// setOption patches the first option that match accepts.
+func (s *session) setOption(match func(*acp.ConfigOption) bool, value string) {
+	options := append([]acp.ConfigOption(nil), s.rec.Options...)
+	for i := range options {
+		if match(&options[i]) {
+			options[i].CurrentValue = value
+			s.rec.Options = options
+			return
+		}
+	}
+}
+
+// described takes what an agent says of a session that it has opened.
+func (s *session) described(result acp.SessionResult) {
+	var options []acp.ConfigOption
+	if result.ConfigOptions == nil && s.m.cfg.Options != nil {
+		options = s.m.cfg.Options(s.rec.Agent)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := &s.rec
+	switch {
+	case result.ConfigOptions != nil:
+		r.Options = result.ConfigOptions
+	case r.Options == nil:
+		r.Options = options
+	}
+	if result.Modes != nil {
+		r.Modes = result.Modes
+	}
+	if result.Models != nil {
+		r.Models = result.Models
+	}
+}
+
+// replied takes the answer to a request of a client.
+func (s *session) replied(c *call, key string, e bridge.Event, seq uint64) {
+	if c.method == acp.MethodSessionPrompt {
+		s.promptAnswered(key, e, seq)
+		return
+	}
+	if e.Msg.IsError {
+		return
+	}
+	var p struct {
+		ModeID   string          `json:"modeId"`
+		Mode     string          `json:"mode"`
+		ModelID  string          `json:"modelId"`
+		ConfigID string          `json:"configId"`
+		Value    json.RawMessage `json:"value"`
+	}
+	if !decodeMember(c.frame, "params", &p) {
+		return
+	}
+	switch c.method {
+	case acp.MethodSetMode:
+		s.mu.Lock()
+		id := p.ModeID
+		if id == "" {
+			id = p.Mode
+		}
+		s.setMode(id)
+		s.choose(chosenMode, id)
+		s.mu.Unlock()
+	case acp.MethodSetModel:
+		s.mu.Lock()
+		if s.rec.Models != nil {
+			models := *s.rec.Models
+			models.CurrentModelID = p.ModelID
+			s.rec.Models = &models
+		}
+		s.choose(chosenModel, p.ModelID)
+		s.mu.Unlock()
+	case acp.MethodSetConfigOption:
+		s.optionReplied(p.ConfigID, p.Value, e.Frame)
+	default:
+		return
+	}
+	s.changed()
+}
+
+// optionReplied takes the answer to session/set_config_option: all options, or
+// nothing but that it is done.
+func (s *session) optionReplied(id string, raw json.RawMessage, frame []byte) {
+	value := ""
+	if json.Unmarshal(raw, &value) != nil {
+		value = string(raw)
+	}
+	var result acp.SetConfigOptionResult
+	decodeMember(frame, "result", &result)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if result.ConfigOptions != nil {
+		s.setOptions(result.ConfigOptions)
+	} else {
+		s.setOption(func(o *acp.ConfigOption) bool { return o.ID == id }, value)
+	}
+	s.choose(chosenOption+id, value)
+}
+
+// The keys of record.Chosen.
+const (
+	chosenMode   = "mode"
+	chosenModel  = "model"
+	chosenOption = "option/" // and the id
+)
+
+// choose notes a setting that the next agent of the session gets too.
+func (s *session) choose(key, value string) {
+	if value == "" {
+		return
+	}
+	if s.rec.Chosen == nil {
+		s.rec.Chosen = make(map[string]string)
+	}
+	s.rec.Chosen[key] = value
+}
