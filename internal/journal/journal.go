@@ -467,29 +467,41 @@ func (j *Journal) Close() error {
 	return err
 }
 
-// PutRecord stores a document; it is durable when PutRecord returns.
+// PutRecord stores a document; it is durable when PutRecord returns. This and
+// the other calls for documents give a problem of the code storage_failed,
+// data_corrupt or data_locked when the store fails.
 func (j *Journal) PutRecord(ctx context.Context, kind, id string, data []byte) error {
-	return j.store.PutRecord(ctx, kind, id, data)
+	return recordError(ctx, j.store.PutRecord(ctx, kind, id, data))
 }
 
 // GetRecord returns a document, or a problem of the code record_not_found.
 func (j *Journal) GetRecord(ctx context.Context, kind, id string) ([]byte, error) {
-	return j.store.GetRecord(ctx, kind, id)
+	data, err := j.store.GetRecord(ctx, kind, id)
+	return data, recordError(ctx, err)
 }
 
 // ListRecords returns the documents of a kind whose id starts with prefix.
 func (j *Journal) ListRecords(ctx context.Context, kind, prefix string) ([]Record, error) {
-	return j.store.ListRecords(ctx, kind, prefix)
+	list, err := j.store.ListRecords(ctx, kind, prefix)
+	return list, recordError(ctx, err)
 }
 
 // RecordKinds returns the kinds of which there are documents, in order.
 func (j *Journal) RecordKinds(ctx context.Context) ([]string, error) {
-	return j.store.RecordKinds(ctx)
+	kinds, err := j.store.RecordKinds(ctx)
+	return kinds, recordError(ctx, err)
 }
 
 // DeleteRecord removes a document if it is there.
 func (j *Journal) DeleteRecord(ctx context.Context, kind, id string) error {
-	return j.store.DeleteRecord(ctx, kind, id)
+	return recordError(ctx, j.store.DeleteRecord(ctx, kind, id))
+}
+
+func recordError(ctx context.Context, err error) error {
+	if err == nil || ctx.Err() != nil || errors.Is(err, api.CodeRecordNotFound) {
+		return err
+	}
+	return storageError("%w", err)
 }
 
 var _ Records = (*Journal)(nil)

@@ -1,0 +1,9 @@
+//go:build !linux
+
+package sqlite
+
+import "errors"
+
+const fullEnv = "JOURNAL_TEST_FULL"
+
+func fillDisk(string) error { return errors.New("needs a mount namespace") }
