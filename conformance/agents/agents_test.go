@@ -76,7 +76,6 @@ func setUp(m *testing.M) (int, error) {
 type real struct {
 	id       string
 	mode     string
-	urlVar   string // names the model to it, where no file does
 	escalate bool
 }
 
@@ -84,7 +83,7 @@ type real struct {
 // permission and ends its turn; and the journal has all of it.
 func TestTask(t *testing.T) {
 	for _, agent := range []real{
-		{id: "claude", mode: "default", urlVar: "ANTHROPIC_BASE_URL"},
+		{id: "claude", mode: "default"},
 		{id: "codex", escalate: true}, // it asks only for more than its sandbox allows
 	} {
 		t.Run(agent.id, func(t *testing.T) { task(t, agent) })
@@ -165,9 +164,6 @@ func startServer(ctx context.Context, t *testing.T, agent real, url string) *san
 		t.Fatal(err)
 	}
 	env := append([]string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + os.TempDir()}, wired...)
-	if agent.urlVar != "" {
-		env = append(env, agent.urlVar+"="+url)
-	}
 	sandbox, err := sandboxagent.Start(ctx, sandboxagent.StartOptions{
 		Binary: binary, Token: token, Dir: home, Env: env, Args: []string{"--data-dir", data}, Logs: t.Output(),
 	})

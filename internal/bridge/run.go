@@ -88,7 +88,7 @@ func (r *run) finish(output *sync.WaitGroup) {
 	r.end(problem)
 	r.c.exited(r, problem)
 	r.c.observe(Event{From: journal.FromAgent, Exit: problem})
-	r.c.log().Info("agent exited", "pid", r.child.PID(), "code", exit.Code, "signal", exit.Signal)
+	r.c.log().Info("agent exited", "pid", r.child.PID(), "how", exit.String())
 	close(r.gone)
 }
 

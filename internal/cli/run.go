@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -25,6 +26,9 @@ const (
 	exitUnasked   = 5   // a permission was rejected because nobody could be asked
 	exitCancelled = 130 // interrupted, as shells count SIGINT
 )
+
+// connectWait is how long a server at an endpoint may take to answer.
+const connectWait = 5 * time.Second
 
 // runOptions are the flags of the run command.
 type runOptions struct {
@@ -172,7 +176,9 @@ func (g *globals) connect(ctx context.Context, o *serverOptions) (client *sandbo
 	if g.endpoint == "" {
 		return g.startInside(o)
 	}
-	client, err = sandboxagent.Connect(ctx, g.endpoint, sandboxagent.WithToken(g.bearer()))
+	wait, cancel := context.WithTimeout(ctx, connectWait)
+	defer cancel()
+	client, err = sandboxagent.Connect(wait, g.endpoint, sandboxagent.WithToken(g.bearer()))
 	if err != nil {
 		return nil, nil, fmt.Errorf("connect to %s: %w", g.endpoint, err)
 	}

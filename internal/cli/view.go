@@ -205,7 +205,11 @@ func (v *view) end(turn *sandboxagent.Turn, s *sandboxagent.Session) {
 	v.line()
 	words := []string{"ended"}
 	if turn != nil {
-		if turn.StopReason != acp.StopEndTurn {
+		switch turn.StopReason {
+		case acp.StopEndTurn:
+		case acp.StopCancelled:
+			words[0] = "cancelled"
+		default:
 			words = append(words, "with "+turn.StopReason)
 		}
 		if u := turn.Usage; u != nil {

@@ -188,7 +188,7 @@ type intent struct{ path, content, command string }
 const fileName = "[\\w./@+-]*\\w\\.[A-Za-z0-9]{1,8}|(?i:readme|license|changelog)"
 
 var (
-	runPattern  = regexp.MustCompile("(?is)^(?:please )?(?:run|execute)\\s+(?:the command\\s+)?(.+)$")
+	runPattern  = regexp.MustCompile(`(?is)^(?:please )?(?:run|execute)\s+(?:the command\s+)?(.+)$`)
 	filePattern = regexp.MustCompile("(?is)^(?:please |can you |could you )*(?:write|create|add|make|save|put)\\s+(?:(?:a|an|the|new|file|called|named)\\s+)*[`\"']?(" + fileName +
 		")[`\"']?(?:\\s+file)?\\s*(?:(?:(?:that|which)\\s+(?:says|contains)|saying|containing|with(?:\\s+(?:the\\s+)?(?:text|content|contents))?)\\s*:?\\s*|:\\s*)(.+)$")
 	intoPattern = regexp.MustCompile("(?is)^(?:please |can you |could you )*(?:write|add|save|put)\\s+(.+?)\\s+(?:to|into|in)\\s+(?:(?:a|an|the|new|file|called|named)\\s+)*[`\"']?(" + fileName + ")[`\"']?[.\\s]*$")

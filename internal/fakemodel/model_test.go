@@ -337,3 +337,21 @@ func BenchmarkTurn(b *testing.B) {
 		s.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, "/v1/messages", strings.NewReader(body)))
 	}
 }
+
+// TestWireNamesTheModel holds the environment of every agent to variables that
+// hold the address of the model, not part of their names.
+func TestWireNamesTheModel(t *testing.T) {
+	const base = "http://127.0.0.1:1"
+	for agent := range wirings {
+		env, err := Wire(agent, base, t.TempDir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, kv := range env {
+			name, value, ok := strings.Cut(kv, "=")
+			if !ok || strings.ContainsAny(name, ":/{}") || strings.Contains(value, "BASE") {
+				t.Errorf("%s has %q", agent, kv)
+			}
+		}
+	}
+}

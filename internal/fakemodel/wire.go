@@ -10,7 +10,7 @@ import (
 // key is the credential agents are given. Nothing checks it.
 const key = "fake-key"
 
-// A wiring is what makes one agent use the scripted model. BASE stands for the
+// A wiring is what makes one agent use the scripted model. {BASE} stands for the
 // address of the server.
 type wiring struct {
 	env   []string
@@ -18,7 +18,7 @@ type wiring struct {
 }
 
 var wirings = map[string]wiring{
-	"claude": {env: []string{"ANTHROPIC_BASE_URL=BASE", "ANTHROPIC_API_KEY=" + key}},
+	"claude": {env: []string{"ANTHROPIC_BASE_URL={BASE}", "ANTHROPIC_API_KEY=" + key}},
 	"codex": {
 		env: []string{"FAKE_KEY=" + key},
 		files: map[string]string{".codex/config.toml": `model = "` + Model + `"
@@ -26,7 +26,7 @@ model_provider = "fake"
 
 [model_providers.fake]
 name = "Fake"
-base_url = "BASE/v1"
+base_url = "{BASE}/v1"
 env_key = "FAKE_KEY"
 wire_api = "responses"
 `},
@@ -37,7 +37,7 @@ wire_api = "responses"
   "model": "fake/` + Model + `", "small_model": "fake/` + Model + `", "autoupdate": false, "share": "disabled",
   "permission": {"edit": "ask", "bash": "ask"},
   "provider": {"fake": {"npm": "@ai-sdk/openai-compatible", "name": "Fake",
-    "options": {"baseURL": "BASE/v1", "apiKey": "` + key + `"},
+    "options": {"baseURL": "{BASE}/v1", "apiKey": "` + key + `"},
     "models": {"` + Model + `": {"name": "Fake Model"}}}}
 }
 `},
@@ -45,7 +45,7 @@ wire_api = "responses"
 	"pi": {
 		env: []string{"PI_OFFLINE=1"},
 		files: map[string]string{
-			".pi/agent/models.json": `{"providers": {"fake": {"baseUrl": "BASE/v1", "api": "openai-completions", "apiKey": "` + key + `",
+			".pi/agent/models.json": `{"providers": {"fake": {"baseUrl": "{BASE}/v1", "api": "openai-completions", "apiKey": "` + key + `",
   "models": [{"id": "` + Model + `", "name": "Fake Model", "reasoning": false, "input": ["text"], "contextWindow": 128000, "maxTokens": 8192,
     "cost": {"input": 0, "output": 0, "cacheRead": 0, "cacheWrite": 0}}]}}}
 `,
@@ -54,16 +54,16 @@ wire_api = "responses"
 		},
 	},
 	"gemini": {
-		env: []string{"GEMINI_API_KEY=" + key, "GOOGLE_GEMINI_BASE_URL=BASE", "GEMINI_CLI_TRUST_WORKSPACE=true"},
+		env: []string{"GEMINI_API_KEY=" + key, "GOOGLE_GEMINI_BASE_URL={BASE}", "GEMINI_CLI_TRUST_WORKSPACE=true"},
 		files: map[string]string{".gemini/settings.json": `{"security": {"auth": {"selectedType": "gemini-api-key"}}, "general": {"disableAutoUpdate": true}, "privacy": {"usageStatisticsEnabled": false}}
 `},
 	},
 	"qwen": {
-		env: []string{"OPENAI_API_KEY=" + key, "OPENAI_BASE_URL=BASE/v1", "OPENAI_MODEL=" + Model},
+		env: []string{"OPENAI_API_KEY=" + key, "OPENAI_BASE_URL={BASE}/v1", "OPENAI_MODEL=" + Model},
 		files: map[string]string{".qwen/settings.json": `{"security": {"auth": {"selectedType": "openai"}}, "model": {"name": "` + Model + `"}}
 `},
 	},
-	"copilot": {env: []string{"COPILOT_PROVIDER_BASE_URL=BASE/v1", "COPILOT_PROVIDER_API_KEY=" + key, "COPILOT_MODEL=" + Model, "COPILOT_OFFLINE=true", "COPILOT_AUTO_UPDATE=false"}},
+	"copilot": {env: []string{"COPILOT_PROVIDER_BASE_URL={BASE}/v1", "COPILOT_PROVIDER_API_KEY=" + key, "COPILOT_MODEL=" + Model, "COPILOT_OFFLINE=true", "COPILOT_AUTO_UPDATE=false"}},
 }
 
 // Wire makes an agent that runs with that home folder use the server at baseURL,
@@ -82,7 +82,7 @@ func Wire(agent, baseURL, home string) (env []string, err error) {
 		if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 			return nil, fmt.Errorf("create config folder: %w", err)
 		}
-		if err := os.WriteFile(file, []byte(strings.ReplaceAll(text, "BASE", baseURL)), 0o600); err != nil {
+		if err := os.WriteFile(file, []byte(strings.ReplaceAll(text, "{BASE}", baseURL)), 0o600); err != nil {
 			return nil, fmt.Errorf("write config: %w", err)
 		}
 	}
@@ -93,7 +93,7 @@ func Wire(agent, baseURL, home string) (env []string, err error) {
 func Env(agent, baseURL string) []string {
 	var env []string
 	for _, v := range wirings[agent].env {
-		env = append(env, strings.ReplaceAll(v, "BASE", strings.TrimRight(baseURL, "/")))
+		env = append(env, strings.ReplaceAll(v, "{BASE}", strings.TrimRight(baseURL, "/")))
 	}
 	return env
 }

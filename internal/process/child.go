@@ -55,6 +55,17 @@ type Exit struct {
 	Signal string // such as "SIGKILL"
 }
 
+// String says in words how the process ended.
+func (e Exit) String() string {
+	switch {
+	case e.Code != nil:
+		return fmt.Sprintf("exit code %d", *e.Code)
+	case e.Signal != "":
+		return e.Signal
+	}
+	return "unknown"
+}
+
 // Child is a process in a session of its own. Its methods may be called from
 // several goroutines.
 //
