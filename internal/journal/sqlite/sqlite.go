@@ -99,7 +99,12 @@ func (s *Store) open(path string) error {
 }
 
 func connect(path string, pragmas ...string) (*sql.DB, error) {
-	query := url.Values{"_pragma": append([]string{"busy_timeout(5000)"}, pragmas...)}
+	return connectAs("rwc", path, pragmas...)
+}
+
+// connectAs connects with one of SQLite's modes: ro, rw or rwc.
+func connectAs(mode, path string, pragmas ...string) (*sql.DB, error) {
+	query := url.Values{"mode": {mode}, "_pragma": append([]string{"busy_timeout(5000)"}, pragmas...)}
 	uri := url.URL{Scheme: "file", OmitHost: true, Path: filepath.ToSlash(path), RawQuery: query.Encode()}
 	db, err := sql.Open("sqlite", uri.String())
 	if err != nil {

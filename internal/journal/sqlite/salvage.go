@@ -1,0 +1,214 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/journal"
+)
+
+// salvageBytes is how much is written to the new store at once.
+const salvageBytes = 1 << 20
+
+// Salvaged is what was found in a damaged file.
+type Salvaged struct {
+	journal.Tally
+	Lost int // blocks and records that are known of and cannot be read
+}
+
+// Salvage copies what is readable of a damaged journal into an empty store. The
+// file is not changed. Entries that are gone are gaps of their streams; streams
+// whose names are gone are called salvaged/1 and so on. If nothing can be read
+// at all it returns a problem of the code data_corrupt.
+func Salvage(ctx context.Context, path string, to journal.Store) (found Salvaged, err error) {
+	path, err = filepath.Abs(path)
+	if err != nil {
+		return found, fmt.Errorf("salvage journal: %w", err)
+	}
+	// To open would make a missing file.
+	if _, err := os.Stat(path); err != nil {
+		return found, fmt.Errorf("salvage journal: %w", err)
+	}
+	lock, err := lockFile(path + lockSuffix)
+	if err != nil {
+		return found, err
+	}
+	defer func() { err = errors.Join(err, lock.Close()) }()
+	// Only who may not write leaves the log beside the file alone, and SQLite
+	// opens a file that was cut only for those who say that they repair it.
+	db, err := connectAs("ro", path, "writable_schema(1)")
+	if err != nil {
+		return found, err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	var n int
+	if err := db.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_schema").Scan(&n); err != nil {
+		return found, openError(path, err)
+	}
+	s := salvage{db: db, to: to}
+	if err := s.streams(ctx); err != nil {
+		return s.found, fmt.Errorf("salvage journal: %w", err)
+	}
+	if err := s.records(ctx); err != nil {
+		return s.found, fmt.Errorf("salvage journal: %w", err)
+	}
+	return s.found, nil
+}
+
+type salvage struct {
+	db    *sql.DB
+	to    journal.Store
+	found Salvaged
+}
+
+// scan reads rows until they end or cannot be read.
+func (s *salvage) scan(ctx context.Context, row func(*sql.Rows) error, query string, args ...any) {
+	rows, err := s.db.QueryContext(ctx, query, args...)
+	if err != nil {
+		return
+	}
+	defer rows.Close()
+	for rows.Next() && row(rows) == nil {
+	}
+}
+
+// fromBothEnds reads rows from each end of an order to where the damage is.
+func (s *salvage) fromBothEnds(ctx context.Context, row func(*sql.Rows) error, query, key string, args ...any) {
+	for _, order := range []string{" ASC", " DESC"} {
+		s.scan(ctx, row, query+" ORDER BY "+key+order, args...)
+	}
+}
+
+// names returns the streams by id, from the table and from its index.
+func (s *salvage) names(ctx context.Context) map[int64]string {
+	names := make(map[int64]string)
+	row := func(rows *sql.Rows) error {
+		var id int64
+		var name string
+		err := rows.Scan(&id, &name)
+		if err == nil {
+			names[id] = name
+		}
+		return err
+	}
+	s.fromBothEnds(ctx, row, "SELECT id, name FROM streams", "id")
+	s.fromBothEnds(ctx, row, "SELECT id, name FROM streams", "name")
+	for id, more := int64(-1), true; more; {
+		more = false
+		s.scan(ctx, func(rows *sql.Rows) error {
+			more = true
+			return rows.Scan(&id)
+		}, "SELECT stream FROM blocks WHERE stream > ? ORDER BY stream LIMIT 1", id)
+		if _, known := names[id]; more && !known {
+			names[id] = fmt.Sprintf("salvaged/%d", id)
+		}
+	}
+	return names
+}
+
+func (s *salvage) streams(ctx context.Context) error {
+	names := s.names(ctx)
+	written := make(map[string]bool)
+	for _, id := range slices.Sorted(maps.Keys(names)) {
+		// A damaged name may be one that there is.
+		name := names[id]
+		if written[name] {
+			name = fmt.Sprintf("salvaged/%d", id)
+		}
+		written[name] = true
+		if err := s.stream(ctx, id, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// stream copies the blocks of a stream, one by one: the order of their keys
+// can be walked past blocks that are damaged.
+func (s *salvage) stream(ctx context.Context, id int64, name string) error {
+	firsts := make(map[int64]bool)
+	s.fromBothEnds(ctx, func(rows *sql.Rows) error {
+		var first int64
+		err := rows.Scan(&first)
+		if err == nil {
+			firsts[first] = true
+		}
+		return err
+	}, "SELECT first FROM blocks WHERE stream = ?", "first", id)
+	var blocks []journal.Block
+	var size, entries int
+	var last uint64
+	for _, first := range slices.Sorted(maps.Keys(firsts)) {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		b := journal.Block{Stream: name}
+		err := s.db.QueryRowContext(ctx, "SELECT first, last, oldest, newest, data FROM blocks WHERE stream = ? AND first = ?", id, first).
+			Scan(&b.First, &b.Last, &b.Oldest, &b.Newest, &b.Data)
+		if err != nil || b.First <= last || !whole(b) {
+			s.found.Lost++
+			continue
+		}
+		last = b.Last
+		blocks, size, entries = append(blocks, b), size+len(b.Data), entries+int(b.Last-b.First+1)
+		if size < salvageBytes {
+			continue
+		}
+		if err := s.to.AppendBlocks(ctx, blocks); err != nil {
+			return err
+		}
+		blocks, size = blocks[:0], 0
+	}
+	if entries == 0 {
+		return ctx.Err()
+	}
+	s.found.Streams++
+	s.found.Entries += entries
+	return s.to.AppendBlocks(ctx, blocks)
+}
+
+func whole(b journal.Block) bool {
+	entries, err := journal.DecodeBlock(nil, b.First, b.Data)
+	return err == nil && len(entries) > 0 && entries[len(entries)-1].Seq == b.Last
+}
+
+func (s *salvage) records(ctx context.Context) error {
+	type key struct{ kind, id string }
+	keys := make(map[key]bool)
+	s.fromBothEnds(ctx, func(rows *sql.Rows) error {
+		var k key
+		err := rows.Scan(&k.kind, &k.id)
+		if err == nil {
+			keys[k] = true
+		}
+		return err
+	}, "SELECT kind, id FROM records", "kind")
+	for k := range keys {
+		var data []byte
+		if err := s.db.QueryRowContext(ctx, "SELECT data FROM records WHERE kind = ? AND id = ?", k.kind, k.id).Scan(&data); err != nil {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			s.found.Lost++
+			continue
+		}
+		switch _, err := s.to.GetRecord(ctx, k.kind, k.id); {
+		case err == nil:
+			return api.Conflict(api.CodeAlreadyExists, "there is a record %s %s", k.kind, k.id)
+		case !errors.Is(err, api.CodeRecordNotFound):
+			return err
+		}
+		if err := s.to.PutRecord(ctx, k.kind, k.id, data); err != nil {
+			return err
+		}
+		s.found.Records++
+	}
+	return nil
+}
