@@ -33,6 +33,7 @@ func TestBlockRoundTrip(t *testing.T) {
 func FuzzDecodeBlock(f *testing.F) {
 	f.Add([]byte{})
 	f.Add([]byte{1, 255, 255, 255, 255, 15, 0})
+	f.Add([]byte("\x01\x02\x02\x06\x00a 1\x07\x01a 2")) // of the first version
 	f.Add(journal.EncodeBlock(nil, []journal.Entry{
 		{Seq: 1, Time: 5, Dir: journal.FromAgent, Frame: []byte("one")},
 		{Seq: 2, Time: 4, Dir: journal.FromClient, Frame: []byte("two")},

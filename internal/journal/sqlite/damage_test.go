@@ -16,7 +16,7 @@ import (
 	"github.com/sandboxagent/sandboxagent/internal/journal/journaltest"
 )
 
-const damagedStreams, damagedEntries, damagedRecords = 5, 2000, 300
+const damagedStreams, damagedEntries, damagedRecords = 5, 1000, 300
 
 // sound makes a journal of some hundred pages.
 func sound(t *testing.T) []byte {

@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sandboxagent/sandboxagent/api"
 	"github.com/sandboxagent/sandboxagent/internal/journal"
 )
 
@@ -48,9 +49,12 @@ type known struct {
 var _ journal.Store = (*Store)(nil)
 
 // Open opens the journal in a file, or makes one, with its folder. Problems
-// have the codes data_locked (another process has it open), data_corrupt and
-// data_too_new.
+// have the codes data_locked (another process has it open), data_corrupt,
+// data_too_new, and not_supported if path is a URL.
 func Open(path string) (*Store, error) {
+	if scheme, _, isURL := strings.Cut(path, "://"); isURL {
+		return nil, api.InvalidRequest(api.CodeNotSupported, "this program keeps journals in files, not in %s", scheme)
+	}
 	path, err := filepath.Abs(path)
 	if err != nil {
 		return nil, fmt.Errorf("open journal: %w", err)

@@ -123,6 +123,13 @@ func TestOpenRefuses(t *testing.T) {
 	}
 }
 
+func TestOpenURL(t *testing.T) {
+	t.Chdir(t.TempDir())
+	if _, err := Open("postgres://user:secret@host/db"); !errors.Is(err, api.CodeNotSupported) || strings.Contains(err.Error(), "secret") {
+		t.Errorf("open of a URL: %v", err)
+	}
+}
+
 func execute(t *testing.T, path, query string) {
 	t.Helper()
 	db, err := sql.Open("sqlite", path)
