@@ -141,7 +141,7 @@ func TestCommandPipes(t *testing.T) {
 func TestProcess(t *testing.T) {
 	s := newServer(t)
 	ctx := testContext(t)
-	p, err := s.StartProcess(ctx, api.ProcessCreateRequest{Command: "sh", Args: []string{"-c", "trap 'echo hup' HUP; echo ready; while read l; do echo got $l; done; echo end"}})
+	p, err := s.StartProcess(ctx, api.ProcessCreateRequest{Command: "sh", Args: []string{"-c", "trap hup=1 HUP; echo ready; read l; echo got $l; while [ -z \"$hup\" ]; do sleep 0.02; done; echo hup; cat; echo end"}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -285,8 +285,7 @@ func TestSessionWithoutID(t *testing.T) {
 func TestServerForgetsTheConnection(t *testing.T) {
 	gone := false
 	var mu sync.Mutex
-	var w *wireServer
-	w = &wireServer{t: t, changed: make(chan struct{}), post: func(w *wireServer, rw http.ResponseWriter, r *http.Request, id, _ string) {
+	w := &wireServer{t: t, changed: make(chan struct{}), post: func(w *wireServer, rw http.ResponseWriter, r *http.Request, id, _ string) {
 		mu.Lock()
 		gone = true
 		mu.Unlock()
