@@ -7,6 +7,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -48,7 +49,9 @@ func (s *Server) acpRoutes() {
 }
 
 func (s *Server) listACP(context.Context, *struct{}) (*body[api.ACPServerList], error) {
-	return answer(&api.ACPServerList{Servers: s.bridge.List()}, nil)
+	list := append(s.bridge.List(), s.sessions.Virtuals()...)
+	slices.SortFunc(list, func(a, b api.ACPServer) int { return strings.Compare(a.ServerID, b.ServerID) })
+	return answer(&api.ACPServerList{Servers: list}, nil)
 }
 
 func (s *Server) postACP(w http.ResponseWriter, r *http.Request) error {
@@ -65,7 +68,17 @@ func (s *Server) postACP(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	query := r.URL.Query()
+	if !query.Has("agent") {
+		if reply, ok, err := s.sessions.PostVirtual(r.Context(), r.PathValue("id"), frame); ok {
+			return writeReply(w, reply, err)
+		}
+	}
 	reply, err := s.bridge.Post(r.Context(), r.PathValue("id"), query.Get("agent"), query.Has("agent"), frame)
+	return writeReply(w, reply, err)
+}
+
+// writeReply answers with the agent's reply, or with 202 where there is none.
+func writeReply(w http.ResponseWriter, reply []byte, err error) error {
 	if err != nil {
 		return err
 	}
@@ -89,9 +102,11 @@ func (s *Server) streamACP(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	reader, err := s.bridge.Events(r.Context(), r.PathValue("id"), after)
-	if err != nil {
-		return err
+	reader, ok := s.sessions.VirtualEvents(r.PathValue("id"), after)
+	if !ok {
+		if reader, err = s.bridge.Events(r.Context(), r.PathValue("id"), after); err != nil {
+			return err
+		}
 	}
 	return s.streamJournal(w, r, reader, func(stream *eventStream, e journal.Entry) {
 		stream.add("message", e.Seq, e.Frame)
@@ -99,8 +114,10 @@ func (s *Server) streamACP(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Server) closeACP(w http.ResponseWriter, r *http.Request) error {
-	if err := s.bridge.Close(r.Context(), r.PathValue("id")); err != nil {
-		return err
+	if !s.sessions.CloseVirtual(r.PathValue("id")) {
+		if err := s.bridge.Close(r.Context(), r.PathValue("id")); err != nil {
+			return err
+		}
 	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil

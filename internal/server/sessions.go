@@ -91,6 +91,24 @@ type sessionPatchInput struct {
 	Body api.SessionPatch
 }
 
+// sessionOp starts the description of an operation on one session.
+func (s *Server) sessionOp(id, method, path, summary string) huma.Operation {
+	o := op(id, method, path, "sessions", summary)
+	o.Middlewares = huma.Middlewares{func(ctx huma.Context, next func(huma.Context)) {
+		s.claimSession(ctx.Header("User-Agent"), ctx.Param("id"))
+		next(ctx)
+	}}
+	return o
+}
+
+// claimSession finds out which session the Python client means by an id that it
+// made up. Other clients use the ids that they were given.
+func (s *Server) claimSession(userAgent, id string) {
+	if strings.HasPrefix(userAgent, "python-httpx/") {
+		s.sessions.Claim(id)
+	}
+}
+
 // sessionRoutes are the routes of sessions, but for those of permissions.
 func (s *Server) sessionRoutes() {
 	create := op("createSession", http.MethodPost, "/v1/sessions", "sessions", "Start a session with an agent")
@@ -99,20 +117,20 @@ func (s *Server) sessionRoutes() {
 		return answer(s.sessions.Create(ctx, in.Body))
 	})
 	route(s, op("listSessions", http.MethodGet, "/v1/sessions", "sessions", "Sessions, the newest first"), s.listSessions)
-	route(s, op("getSession", http.MethodGet, "/v1/sessions/{id}", "sessions", "One session"), func(_ context.Context, in *sessionInput) (*body[api.Session], error) {
+	route(s, s.sessionOp("getSession", http.MethodGet, "/v1/sessions/{id}", "One session"), func(_ context.Context, in *sessionInput) (*body[api.Session], error) {
 		return answer(s.sessions.Get(in.ID))
 	})
-	route(s, op("updateSession", http.MethodPatch, "/v1/sessions/{id}", "sessions", "Change title, metadata or permissions"), func(ctx context.Context, in *sessionPatchInput) (*body[api.Session], error) {
+	route(s, s.sessionOp("updateSession", http.MethodPatch, "/v1/sessions/{id}", "Change title, metadata or permissions"), func(ctx context.Context, in *sessionPatchInput) (*body[api.Session], error) {
 		return answer(s.sessions.Update(ctx, in.ID, in.Body))
 	})
-	remove := op("destroySession", http.MethodDelete, "/v1/sessions/{id}", "sessions", "End a session for good")
+	remove := s.sessionOp("destroySession", http.MethodDelete, "/v1/sessions/{id}", "End a session for good")
 	remove.Description = "Its history is kept, unless purge is true."
 	route(s, remove, s.destroySession)
-	route(s, op("restoreSession", http.MethodPost, "/v1/sessions/{id}/restore", "sessions", "Start the agent of a session without a prompt"), func(ctx context.Context, in *sessionInput) (*body[api.Session], error) {
+	route(s, s.sessionOp("restoreSession", http.MethodPost, "/v1/sessions/{id}/restore", "Start the agent of a session without a prompt"), func(ctx context.Context, in *sessionInput) (*body[api.Session], error) {
 		return answer(s.sessions.Restore(ctx, in.ID))
 	})
 	s.promptRoute()
-	route(s, op("cancelSession", http.MethodPost, "/v1/sessions/{id}/cancel", "sessions", "End the turn under way and the queued ones"), func(ctx context.Context, in *sessionInput) (*body[api.SessionCancelResult], error) {
+	route(s, s.sessionOp("cancelSession", http.MethodPost, "/v1/sessions/{id}/cancel", "End the turn under way and the queued ones"), func(ctx context.Context, in *sessionInput) (*body[api.SessionCancelResult], error) {
 		return answer(s.sessions.Cancel(ctx, in.ID))
 	})
 	s.sessionSettingRoutes()
@@ -149,13 +167,13 @@ func (s *Server) destroySession(ctx context.Context, in *struct {
 
 // sessionSettingRoutes are the routes of what an agent lets clients choose.
 func (s *Server) sessionSettingRoutes() {
-	route(s, op("setSessionModel", http.MethodPost, "/v1/sessions/{id}/model", "sessions", "Choose a model"), func(ctx context.Context, in *struct {
+	route(s, s.sessionOp("setSessionModel", http.MethodPost, "/v1/sessions/{id}/model", "Choose a model"), func(ctx context.Context, in *struct {
 		ID   string `path:"id"`
 		Body api.SessionModelRequest
 	}) (*body[api.Session], error) {
 		return answer(s.sessions.SetModel(ctx, in.ID, in.Body.Model))
 	})
-	route(s, op("setSessionMode", http.MethodPost, "/v1/sessions/{id}/mode", "sessions", "Choose a mode"), func(ctx context.Context, in *struct {
+	route(s, s.sessionOp("setSessionMode", http.MethodPost, "/v1/sessions/{id}/mode", "Choose a mode"), func(ctx context.Context, in *struct {
 		ID   string `path:"id"`
 		Body api.SessionModeRequest
 	}) (*body[api.Session], error) {
@@ -165,22 +183,22 @@ func (s *Server) sessionSettingRoutes() {
 		}
 		return answer(s.sessions.SetMode(ctx, in.ID, mode))
 	})
-	route(s, op("setSessionThoughtLevel", http.MethodPost, "/v1/sessions/{id}/thought-level", "sessions", "Choose how hard the agent thinks"), func(ctx context.Context, in *struct {
+	route(s, s.sessionOp("setSessionThoughtLevel", http.MethodPost, "/v1/sessions/{id}/thought-level", "Choose how hard the agent thinks"), func(ctx context.Context, in *struct {
 		ID   string `path:"id"`
 		Body api.SessionThoughtLevelRequest
 	}) (*body[api.Session], error) {
 		return answer(s.sessions.SetThoughtLevel(ctx, in.ID, in.Body.ThoughtLevel))
 	})
-	route(s, op("setSessionConfigOption", http.MethodPost, "/v1/sessions/{id}/config-options", "sessions", "Set an option of the agent"), func(ctx context.Context, in *struct {
+	route(s, s.sessionOp("setSessionConfigOption", http.MethodPost, "/v1/sessions/{id}/config-options", "Set an option of the agent"), func(ctx context.Context, in *struct {
 		ID   string `path:"id"`
 		Body api.SessionConfigOptionRequest
 	}) (*body[api.Session], error) {
 		return answer(s.sessions.SetConfigOption(ctx, in.ID, in.Body.ConfigID, in.Body.Value))
 	})
-	route(s, op("getSessionConfigOptions", http.MethodGet, "/v1/sessions/{id}/config-options", "sessions", "Options of the agent"), func(_ context.Context, in *sessionInput) (*body[api.SessionConfigOptions], error) {
+	route(s, s.sessionOp("getSessionConfigOptions", http.MethodGet, "/v1/sessions/{id}/config-options", "Options of the agent"), func(_ context.Context, in *sessionInput) (*body[api.SessionConfigOptions], error) {
 		return answer(s.sessions.ConfigOptions(in.ID))
 	})
-	route(s, op("getSessionModes", http.MethodGet, "/v1/sessions/{id}/modes", "sessions", "Modes of the agent"), func(_ context.Context, in *sessionInput) (*body[api.SessionModeList], error) {
+	route(s, s.sessionOp("getSessionModes", http.MethodGet, "/v1/sessions/{id}/modes", "Modes of the agent"), func(_ context.Context, in *sessionInput) (*body[api.SessionModeList], error) {
 		return answer(s.sessions.Modes(in.ID))
 	})
 }
@@ -191,10 +209,11 @@ func (s *Server) sessionSettingRoutes() {
 func sessionConfigRoutes[Whole, Entry any](s *Server, noun, label string, set *settings.Set[Entry], whole func(map[string]Entry) Whole) {
 	content := map[string]*huma.MediaType{"application/json": {Schema: s.api.OpenAPI().Components.Schemas.Schema(typeOf[Whole](), true, label)}}
 	path := "/v1/sessions/{id}/" + noun + "/config"
-	get := op("get"+label, http.MethodGet, path, "sessions", "Configuration of "+noun+" for one session")
+	get := s.sessionOp("get"+label, http.MethodGet, path, "Configuration of "+noun+" for one session")
 	get.Parameters = []*huma.Param{sessionParam()}
 	get.Responses = map[string]*huma.Response{"200": {Description: "The set", Content: content}}
 	s.handle(get, func(w http.ResponseWriter, r *http.Request) error {
+		s.claimSession(r.UserAgent(), r.PathValue("id"))
 		known, err := s.sessions.Get(r.PathValue("id"))
 		if err != nil {
 			return err
@@ -205,12 +224,13 @@ func sessionConfigRoutes[Whole, Entry any](s *Server, noun, label string, set *s
 		}
 		return writeConfig(w, whole(all))
 	})
-	put := op("put"+label, http.MethodPut, path, "sessions", "Replace the configuration of "+noun+" for one session")
+	put := s.sessionOp("put"+label, http.MethodPut, path, "Replace the configuration of "+noun+" for one session")
 	put.Description = "It counts from the next start of the session's agent on, beside that of its folder."
 	put.Parameters = []*huma.Param{sessionParam()}
 	put.RequestBody = &huma.RequestBody{Required: true, Content: content}
 	put.Responses = map[string]*huma.Response{"204": {Description: "Stored"}}
 	s.handle(put, func(w http.ResponseWriter, r *http.Request) error {
+		s.claimSession(r.UserAgent(), r.PathValue("id"))
 		known, err := s.sessions.Get(r.PathValue("id"))
 		if err != nil {
 			return err
@@ -236,7 +256,7 @@ func (s *Server) promptRoute() {
 	schemas := s.api.OpenAPI().Components.Schemas
 	result := schemas.Schema(typeOf[api.SessionTurn](), true, "SessionTurn")
 	blocks := schemas.Schema(typeOf[acp.Prompt](), true, "Prompt")
-	prompt := op("promptSession", http.MethodPost, "/v1/sessions/{id}/prompt", "sessions", "Give the agent something to do")
+	prompt := s.sessionOp("promptSession", http.MethodPost, "/v1/sessions/{id}/prompt", "Give the agent something to do")
 	prompt.Description = "Answers when the turn has ended. With Accept: text/event-stream the session's events are sent meanwhile, as in events/stream, and the last event is named result or error. With Prefer: respond-async it answers at once. A client that leaves does not end the turn."
 	prompt.Parameters = []*huma.Param{sessionParam(),
 		{Name: "Prefer", In: "header", Description: "respond-async", Schema: &huma.Schema{Type: "string"}}}
@@ -427,7 +447,7 @@ func clientName(r *http.Request) string {
 // sessionEventRoutes are the routes by which the history of a session is read.
 func (s *Server) sessionEventRoutes() {
 	schemas := s.api.OpenAPI().Components.Schemas
-	events := op("getSessionEvents", http.MethodGet, "/v1/sessions/{id}/events", "sessions", "Events of a session, in order")
+	events := s.sessionOp("getSessionEvents", http.MethodGet, "/v1/sessions/{id}/events", "Events of a session, in order")
 	route(s, events, func(ctx context.Context, in *struct {
 		ID      string `path:"id"`
 		After   uint64 `query:"after" doc:"Number of an event; those behind it are wanted"`
@@ -449,7 +469,7 @@ func (s *Server) sessionEventRoutes() {
 		return answer(s.sessions.Events(ctx, in.ID, after, limit))
 	})
 
-	follow := op("streamSessionEvents", http.MethodGet, "/v1/sessions/{id}/events/stream", "sessions", "Events of a session as they come, as server-sent events")
+	follow := s.sessionOp("streamSessionEvents", http.MethodGet, "/v1/sessions/{id}/events/stream", "Events of a session as they come, as server-sent events")
 	follow.Parameters = []*huma.Param{sessionParam(),
 		{Name: "after", In: "query", Description: "Start behind this event; 0, the start of the session, when absent", Schema: &huma.Schema{Type: "integer"}},
 		{Name: "Last-Event-ID", In: "header", Description: "Counts before after", Schema: &huma.Schema{Type: "integer"}},
@@ -459,7 +479,7 @@ func (s *Server) sessionEventRoutes() {
 	}}}
 	s.handle(follow, s.streamSession)
 
-	transcript := op("getSessionTranscript", http.MethodGet, "/v1/sessions/{id}/transcript", "sessions", "What was said, for people")
+	transcript := s.sessionOp("getSessionTranscript", http.MethodGet, "/v1/sessions/{id}/transcript", "What was said, for people")
 	transcript.Parameters = []*huma.Param{sessionParam(),
 		{Name: "format", In: "query", Description: "text when absent", Schema: &huma.Schema{Type: "string", Enum: []any{"text", "markdown", "json"}}}}
 	transcript.Responses = map[string]*huma.Response{"200": {Description: "The transcript", Content: map[string]*huma.MediaType{

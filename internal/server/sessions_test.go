@@ -1,12 +1,20 @@
 package server_test
 
 import (
+	"bufio"
+	"context"
 	"encoding/json"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/sandboxagent/sandboxagent/api"
 	"github.com/sandboxagent/sandboxagent/internal/server"
 )
+
+var jsonBody = map[string]string{"Content-Type": "application/json"}
 
 func decode[T any](t *testing.T, text string) T {
 	t.Helper()
@@ -17,13 +25,331 @@ func decode[T any](t *testing.T, text string) T {
 	return v
 }
 
+// create starts a session of the mock agent with the members of a body.
+func (in *instance) create(t *testing.T, members string) api.Session {
+	t.Helper()
+	return decode[api.Session](t, in.check(t, scenario{method: "POST", path: "/v1/sessions", header: jsonBody, body: `{"agent":"mock"` + members + `}`, status: 201}))
+}
+
+// stream reads server-sent events until stop says so, and returns their names
+// and data.
+func (in *instance) stream(t *testing.T, req *http.Request, stop func(event, data string) bool) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	resp, err := in.client.Do(req.WithContext(ctx))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		t.Fatalf("%s: status %d", req.URL, resp.StatusCode)
+	}
+	event := ""
+	lines := bufio.NewScanner(resp.Body)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		if name, ok := strings.CutPrefix(lines.Text(), "event: "); ok {
+			event = name
+		}
+		if data, ok := strings.CutPrefix(lines.Text(), "data: "); ok && stop(event, data) {
+			return
+		}
+	}
+	t.Fatalf("%s ended: %v", req.URL, lines.Err())
+}
+
 func TestSessionRoutes(t *testing.T) {
 	in := start(t, server.Config{})
-	s := decode[api.Session](t, in.check(t, scenario{method: "POST", path: "/v1/sessions", header: map[string]string{"Content-Type": "application/json"}, body: `{"agent":"mock"}`, status: 201, want: []string{`"status":"idle"`}}))
-	out := in.check(t, scenario{method: "POST", path: "/v1/sessions/" + s.ID + "/prompt", header: map[string]string{"Content-Type": "application/json"}, body: `{"prompt":"hello"}`, status: 200, want: []string{`"stopReason":"end_turn"`, `You said: hello`}})
-	t.Log(out)
-	t.Log(in.check(t, scenario{path: "/v1/sessions/" + s.ID, status: 200}))
-	t.Log(in.check(t, scenario{path: "/v1/sessions/" + s.ID + "/events", status: 200}))
-	t.Log(in.check(t, scenario{path: "/v1/sessions/" + s.ID + "/transcript?format=markdown", status: 200}))
-	t.Log(in.check(t, scenario{path: "/v1/sessions?page=1&perPage=10", status: 200}))
+	s := in.create(t, `,"id":"first","title":"One","mode":"plan","model":"mock-fast","thoughtLevel":"high","metadata":{"a":1},"env":{"SECRET":"hush"}`)
+	path := "/v1/sessions/first"
+	in.run(t, []scenario{
+		{name: "get", path: path, status: 200, want: []string{`"id":"first"`, `"status":"idle"`, `"title":"One"`, `"mode":"plan"`, `"model":"mock-fast"`, `"thoughtLevel":"high"`, `"metadata":{"a":1}`, `"agentSessionId":"` + s.AgentSessionID}, not: []string{"hush"}},
+		{name: "get by the agent's id", path: "/v1/sessions/" + s.AgentSessionID, status: 200, want: []string{`"id":"first"`}},
+		{name: "get unknown", path: "/v1/sessions/none", status: 404, want: []string{`"code":"session_not_found"`}},
+		{name: "create twice", method: "POST", path: "/v1/sessions", header: jsonBody, body: `{"agent":"mock","id":"first"}`, status: 409, want: []string{`"code":"session_already_exists"`}},
+		{name: "create with a bad id", method: "POST", path: "/v1/sessions", header: jsonBody, body: `{"agent":"mock","id":".."}`, status: 400, want: []string{`"code":"invalid_session_id"`}},
+		{name: "create with an unknown agent", method: "POST", path: "/v1/sessions", header: jsonBody, body: `{"agent":"nobody"}`, status: 400, want: []string{`unsupported_agent`}},
+		{name: "create in no folder", method: "POST", path: "/v1/sessions", header: jsonBody, body: `{"agent":"mock","cwd":"/does/not/exist"}`, status: 400, want: []string{`"code":"path_not_found"`}},
+		{name: "create with a bad rule", method: "POST", path: "/v1/sessions", header: jsonBody, body: `{"agent":"mock","permissions":{"rules":[{"path":"[","decision":"allow"}]}}`, status: 400, want: []string{`"code":"invalid_permission_rule"`}},
+		{name: "create with a bad mode", method: "POST", path: "/v1/sessions", header: jsonBody, body: `{"agent":"mock","id":"gone","mode":"wild"}`, status: 400, want: []string{`"code":"unsupported_value"`}},
+		{name: "which leaves nothing", path: "/v1/sessions/gone", status: 404},
+		{name: "list", path: "/v1/sessions?page=1&perPage=10", status: 200, want: []string{`"id":"first"`, `"page":1`, `"perPage":10`, `"total":1`}},
+		{name: "list none", path: "/v1/sessions?q=nothing-like-it", status: 200, want: []string{`"sessions":[]`, `"total":0`}},
+		{name: "list by text", path: "/v1/sessions?q=ONE&agent=mock&status=idle", status: 200, want: []string{`"id":"first"`}},
+		{name: "list with a bad cursor", path: "/v1/sessions?cursor=x", status: 400, want: []string{`"code":"invalid_cursor"`}},
+		{name: "list with a bad page", path: "/v1/sessions?page=x", status: 400, want: []string{`"code":"invalid_query"`}},
+		{name: "model", method: "POST", path: path + "/model", header: jsonBody, body: `{"model":"mock"}`, status: 200, want: []string{`"model":"mock"`}},
+		{name: "unknown model", method: "POST", path: path + "/model", header: jsonBody, body: `{"model":"gpt"}`, status: 400, want: []string{`"code":"unsupported_value"`, `"allowedValues":["mock","mock-fast"]`, `"configId":"model"`}},
+		{name: "mode", method: "POST", path: path + "/mode", header: jsonBody, body: `{"mode":"normal"}`, status: 200, want: []string{`"mode":"normal"`}},
+		{name: "mode by its name in the protocol", method: "POST", path: path + "/mode", header: jsonBody, body: `{"modeId":"plan"}`, status: 200, want: []string{`"mode":"plan"`}},
+		{name: "thought level", method: "POST", path: path + "/thought-level", header: jsonBody, body: `{"thoughtLevel":"low"}`, status: 200, want: []string{`"thoughtLevel":"low"`}},
+		{name: "option", method: "POST", path: path + "/config-options", header: jsonBody, body: `{"configId":"mode","value":"normal"}`, status: 200, want: []string{`"mode":"normal"`, `"currentModeId":"normal"`}},
+		{name: "unknown option", method: "POST", path: path + "/config-options", header: jsonBody, body: `{"configId":"nope","value":"x"}`, status: 400, want: []string{`"code":"unsupported_config_option"`, `"availableConfigIds":["model","mode","thought_level"]`}},
+		{name: "empty option", method: "POST", path: path + "/config-options", header: jsonBody, body: `{"configId":"mode","value":" "}`, status: 400},
+		{name: "options", path: path + "/config-options", status: 200, want: []string{`{"configOptions":[{"id":"model"`}},
+		{name: "modes", path: path + "/modes", status: 200, want: []string{`"modes":[{"id":"normal"`, `"currentModeId":"normal"`}},
+		{name: "patch", method: "PATCH", path: path, header: jsonBody, body: `{"title":"Two","metadata":{"b":2},"permissions":{"default":"allow"}}`, status: 200, want: []string{`"title":"Two"`, `"metadata":{"b":2}`, `"default":"allow"`}},
+		{name: "prompt", method: "POST", path: path + "/prompt", header: jsonBody, body: `{"prompt":"hello"}`, status: 200, want: []string{`"stopReason":"end_turn"`, `"text":"You said: hello"`}},
+		{name: "prompt of blocks", method: "POST", path: path + "/prompt", header: jsonBody, body: `{"prompt":[{"type":"text","text":"blocks"}]}`, status: 200, want: []string{`You said: blocks`}},
+		{name: "prompt of nothing", method: "POST", path: path + "/prompt", header: jsonBody, body: `{}`, status: 400, want: []string{`"code":"invalid_prompt"`}},
+		{name: "prompt that is no JSON", method: "POST", path: path + "/prompt", header: jsonBody, body: `{`, status: 400, want: []string{`"code":"invalid_json"`}},
+		{name: "prompt that fails", method: "POST", path: path + "/prompt", header: jsonBody, body: `{"prompt":"/error -32050 no luck"}`, status: 502, want: []string{`"code":"agent_error"`, `no luck`, `"rpcCode":-32050`}},
+		{name: "prompt that the agent dies of", method: "POST", path: path + "/prompt", header: jsonBody, body: `{"prompt":"/crash 3"}`, status: 500, want: []string{`"code":"agent_process_exited"`, `"exitCode":3`}},
+		{name: "which stops it", path: path, status: 200, want: []string{`"status":"stopped"`}},
+		{name: "restore", method: "POST", path: path + "/restore", status: 200, want: []string{`"status":"idle"`, `"restored":{"how":"primed"`, `"mode":"normal"`, `"thoughtLevel":"low"`}},
+		{name: "found by the former id of the agent", path: "/v1/sessions/" + s.AgentSessionID, status: 200, want: []string{`"id":"first"`}},
+		{name: "cancel nothing", method: "POST", path: path + "/cancel", status: 200, want: []string{`"cancelled":0`}},
+		{name: "events", path: path + "/events?after=2&limit=1", status: 200, want: []string{`"id":"first:3"`, `"eventIndex":3`, `"sender":"client"`, `"connectionId":"session-first"`, `"nextCursor":"3"`}},
+		{name: "events by page", path: path + "/events?page=2&perPage=2", status: 200, want: []string{`"eventIndex":3`, `"eventIndex":4`, `"page":2`, `"perPage":2`}, not: []string{`"eventIndex":5`}},
+		{name: "events behind the end", path: path + "/events?after=100000", status: 200, want: []string{`"events":[]`}, not: []string{"nextCursor"}},
+		{name: "stream with a bad cursor", path: path + "/events/stream?after=x", status: 400, want: []string{`"code":"invalid_cursor"`}},
+		{name: "transcript", path: path + "/transcript", status: 200, want: []string{"# Session first transcript", "user: hello", "agent: You said: hello"}, headers: map[string]string{"Content-Type": "text/plain; charset=utf-8"}},
+		{name: "transcript as a document", path: path + "/transcript?format=markdown", status: 200, want: []string{"# Two", "## User\n\nhello"}},
+		{name: "transcript as data", path: path + "/transcript?format=json", status: 200, want: []string{`"role":"user","text":"hello"`}},
+		{name: "transcript as a song", path: path + "/transcript?format=song", status: 400},
+		{name: "no permissions", path: path + "/permissions", status: 200, want: []string{`"permissions":[]`}},
+		{name: "unknown permission", method: "POST", path: path + "/permissions/none", header: jsonBody, body: `{"reply":"once"}`, status: 404, want: []string{`"code":"permission_not_found"`}},
+		{name: "no rules", path: path + "/permissions/rules", status: 200, want: []string{`"default":"allow","rules":[],"remembered":[]`}},
+		{name: "unknown rule", method: "DELETE", path: path + "/permissions/rules/none", status: 404, want: []string{`"code":"permission_rule_not_found"`}},
+		{name: "forget all rules", method: "DELETE", path: path + "/permissions/rules", status: 204},
+		{name: "no servers", path: path + "/mcp/config", status: 200, want: []string{`{"mcpServers":{}}`}},
+		{name: "set servers", method: "PUT", path: path + "/mcp/config", header: jsonBody, body: `{"mcpServers":{"tool":{"type":"local","command":"true"}}}`, status: 204},
+		{name: "servers", path: path + "/mcp/config", status: 200, want: []string{`"tool":{"type":"local","command":"true"`}},
+		{name: "set skills", method: "PUT", path: path + "/skills/config", header: jsonBody, body: `{"skills":{"s":{"sources":[{"type":"local","source":"/nowhere"}]}}}`, status: 204},
+		{name: "skills", path: path + "/skills/config", status: 200, want: []string{`"/nowhere"`}},
+		{name: "destroy", method: "DELETE", path: path, status: 204},
+		{name: "destroy again", method: "DELETE", path: path, status: 204},
+		{name: "destroyed", path: path, status: 200, want: []string{`"status":"destroyed"`, `"destroyedAt":`}},
+		{name: "prompt what is destroyed", method: "POST", path: path + "/prompt", header: jsonBody, body: `{"prompt":"x"}`, status: 409, want: []string{`"code":"session_destroyed"`}},
+		{name: "history stays", path: path + "/transcript", status: 200, want: []string{"user: hello"}},
+		{name: "back to life", method: "POST", path: path + "/restore", status: 200, want: []string{`"status":"idle"`}},
+		{name: "whose agent has the servers", path: path + "/events?limit=1000", status: 200, want: []string{`"mcpServers":[{"name":"tool"`}},
+		{name: "purge", method: "DELETE", path: path + "?purge=true", status: 204},
+		{name: "nothing is left", path: path, status: 404},
+	})
+}
+
+func TestSessionTurnStream(t *testing.T) {
+	in := start(t, server.Config{})
+	s := in.create(t, "")
+	req, err := http.NewRequest(http.MethodPost, in.url+"/v1/sessions/"+s.ID+"/prompt", strings.NewReader(`{"prompt":"/burst 500"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Accept", "text/event-stream")
+	next := uint64(3) // behind session/new and its answer
+	var result api.SessionTurn
+	in.stream(t, req, func(event, data string) bool {
+		if event == "result" {
+			result = decode[api.SessionTurn](t, data)
+			return true
+		}
+		if e := decode[api.SessionEvent](t, data); event != "message" || e.EventIndex != next {
+			t.Fatalf("got %s %d, want %d", event, e.EventIndex, next)
+		}
+		next++
+		return false
+	})
+	if result.StopReason != "end_turn" || result.FirstEvent != 3 || result.LastEvent != next-1 || next < 500 {
+		t.Errorf("result %+v after event %d", result, next-1)
+	}
+}
+
+func TestSessionTurnStreamFails(t *testing.T) {
+	in := start(t, server.Config{})
+	s := in.create(t, "")
+	req, err := http.NewRequest(http.MethodPost, in.url+"/v1/sessions/"+s.ID+"/prompt", strings.NewReader(`{"prompt":"/error -32001 broken"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Accept", "text/event-stream")
+	in.stream(t, req, func(event, data string) bool {
+		if event != "error" {
+			return false
+		}
+		if e := decode[api.Error](t, data); e.Code != api.CodeAgentError || e.RequestID == "" {
+			t.Errorf("got %s", data)
+		}
+		return true
+	})
+}
+
+// TestSessionAsync follows a turn that nobody waits for, as one of the clients
+// that the session tells of.
+func TestSessionAsync(t *testing.T) {
+	in := start(t, server.Config{})
+	s := in.create(t, "")
+	started := decode[api.SessionTurnStarted](t, in.check(t, scenario{method: "POST", path: "/v1/sessions/" + s.ID + "/prompt",
+		header: map[string]string{"Content-Type": "application/json", "Prefer": "respond-async"}, body: `{"prompt":"quick"}`, status: 202}))
+	if started.FirstEvent != 3 || started.Turn == "" {
+		t.Errorf("started %+v", started)
+	}
+	req, err := http.NewRequest(http.MethodGet, in.url+"/v1/sessions/"+s.ID+"/events/stream?after=2", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("X-Client-Name", "watcher")
+	in.stream(t, req, func(_, data string) bool {
+		e := decode[api.SessionEvent](t, data)
+		if !strings.Contains(string(e.Payload), `"stopReason"`) {
+			return false
+		}
+		now := decode[api.Session](t, in.check(t, scenario{path: "/v1/sessions/" + s.ID, status: 200}))
+		if len(now.Clients) != 1 || now.Clients[0].Client != "watcher" {
+			t.Errorf("clients %+v", now.Clients)
+		}
+		return true
+	})
+	await(t, "the watcher to be gone", func() bool {
+		return len(decode[api.Session](t, in.check(t, scenario{path: "/v1/sessions/" + s.ID, status: 200})).Clients) == 0
+	})
+}
+
+// TestSessionPermissions has people answer the agent: remembered, undone, late.
+func TestSessionPermissions(t *testing.T) {
+	in := start(t, server.Config{})
+	s := in.create(t, "")
+	path := "/v1/sessions/" + s.ID
+	ask := func(prompt string) api.Permission {
+		in.check(t, scenario{method: "POST", path: path + "/prompt", header: map[string]string{"Content-Type": "application/json", "Prefer": "respond-async"}, body: `{"prompt":"` + prompt + `"}`, status: 202})
+		var list api.PermissionList
+		await(t, "a permission", func() bool {
+			list = decode[api.PermissionList](t, in.check(t, scenario{path: path + "/permissions", status: 200}))
+			return len(list.Permissions) == 1
+		})
+		in.check(t, scenario{path: path, status: 200, want: []string{`"status":"waiting"`, `"pendingPermissions":1`}})
+		return list.Permissions[0]
+	}
+	idle := func() {
+		await(t, "the turn to end", func() bool {
+			return decode[api.Session](t, in.check(t, scenario{path: path, status: 200})).Status == api.SessionIdle
+		})
+	}
+	p := ask("write a.txt with one")
+	in.run(t, []scenario{
+		{name: "busy", method: "POST", path: path + "/prompt", header: jsonBody, body: `{"prompt":"x"}`, status: 409, want: []string{`"code":"session_busy"`}},
+		{name: "reply that is not offered", method: "POST", path: path + "/permissions/" + p.ID, header: jsonBody, body: `{"reply":"perhaps"}`, status: 400, want: []string{`"code":"reply_not_available"`, `"availableReplies":["once","always","reject"]`}},
+		{name: "always", method: "POST", path: path + "/permissions/" + p.ID, header: map[string]string{"Content-Type": "application/json", "X-Client-Name": "ann"}, body: `{"reply":"always"}`, status: 200, want: []string{`"by":"ann"`, `"optionId":"allow-once"`, `"rule":"rule-`}},
+		{name: "late", method: "POST", path: path + "/permissions/" + p.ID, header: jsonBody, body: `{"reply":"reject"}`, status: 409, want: []string{`"code":"permission_resolved"`, `"by":"ann"`, `"reply":"always"`}},
+	})
+	idle()
+	in.run(t, []scenario{
+		{name: "remembered", method: "POST", path: path + "/prompt", header: jsonBody, body: `{"prompt":"write b.txt with two"}`, status: 200, want: []string{`"stopReason":"end_turn"`}},
+		{name: "recorded", path: path + "/events", status: 200, want: []string{`"method":"_session/permission_resolved"`, `"by":"ann"`, `"by":"policy"`}},
+	})
+	for name, want := range map[string]string{"a.txt": "one", "b.txt": "two"} {
+		if data, err := os.ReadFile(filepath.Join(in.home, name)); err != nil || strings.TrimSpace(string(data)) != want {
+			t.Errorf("%s has %q, %v", name, data, err)
+		}
+	}
+	rules := decode[api.PermissionRules](t, in.check(t, scenario{path: path + "/permissions/rules", status: 200}))
+	if len(rules.Remembered) != 1 || rules.Remembered[0].Kind != "edit" || rules.Remembered[0].By != "ann" {
+		t.Fatalf("rules %+v", rules)
+	}
+	in.check(t, scenario{method: "DELETE", path: path + "/permissions/rules/" + rules.Remembered[0].ID, status: 204})
+	p = ask("write c.txt with three")
+	in.check(t, scenario{method: "POST", path: path + "/permissions/" + p.ID, header: jsonBody, body: `{"reply":"reject"}`, status: 200})
+	idle()
+	p = ask("write d.txt with four")
+	in.check(t, scenario{method: "POST", path: path + "/permissions/" + p.ID, header: jsonBody, body: `{"optionId":"allow-once"}`, status: 200, want: []string{`"reply":"option"`}})
+	idle()
+	p = ask("write e.txt with five")
+	in.check(t, scenario{method: "POST", path: path + "/cancel", status: 200, want: []string{`"cancelled":1,"forced":false`}})
+	idle()
+	in.check(t, scenario{method: "POST", path: path + "/permissions/" + p.ID, header: jsonBody, body: `{"reply":"once"}`, status: 409, want: []string{`"by":"cancel"`}})
+	for name, there := range map[string]bool{"c.txt": false, "d.txt": true, "e.txt": false} {
+		if _, err := os.Stat(filepath.Join(in.home, name)); (err == nil) != there {
+			t.Errorf("%s: %v, want it there: %v", name, err, there)
+		}
+	}
+}
+
+// TestSessionOfACPClient opens a session as a foreign client does, and finds it
+// among the others.
+func TestSessionOfACPClient(t *testing.T) {
+	in := start(t, server.Config{})
+	post := func(query, frame string) string {
+		return in.check(t, scenario{method: "POST", path: "/v1/acp/foreign" + query, header: jsonBody, body: frame, status: 200})
+	}
+	post("?agent=mock", `{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":1}}`)
+	opened := decode[struct{ Result struct{ SessionID string } }](t, post("", `{"jsonrpc":"2.0","id":1,"method":"session/new","params":{"cwd":"`+in.home+`","mcpServers":[],"_meta":{"sandboxagent.dev/sessionId":"mine"}}}`))
+	sid := opened.Result.SessionID
+	post("", `{"jsonrpc":"2.0","id":2,"method":"session/prompt","params":{"sessionId":"`+sid+`","prompt":[{"type":"text","text":"from afar"}]}}`)
+	in.run(t, []scenario{
+		{name: "listed", path: "/v1/sessions?q=afar", status: 200, want: []string{`"id":"mine"`, `"agentSessionId":"` + sid, `"lastConnectionId":"foreign"`, `"title":"from afar"`, `"status":"idle"`}, not: []string{`"permissions"`}},
+		{name: "by the agent's id", path: "/v1/sessions/" + sid, status: 200, want: []string{`"id":"mine"`}},
+		{name: "its events", path: "/v1/sessions/mine/events", status: 200, want: []string{`"eventIndex":1`, `"method":"session/new"`, `"method":"session/prompt"`, `"id":2,"result":{"stopReason":"end_turn"`, `"connectionId":"foreign"`}},
+		{name: "prompt by the route", method: "POST", path: "/v1/sessions/mine/prompt", header: jsonBody, body: `{"prompt":"from here"}`, status: 200, want: []string{`You said: from here`}},
+		{name: "on its own connection", path: "/v1/acp", status: 200, want: []string{`"serverId":"foreign"`}, not: []string{"session-mine"}},
+		{name: "the client leaves", method: "DELETE", path: "/v1/acp/foreign", status: 204},
+		{name: "and it goes on", method: "POST", path: "/v1/sessions/mine/prompt", header: jsonBody, body: `{"prompt":"still here"}`, status: 200, want: []string{`You said: still here`}},
+		{name: "on a connection of the server's", path: "/v1/sessions/mine", status: 200, want: []string{`"lastConnectionId":"session-mine"`, `"how":"primed"`}},
+	})
+}
+
+// TestVirtualConnection speaks as the Python client 0.1.5 does.
+func TestVirtualConnection(t *testing.T) {
+	in := start(t, server.Config{})
+	path := "/v1/acp/default"
+	post := func(frame string, want ...string) string {
+		t.Helper()
+		return in.check(t, scenario{method: "POST", path: path, header: jsonBody, body: frame, status: 200, want: want})
+	}
+	in.check(t, scenario{path: path, header: map[string]string{"Accept": "text/event-stream"}, status: 404})
+	in.check(t, scenario{method: "POST", path: path, header: jsonBody, body: `{"jsonrpc":"2.0","id":"1","method":"initialize","params":{"protocolVersion":1}}`, status: 400, want: []string{"agent_required"}})
+	post(`{"jsonrpc":"2.0","id":"1","method":"initialize","params":{"protocolVersion":"2025-03-18","clientInfo":{"name":"sandboxagent-python","version":"0.1.5"}}}`, `"id":"1"`, `"protocolVersion":1`)
+	in.check(t, scenario{path: "/v1/acp", status: 200, want: []string{`"serverId":"default"`}})
+	post(`{"jsonrpc":"2.0","id":"2","method":"session/create","params":{"agent":"nobody"}}`, `"error"`, "nobody")
+	post(`{"jsonrpc":"2.0","id":"2","method":"session/create","params":{}}`, `"code":-32602`)
+	opened := decode[struct{ Result api.Session }](t, post(`{"jsonrpc":"2.0","id":"3","method":"session/create","params":{"agent":"mock"}}`, `"sessionId"`, `"modes"`, `"configOptions"`))
+	sid := opened.Result.AgentSessionID
+	local := "01234567-89ab-cdef-0123-456789abcdef"
+	python := map[string]string{"Content-Type": "application/json", "User-Agent": "python-httpx/0.28.1"}
+	in.check(t, scenario{method: "POST", path: "/v1/sessions/" + local + "/model", header: jsonBody, body: `{"model":"mock-fast"}`, status: 404})
+	in.check(t, scenario{method: "POST", path: "/v1/sessions/" + local + "/model", header: python, body: `{"model":"mock-fast"}`, status: 200, want: []string{`"agentSessionId":"` + sid}})
+	in.check(t, scenario{path: "/v1/sessions/" + local, status: 200, want: []string{`"model":"mock-fast"`}})
+	in.check(t, scenario{path: "/v1/sessions/11234567-89ab-cdef-0123-456789abcdef", header: python, status: 404})
+	post(`{"jsonrpc":"2.0","id":"4","method":"session/set_mode","params":{"sessionId":"`+sid+`","mode":"plan"}}`, `"id":"4","result"`)
+	post(`{"jsonrpc":"2.0","id":"5","method":"session/set_config_option","params":{"sessionId":"`+sid+`","configId":"mode","value":"normal"}}`, `"configOptions"`)
+	post(`{"jsonrpc":"2.0","id":"6","method":"session/prompt","params":{"sessionId":"`+sid+`","prompt":"hello there","streaming":false}}`, `"stopReason":"end_turn"`)
+	post(`{"jsonrpc":"2.0","id":"7","method":"session/nonsense","params":{}}`, `"code":-32601`)
+	post(`{"jsonrpc":"2.0","id":"8","method":"session/prompt","params":{"sessionId":"none","prompt":"x"}}`, `"code":-32002`)
+
+	req, err := http.NewRequest(http.MethodGet, in.url+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Accept", "text/event-stream")
+	done := make(chan string, 1)
+	go func() {
+		done <- in.check(t, scenario{method: "POST", path: path, header: jsonBody, body: `{"jsonrpc":"2.0","id":"9","method":"session/prompt","params":{"sessionId":"` + sid + `","prompt":"write v.txt with text","attachments":[{"path":"/etc/hosts"}]}}`, status: 200, want: []string{`"stopReason":"end_turn"`}})
+	}()
+	said := false
+	in.stream(t, req, func(_, data string) bool {
+		said = said || strings.Contains(data, "hello there") && strings.Contains(data, "agent_message_chunk")
+		frame := decode[struct {
+			ID     json.RawMessage
+			Method string
+		}](t, data)
+		if frame.Method != "session/request_permission" {
+			return false
+		}
+		if !said || !strings.Contains(data, `"permission":{`) || !strings.HasPrefix(string(frame.ID), `"perm-`) {
+			t.Errorf("permission is %s", data)
+		}
+		in.check(t, scenario{method: "POST", path: path, header: jsonBody, body: `{"jsonrpc":"2.0","id":` + string(frame.ID) + `,"result":{"outcome":{"outcome":"once"}}}`, status: 202})
+		return true
+	})
+	<-done
+	if _, err := os.Stat(filepath.Join(in.home, "v.txt")); err != nil {
+		t.Error(err)
+	}
+	in.check(t, scenario{method: "DELETE", path: path, status: 204})
+	in.check(t, scenario{path: path, header: map[string]string{"Accept": "text/event-stream"}, status: 404})
+	post(`{"jsonrpc":"2.0","id":"1","method":"initialize","params":{"protocolVersion":"2025-03-18"}}`)
+	post(`{"jsonrpc":"2.0","id":"2","method":"session/load","params":{"sessionId":"`+sid+`"}}`, `"agentSessionId"`)
+	post(`{"jsonrpc":"2.0","id":"3","method":"session/prompt","params":{"sessionId":"`+sid+`","prompt":"again"}}`, `"stopReason":"end_turn"`)
 }

@@ -268,7 +268,7 @@ func (m *Manager) notified(l *link, e bridge.Event) {
 		return
 	}
 	s.mu.Lock()
-	replaying := s.replaying
+	replaying, virtual := s.replaying, s.rec.Virtual
 	s.mu.Unlock()
 	if replaying {
 		return
@@ -277,7 +277,7 @@ func (m *Manager) notified(l *link, e bridge.Event) {
 	if e.Msg.Method == acp.MethodSessionUpdate {
 		s.updated(e.Frame, seq)
 	}
-	m.mirror(s, e.Frame)
+	m.mirror(virtual, e.Frame)
 }
 
 // opened takes the answer to a request that opens a session.

@@ -19,10 +19,11 @@ type record struct {
 	ID             string                `json:"id"`
 	Agent          string                `json:"agent"`
 	AgentSessionID string                `json:"agentSessionId"`
-	Former         []string              `json:"former,omitempty"` // earlier ids of the agent
+	Former         []string              `json:"former,omitempty"` // other ids it is found by: earlier ones of the agent, and its client's own
 	Server         string                `json:"server"`           // connection it was last open on
 	Bound          []binding             `json:"bound,omitempty"`
 	Virtual        string                `json:"virtual,omitempty"` // virtual connection it belongs to
+	Claimed        bool                  `json:"claimed,omitempty"` // its client's own id is among Former
 	CreatedAt      int64                 `json:"createdAt"`
 	UpdatedAt      int64                 `json:"updatedAt"`
 	DestroyedAt    int64                 `json:"destroyedAt,omitempty"`

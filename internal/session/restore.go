@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/sandboxagent/sandboxagent/acp"
@@ -282,12 +284,10 @@ func (s *session) detach(ctx context.Context, l *link) error {
 // that does not take them any more goes on with its own.
 func (s *session) chooseAgain(ctx context.Context, l *link) {
 	s.mu.Lock()
-	chosen := make(map[string]string, len(s.rec.Chosen))
-	for key, value := range s.rec.Chosen {
-		chosen[key] = value
-	}
+	chosen := maps.Clone(s.rec.Chosen)
 	s.mu.Unlock()
-	for key, value := range chosen {
+	for _, key := range slices.Sorted(maps.Keys(chosen)) { // the model before what depends on it
+		value := chosen[key]
 		if err := s.setAgain(ctx, l, key, value); err != nil {
 			s.m.log.Warn("setting is lost", "session", s.id, "setting", key, "value", value, "error", err)
 		}

@@ -232,7 +232,17 @@ func (s *session) optionReplied(id string, raw json.RawMessage, frame []byte) {
 	} else {
 		s.setOption(func(o *acp.ConfigOption) bool { return o.ID == id }, value)
 	}
-	s.choose(chosenOption+id, value)
+	// Two ways to choose the same thing must not both be remembered.
+	key := chosenOption + id
+	if o := acp.OptionByID(s.rec.Options, id); o != nil && o == acp.OptionOfCategory(s.rec.Options, o.Category) {
+		switch o.Category {
+		case acp.CategoryMode:
+			key = chosenMode
+		case acp.CategoryModel:
+			key = chosenModel
+		}
+	}
+	s.choose(key, value)
 }
 
 // The keys of record.Chosen.
