@@ -204,6 +204,19 @@ func (s *Server) trim() {
 	}
 }
 
+// settleDelay is how long after the start memory is given back: late enough to
+// be of no concern to the first requests.
+const settleDelay = 250 * time.Millisecond
+
+// settle gives back the memory of the start.
+func (s *Server) settle() {
+	select {
+	case <-s.base.Done():
+	case <-time.After(settleDelay):
+		releaseStart()
+	}
+}
+
 // Serve answers requests on l until ctx ends, and then shuts down: it stops
 // listening, ends streams, agents and children, and closes the journal, all
 // within the shutdown limit. It closes the server in every case.
@@ -217,6 +230,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	}
 	failed := make(chan error, 1)
 	go func() { failed <- hs.Serve(l) }()
+	s.background.Go(s.settle)
 	var err error
 	select {
 	case <-ctx.Done():
