@@ -17,6 +17,12 @@ import (
 // salvageBytes is how much is written to the new store at once.
 const salvageBytes = 1 << 20
 
+// salvageProbes is at how many places of a stream it is entered.
+const salvageProbes = 64
+
+// errKnown ends a walk where another one has been.
+var errKnown = errors.New("known already")
+
 // Salvaged is what was found in a damaged file.
 type Salvaged struct {
 	journal.Tally
@@ -134,14 +140,27 @@ func (s *salvage) streams(ctx context.Context) error {
 // can be walked past blocks that are damaged.
 func (s *salvage) stream(ctx context.Context, id int64, name string) error {
 	firsts := make(map[int64]bool)
-	s.fromBothEnds(ctx, func(rows *sql.Rows) error {
+	row := func(rows *sql.Rows) error {
 		var first int64
-		err := rows.Scan(&first)
-		if err == nil {
-			firsts[first] = true
+		if err := rows.Scan(&first); err != nil {
+			return err
 		}
-		return err
-	}, "SELECT first FROM blocks WHERE stream = ?", "first", id)
+		if firsts[first] {
+			return errKnown
+		}
+		firsts[first] = true
+		return nil
+	}
+	// Between two damaged pages there may be whole ones, which are reached only
+	// from within.
+	var end int64
+	s.scan(ctx, func(rows *sql.Rows) error { return rows.Scan(&end) }, "SELECT last FROM streams WHERE id = ?", id)
+	for i := range int64(salvageProbes) {
+		at := end / salvageProbes * i
+		s.scan(ctx, row, "SELECT first FROM blocks WHERE stream = ? AND first >= ? ORDER BY first", id, at)
+		s.scan(ctx, row, "SELECT first FROM blocks WHERE stream = ? AND first < ? ORDER BY first DESC", id, at)
+	}
+	s.fromBothEnds(ctx, row, "SELECT first FROM blocks WHERE stream = ?", "first", id)
 	var blocks []journal.Block
 	var size, entries int
 	var last uint64
