@@ -218,7 +218,9 @@ func (m *Manager) Destroy(ctx context.Context, id string, purge bool) error {
 		return m.purge(ctx, s)
 	}
 	if first {
-		s.notify(api.EventSessionDestroyed, struct{}{})
+		if err := m.cfg.Journal.Wait(ctx, stream(s.id), s.notify(api.EventSessionDestroyed, struct{}{})); err != nil {
+			m.log.Warn("end of session is not on disk", "session", s.id, "error", err)
+		}
 	}
 	return m.save(ctx, s)
 }

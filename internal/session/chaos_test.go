@@ -1,0 +1,274 @@
+package session_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/process"
+)
+
+var (
+	chaosDuration = flag.Duration("chaos.duration", 4*time.Second, "how long TestChaos kills")
+	chaosSessions = flag.Int("chaos.sessions", 50, "sessions of TestChaos")
+)
+
+const chaosReaders = 5
+
+// child is a server as a process of its own, which can be killed.
+type child struct {
+	*process.Child
+	url string
+}
+
+func spawn(t *testing.T, data, home string) *child {
+	t.Helper()
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := process.Start(process.Spec{Path: exe, Args: []string{"serve", data, home}, Stdin: true, Env: os.Environ()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(c.Stdout)
+	if !lines.Scan() {
+		why, err := io.ReadAll(c.Stderr)
+		t.Fatalf("the server says no address, but %q, %v", why, err)
+	}
+	go func() { _, _ = io.Copy(io.Discard, c.Stdout) }()
+	go func() { _, _ = io.Copy(io.Discard, c.Stderr) }()
+	return &child{c, lines.Text()}
+}
+
+// address is where the server is at the moment; it changes when one is killed.
+type address struct{ atomic.Value }
+
+func (a *address) get() string { return a.Load().(string) }
+
+// TestChaos has sessions work and clients follow them while agents and the
+// server are killed without warning. In the end every client must have seen the
+// same as is stored, and every session must answer.
+func TestChaos(t *testing.T) {
+	data, home := t.TempDir(), t.TempDir()
+	current := spawn(t, data, home)
+	var url address
+	url.Store(current.url)
+	r := &rig{t: t, url: current.url, data: data, home: home, http: &http.Client{Transport: &http.Transport{}}}
+	defer r.http.CloseIdleConnections()
+	ids := make([]string, *chaosSessions)
+	for i := range ids {
+		ids[i] = r.create(`{"agent":"` + []string{"keeper", "loader", "plain"}[i%3] + `"}`).ID
+	}
+
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	var work, readers sync.WaitGroup
+	seen := make([][]*trail, len(ids))
+	for i, id := range ids {
+		work.Go(func() { chaosPrompts(ctx, r, &url, id) })
+		for range chaosReaders {
+			one := &trail{id: id}
+			seen[i] = append(seen[i], one)
+			readers.Go(func() { one.follow(r, &url) })
+		}
+	}
+	current = chaosKills(t, ctx, r, &url, current, data, home)
+	stop()
+	work.Wait()
+
+	r.url = url.get()
+	for i, id := range ids {
+		text := chaosAnswer(t, r, id)
+		if !strings.Contains(text, "last words") {
+			t.Errorf("session %d says %q", i, text)
+		}
+	}
+	for i, id := range ids {
+		r.do("POST", "/v1/sessions/"+id+"/cancel", "", nil)
+		r.do("DELETE", "/v1/sessions/"+id, "", nil)
+		stored := r.events(id)
+		for n, one := range seen[i] {
+			one.check(t, fmt.Sprintf("session %d, reader %d", i, n), stored)
+		}
+	}
+	readers.Wait()
+	if err := current.Stdin.Close(); err != nil {
+		t.Error(err)
+	}
+	<-current.Done()
+	orphans(t, data)
+}
+
+// chaosPrompts gives a session work until ctx ends. What fails was killed.
+func chaosPrompts(ctx context.Context, r *rig, url *address, id string) {
+	for n := 0; ctx.Err() == nil; n++ {
+		_ = (&rig{url: url.get(), http: r.http}).send(ctx, "POST", "/v1/sessions/"+id+"/prompt", promptBody(fmt.Sprintf("/burst %d", 20+n%50), ""), nil)
+		select { // a server that is down refuses at once
+		case <-time.After(10 * time.Millisecond):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// chaosKills kills agents all the time and the server now and then.
+func chaosKills(t *testing.T, ctx context.Context, r *rig, url *address, current *child, data, home string) *child {
+	end := time.After(*chaosDuration)
+	server := time.NewTicker(*chaosDuration / 4)
+	defer server.Stop()
+	agents := time.NewTicker(30 * time.Millisecond)
+	defer agents.Stop()
+	killed, restarts := 0, 0
+	for {
+		select {
+		case <-end:
+			t.Logf("killed %d agents and %d servers", killed, restarts)
+			if killed == 0 || restarts == 0 {
+				t.Error("there was no chaos")
+			}
+			return current
+		case <-agents.C:
+			var list api.ACPServerList
+			if err := (&rig{url: url.get(), http: r.http}).send(ctx, "GET", "/v1/acp", "", &list); err != nil || len(list.Servers) == 0 {
+				continue
+			}
+			if pid := list.Servers[rand.IntN(len(list.Servers))].PID; pid > 0 && syscall.Kill(pid, syscall.SIGKILL) == nil {
+				killed++
+			}
+		case <-server.C:
+			if err := syscall.Kill(current.PID(), syscall.SIGKILL); err != nil {
+				t.Errorf("kill the server: %v", err)
+			}
+			<-current.Done()
+			current = spawn(t, data, home)
+			url.Store(current.url)
+			restarts++
+		}
+	}
+}
+
+// chaosAnswer prompts until the session answers: the first try may meet an agent
+// whose death nobody has noticed yet.
+func chaosAnswer(t *testing.T, r *rig, id string) string {
+	t.Helper()
+	var turn api.SessionTurn
+	var err error
+	for range 3 {
+		if err = r.send(t.Context(), "POST", "/v1/sessions/"+id+"/prompt", promptBody("/echo last words", `,"queue":true`), &turn); err == nil {
+			return turn.Text
+		}
+	}
+	t.Errorf("session %s does not answer: %v", id, err)
+	return ""
+}
+
+// trail is what one client saw of a session.
+type trail struct {
+	id     string
+	mu     sync.Mutex
+	events []api.SessionEvent
+}
+
+// follow reads on from the last event, over servers that die, until the session
+// is destroyed.
+func (w *trail) follow(r *rig, url *address) {
+	for {
+		w.mu.Lock()
+		after := len(w.events)
+		w.mu.Unlock()
+		ended := w.read(r, url.get(), after)
+		if ended {
+			return
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+func (w *trail) read(r *rig, url string, after int) (ended bool) {
+	req, err := http.NewRequest(http.MethodGet, fmt.Sprintf("%s/v1/sessions/%s/events/stream?after=%d", url, w.id, after), nil)
+	if err != nil {
+		return false
+	}
+	resp, err := r.http.Do(req)
+	if err != nil {
+		return false
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return false
+	}
+	lines := bufio.NewReader(resp.Body)
+	for {
+		line, err := lines.ReadString('\n')
+		if err != nil {
+			return false // a line that the killed server did not end does not count
+		}
+		data, ok := strings.CutPrefix(line, "data: ")
+		if !ok {
+			continue
+		}
+		var e api.SessionEvent
+		if json.Unmarshal([]byte(data), &e) != nil {
+			return false
+		}
+		w.mu.Lock()
+		w.events = append(w.events, e)
+		w.mu.Unlock()
+		if strings.Contains(data, api.EventSessionDestroyed) {
+			return true
+		}
+	}
+}
+
+// check compares what was seen with what is stored.
+func (w *trail) check(t *testing.T, who string, stored []api.SessionEvent) {
+	t.Helper()
+	await(t, who+" to be done", func() bool {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return len(w.events) >= len(stored)
+	})
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for i, e := range w.events {
+		if i >= len(stored) {
+			t.Errorf("%s saw %d events of %d, the last is %d %s", who, len(w.events), len(stored), e.EventIndex, e.Payload)
+			return
+		}
+		if e.EventIndex != stored[i].EventIndex || string(e.Payload) != string(stored[i].Payload) {
+			t.Errorf("%s saw %s as event %d, stored is %s", who, e.Payload, i+1, stored[i].Payload)
+			return
+		}
+	}
+}
+
+// orphans looks for agents that have outlived their server.
+func orphans(t *testing.T, data string) {
+	t.Helper()
+	await(t, "agents to be gone", func() bool {
+		entries, err := os.ReadDir("/proc")
+		if err != nil {
+			return true // there is no process table to look at
+		}
+		for _, e := range entries {
+			line, err := os.ReadFile("/proc/" + e.Name() + "/cmdline")
+			if err == nil && strings.Contains(string(line), data) {
+				return false
+			}
+		}
+		return true
+	})
+}
