@@ -34,7 +34,8 @@ type daemonOptions struct {
 	host    string
 	port    uint16
 	upgrade bool
-	server  []string // flags for the server
+	timeout time.Duration // for the daemon to end
+	server  []string      // flags for the server
 }
 
 func newDaemon(g *globals) *cobra.Command {
@@ -181,7 +182,7 @@ func (o *daemonOptions) spawn(ctx context.Context, files daemonFiles) error {
 	if err != nil {
 		return err
 	}
-	if err := o.await(ctx, daemon); err != nil {
+	if err := o.await(ctx, files, daemon); err != nil {
 		return fmt.Errorf("%w%s", err, lastLines(files.log))
 	}
 	if pid, _ := files.owner(); pid != daemon.PID() {
@@ -194,8 +195,8 @@ func (o *daemonOptions) spawn(ctx context.Context, files daemonFiles) error {
 
 // await waits until the daemon answers. One that ends before is an error, unless
 // another one answers.
-func (o *daemonOptions) await(ctx context.Context, daemon *process.Detached) error {
-	return o.poll(ctx, func() error {
+func (o *daemonOptions) await(ctx context.Context, files daemonFiles, daemon *process.Detached) error {
+	err := o.poll(ctx, func() error {
 		select {
 		case <-daemon.Done():
 			return fmt.Errorf("sandbox-agent exited before becoming healthy (%s)", daemon)
@@ -203,6 +204,10 @@ func (o *daemonOptions) await(ctx context.Context, daemon *process.Detached) err
 			return nil
 		}
 	})
+	if pid, _ := files.owner(); pid == daemon.PID() && errors.Is(err, api.CodeTokenInvalid) {
+		return nil // its token is in a file, or a flag, that only it knows
+	}
+	return err
 }
 
 // errDaemonGone says that a daemon of somebody else ended while it started.
@@ -229,7 +234,7 @@ func (o *daemonOptions) poll(ctx context.Context, alive func() error) error {
 		case err == nil:
 			return nil
 		case errors.Is(err, api.CodeTokenInvalid):
-			return fmt.Errorf("the server at %s wants another token", o.url())
+			return fmt.Errorf("the server at %s wants another token: %w", o.url(), err)
 		case gone != nil:
 			return gone
 		}
@@ -253,7 +258,7 @@ func lastLines(name string) string {
 }
 
 func newDaemonStop(o *daemonOptions) *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "stop",
 		Short: "Stop the daemon",
 		Long: `Stop the daemon with its agents and processes: ask it, wait, and kill it if it does
@@ -262,6 +267,8 @@ not end in time. A daemon that does not run is no error.`,
 		Args:    arguments(0, 0),
 		RunE:    o.run(o.stop),
 	}
+	cmd.Flags().DurationVar(&o.timeout, "timeout", stopTimeout, "time to end before it is killed")
+	return cmd
 }
 
 func (o *daemonOptions) stop(ctx context.Context, files daemonFiles) error {
@@ -280,7 +287,7 @@ func (o *daemonOptions) stop(ctx context.Context, files daemonFiles) error {
 		return files.removeStale()
 	}
 	o.say("stopping daemon (PID %d)...", pid)
-	killed, err := files.end(ctx, pid)
+	killed, err := files.end(ctx, pid, o.timeout)
 	if err != nil {
 		return err
 	}

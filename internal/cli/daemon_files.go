@@ -135,8 +135,8 @@ func (f daemonFiles) build() string {
 	return strings.TrimSpace(string(data))
 }
 
-// end asks the daemon to end, waits, and kills it.
-func (f daemonFiles) end(ctx context.Context, pid int) (killed bool, err error) {
+// end asks the daemon to end, waits for as long as patience, and kills it.
+func (f daemonFiles) end(ctx context.Context, pid int, patience time.Duration) (killed bool, err error) {
 	daemon, err := os.FindProcess(pid)
 	if err != nil {
 		return false, fmt.Errorf("find daemon: %w", err)
@@ -149,7 +149,7 @@ func (f daemonFiles) end(ctx context.Context, pid int) (killed bool, err error) 
 	if err := daemon.Signal(syscall.SIGTERM); err != nil {
 		return false, fmt.Errorf("stop daemon: %w", err)
 	}
-	if err := f.gone(ctx, stopTimeout); err == nil || ctx.Err() != nil {
+	if err := f.gone(ctx, patience); err == nil || ctx.Err() != nil {
 		return false, err
 	}
 	if err := daemon.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {

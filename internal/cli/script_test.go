@@ -29,6 +29,9 @@ func TestMain(m *testing.M) {
 	})
 }
 
+// noRaceSleep keeps programs with the race detector from sleeping at their end.
+const noRaceSleep = "atexit_sleep_ms=0"
+
 // patience is how long a condition may take to come true.
 const patience = 30 * time.Second
 
@@ -40,6 +43,7 @@ func TestScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("HOME", filepath.Join(env.WorkDir, "home"))
 			env.Setenv("XDG_DATA_HOME", filepath.Join(env.WorkDir, "data"))
+			env.Setenv("GORACE", noRaceSleep)
 			env.Setenv("PORT", strconv.Itoa(freePort(t)))
 			return os.MkdirAll(filepath.Join(env.WorkDir, "home"), 0o755)
 		},

@@ -94,7 +94,7 @@ func (p *person) leaves() int {
 func startServer(t *testing.T) []string {
 	t.Helper()
 	dir := t.TempDir()
-	env := []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "XDG_DATA_HOME=" + filepath.Join(dir, "data"), "TERM=xterm", "SHELL=/bin/sh"}
+	env := []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "XDG_DATA_HOME=" + filepath.Join(dir, "data"), "TERM=xterm", "SHELL=/bin/sh", "GORACE=" + noRaceSleep}
 	cmd := exec.Command("sandbox-agent", "server", "--port", "0")
 	cmd.Env = env
 	out, err := cmd.StdoutPipe()
