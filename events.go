@@ -1,0 +1,205 @@
+package sandboxagent
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"iter"
+	"net/url"
+	"strconv"
+
+	"github.com/sandboxagent/sandboxagent/acp"
+	"github.com/sandboxagent/sandboxagent/api"
+)
+
+// A SessionEvent is one event of a [ServerSession]: a frame between client and
+// agent, or a notice of the server. In a gap, and at the end of a turn, there is
+// no event but only Gap or Turn.
+type SessionEvent struct {
+	api.SessionEvent
+
+	// Gap is set where events are missing because the server no longer keeps
+	// them.
+	Gap *api.Gap
+
+	// Turn is set in what [ServerSession.PromptStream] yields last.
+	Turn *api.SessionTurn
+}
+
+// message is what telling events apart needs of a frame.
+type message struct {
+	ID     json.RawMessage `json:"id"`
+	Method string          `json:"method"`
+	Params json.RawMessage `json:"params"`
+	Result json.RawMessage `json:"result"`
+	Error  *acp.RPCError   `json:"error"`
+}
+
+func (e SessionEvent) message() (m message) {
+	if json.Unmarshal(e.Payload, &m) != nil {
+		return message{} // one of a newer protocol, which says nothing to us
+	}
+	return m
+}
+
+// Method returns the method of the frame, for example
+// [acp.MethodSessionPrompt] or [api.EventSessionRestored]. Answers have none.
+func (e SessionEvent) Method() string { return e.message().Method }
+
+// Params decodes the parameters of the frame into v.
+func (e SessionEvent) Params(v any) error {
+	if err := json.Unmarshal(e.message().Params, v); err != nil {
+		return fmt.Errorf("decode event %s: %w", e.ID, err)
+	}
+	return nil
+}
+
+// Update returns what the agent tells of its work, or a gap. It reports false
+// for events of other kinds, which Method tells apart.
+func (e SessionEvent) Update() (Update, bool) {
+	if e.Gap != nil {
+		return Update{Update: acp.Update{Kind: UpdateGap}, Gap: e.Gap}, true
+	}
+	m := e.message()
+	var n acp.SessionNotification
+	if m.Method != acp.MethodSessionUpdate || json.Unmarshal(m.Params, &n) != nil {
+		return Update{}, false
+	}
+	return Update{Update: n.Update, EventID: e.EventIndex}, true
+}
+
+// Prompt returns what a client said to the agent. What the server itself told
+// the agent of the session before is not part of it. It reports false for events
+// that are no prompt.
+func (e SessionEvent) Prompt() (acp.Prompt, bool) {
+	m := e.message()
+	var p acp.PromptRequest
+	if m.Method != acp.MethodSessionPrompt || json.Unmarshal(m.Params, &p) != nil {
+		return nil, false
+	}
+	said := p.Prompt[:0:0]
+	for _, block := range p.Prompt {
+		if !bytes.Contains(block.Meta, []byte(`"`+api.MetaPrimer+`"`)) {
+			said = append(said, block)
+		}
+	}
+	return said, true
+}
+
+// EventsPage returns up to limit events behind the one numbered after; a limit
+// of 0 leaves the size to the server. NextCursor of the page is the next after.
+func (s *ServerSession) EventsPage(ctx context.Context, after uint64, limit int) (*api.SessionEvents, error) {
+	q := url.Values{"after": {strconv.FormatUint(after, 10)}}
+	if limit > 0 {
+		q.Set("limit", strconv.Itoa(limit))
+	}
+	page, err := get[api.SessionEvents](ctx, s.c, s.route("events"), q)
+	return page, s.failed("get events of", err)
+}
+
+// History yields the events there are behind the one numbered after, in order,
+// each once. Events that are no longer kept are a [SessionEvent] with a Gap. An
+// error is the last thing it yields.
+func (s *ServerSession) History(ctx context.Context, after uint64) iter.Seq2[SessionEvent, error] {
+	return func(yield func(SessionEvent, error) bool) {
+		to := uint64(0)
+		for {
+			page, err := s.EventsPage(ctx, after, maxEventsPage)
+			if err != nil {
+				yield(SessionEvent{}, err)
+				return
+			}
+			if to == 0 {
+				to = page.Total
+			}
+			if g := page.Gap; g != nil && g.To > after {
+				after = g.To
+				if !yield(SessionEvent{Gap: g}, nil) {
+					return
+				}
+			}
+			for _, e := range page.Events {
+				after = e.EventIndex
+				if !yield(SessionEvent{SessionEvent: e}, nil) {
+					return
+				}
+			}
+			if after >= to || page.NextCursor == "" {
+				return
+			}
+		}
+	}
+}
+
+const maxEventsPage = 500
+
+// Events yields the events behind the one numbered after, those there are and
+// then those to come, in order and each once, until ctx ends. It finds its way
+// back when the connection breaks or the server is away. Events that are no
+// longer kept are a [SessionEvent] with a Gap. An error, for example
+// [ErrSessionNotFound] once the session is purged, is the last thing it yields;
+// the end of ctx is none.
+//
+// Whoever reads is listed among the clients of the session; see
+// [WithClientName].
+func (s *ServerSession) Events(ctx context.Context, after uint64) iter.Seq2[SessionEvent, error] {
+	return func(yield func(SessionEvent, error) bool) {
+		f := &follower{
+			c:       s.c,
+			request: request{path: s.route("events", "stream"), query: url.Values{"after": {strconv.FormatUint(after, 10)}}},
+			ended:   func() bool { return false }, // a session has no last event
+		}
+		reader := eventDecoder{last: after}
+		for raw, err := range f.events(ctx) {
+			e, fresh := SessionEvent{}, true
+			if err == nil {
+				e, fresh, err = reader.decode(raw)
+			}
+			if err != nil {
+				yield(SessionEvent{}, s.failed("follow", err))
+				return
+			}
+			if fresh && !yield(e, nil) {
+				return
+			}
+		}
+	}
+}
+
+// An eventDecoder reads the events of a session, and sees to it that each comes
+// once.
+type eventDecoder struct {
+	last uint64 // number of the newest event that came
+}
+
+// decode returns an event; fresh is false for one that came before. A hole that
+// the server says nothing of is not passed over: it is the error of a broken
+// stream.
+func (d *eventDecoder) decode(raw event) (e SessionEvent, fresh bool, err error) {
+	switch raw.name {
+	case "gap":
+		e.Gap = new(api.Gap)
+		if err := json.Unmarshal(raw.data, e.Gap); err != nil {
+			return e, false, fmt.Errorf("decode gap: %w", err)
+		}
+		if e.Gap.To <= d.last {
+			return e, false, nil
+		}
+		d.last = e.Gap.To
+	case "message":
+		if err := json.Unmarshal(raw.data, &e.SessionEvent); err != nil {
+			return e, false, fmt.Errorf("decode event: %w", err)
+		}
+		switch {
+		case e.EventIndex <= d.last:
+			return e, false, nil
+		case e.EventIndex > d.last+1:
+			return e, false, fmt.Errorf("event %d came after event %d", e.EventIndex, d.last)
+		}
+		d.last = e.EventIndex
+	default:
+		return e, false, nil
+	}
+	return e, true, nil
+}

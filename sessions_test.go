@@ -1,0 +1,569 @@
+package sandboxagent_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sandboxagent/sandboxagent"
+	"github.com/sandboxagent/sandboxagent/acp"
+	"github.com/sandboxagent/sandboxagent/api"
+)
+
+func newServerSession(t testing.TB, c *sandboxagent.Client, req api.SessionCreateRequest) *sandboxagent.ServerSession {
+	t.Helper()
+	req.Agent = "mock"
+	session, err := c.Sessions().Create(testContext(t), req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return session
+}
+
+func mustPrompt(t testing.TB, s *sandboxagent.ServerSession, text string) *api.SessionTurn {
+	t.Helper()
+	turn, err := s.Prompt(testContext(t), sandboxagent.Text(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return turn
+}
+
+func TestServerSession(t *testing.T) {
+	s := newServer(t)
+	ctx := testContext(t)
+	session := newServerSession(t, s.Client, api.SessionCreateRequest{ID: "mine", Title: "A title", Model: "mock-fast"})
+	if session.ID != "mine" {
+		t.Errorf("id is %s", session.ID)
+	}
+	turn := mustPrompt(t, session, "/echo hello there")
+	if turn.Text != "hello there" || turn.StopReason != acp.StopEndTurn || turn.LastEvent <= turn.FirstEvent || turn.Turn == "" {
+		t.Errorf("turn is %+v", turn)
+	}
+	info, err := session.Info(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.Title != "A title" || info.Model != "mock-fast" || info.Status != api.SessionIdle || info.CWD != s.dir || info.LastEvent != turn.LastEvent {
+		t.Errorf("session is %+v", info)
+	}
+	usage, err := session.Usage(ctx)
+	if err != nil || usage.TotalTokens == 0 {
+		t.Errorf("usage is %+v, %v", usage, err)
+	}
+	text, err := session.Transcript(ctx, sandboxagent.TranscriptMarkdown)
+	if err != nil || !strings.Contains(text, "hello there") {
+		t.Errorf("transcript is %q, %v", text, err)
+	}
+	messages, err := session.Messages(ctx)
+	if err != nil || len(messages) != 2 || messages[1].Text != "hello there" {
+		t.Errorf("messages are %+v, %v", messages, err)
+	}
+	title := "Another"
+	if info, err = session.Update(ctx, api.SessionPatch{Title: &title}); err != nil || info.Title != title {
+		t.Errorf("update: %+v, %v", info, err)
+	}
+	if _, err := s.Sessions().Get(ctx, info.AgentSessionID); err != nil {
+		t.Errorf("get by the id of the agent: %v", err)
+	}
+	if err := session.Destroy(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := session.Prompt(ctx, sandboxagent.Text("hello")); !errors.Is(err, sandboxagent.ErrSessionDestroyed) {
+		t.Errorf("prompt to a destroyed session: %v", err)
+	}
+	if _, err := s.Sessions().Resume(ctx, "mine"); err != nil {
+		t.Fatal(err)
+	}
+	mustPrompt(t, session, "/echo back")
+	if err := session.Purge(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := session.Info(ctx); !errors.Is(err, sandboxagent.ErrSessionNotFound) {
+		t.Errorf("info of a purged session: %v", err)
+	}
+}
+
+func TestServerSessionSettings(t *testing.T) {
+	s := newServer(t)
+	ctx := testContext(t)
+	session := newServerSession(t, s.Client, api.SessionCreateRequest{})
+	for _, err := range []error{session.SetModel(ctx, "mock-fast"), session.SetMode(ctx, "plan"), session.SetThoughtLevel(ctx, "high")} {
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	options, err := session.ConfigOptions(ctx)
+	if o := acp.OptionByID(options, "model"); err != nil || o == nil || o.CurrentValue != "mock-fast" {
+		t.Errorf("options are %+v, %v", options, err)
+	}
+	modes, err := session.Modes(ctx)
+	if err != nil || modes.CurrentModeID != "plan" {
+		t.Errorf("modes are %+v, %v", modes, err)
+	}
+	var value *sandboxagent.UnsupportedValueError
+	err = session.SetModel(ctx, "gpt-0")
+	if !errors.As(err, &value) || value.Value != "gpt-0" || len(value.Allowed) == 0 || !errors.Is(err, api.CodeUnsupportedValue) || !errors.Is(err, sandboxagent.ErrUnsupported) {
+		t.Errorf("set a model that is not offered: %v", err)
+	}
+	var option *sandboxagent.UnsupportedOptionError
+	if err := session.SetConfigOption(ctx, "nothing", "on"); !errors.As(err, &option) || len(option.Available) == 0 {
+		t.Errorf("set an option that is not offered: %v", err)
+	}
+	mcp := api.MCPServers{Servers: map[string]api.MCPServer{}}
+	if err := session.SetMCPConfig(ctx, mcp); err != nil {
+		t.Error(err)
+	}
+	if _, err := session.MCPConfig(ctx); err != nil {
+		t.Error(err)
+	}
+	if err := session.SetSkillsConfig(ctx, api.SkillsSet{Skills: map[string]api.SkillsConfig{}}); err != nil {
+		t.Error(err)
+	}
+	if _, err := session.SkillsConfig(ctx); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestServerSessionBusy(t *testing.T) {
+	s := newServer(t)
+	ctx := testContext(t)
+	session := newServerSession(t, s.Client, api.SessionCreateRequest{})
+	started, err := session.PromptAsync(ctx, sandboxagent.Text("/silence"))
+	if err != nil || started.Turn == "" || started.FirstEvent == 0 {
+		t.Fatalf("started %+v, %v", started, err)
+	}
+	if _, err := session.Prompt(ctx, sandboxagent.Text("hello")); !errors.Is(err, sandboxagent.ErrSessionBusy) {
+		t.Errorf("prompt to a busy session: %v", err)
+	}
+	queued := s.Sessions().Session(session.ID)
+	queued.Queue = true
+	answer := make(chan error, 1)
+	go func() {
+		turn, err := queued.Prompt(ctx, sandboxagent.Text("/echo later"))
+		if err == nil && turn.StopReason != acp.StopCancelled {
+			err = fmt.Errorf("turn is %+v", turn)
+		}
+		answer <- err
+	}()
+	waitInfo(t, session, func(info *api.Session) bool { return info.Queued == 1 })
+	result, err := session.Cancel(ctx)
+	if err != nil || result.Cancelled != 2 {
+		t.Errorf("cancelled %+v, %v", result, err)
+	}
+	if err := <-answer; err != nil {
+		t.Error(err)
+	}
+	if turn := mustPrompt(t, session, "/echo on"); turn.Text != "on" {
+		t.Errorf("turn is %+v", turn)
+	}
+	if _, err := session.Prompt(ctx, sandboxagent.Text("/crash 7")); !errors.Is(err, sandboxagent.ErrAgentExited) {
+		t.Errorf("prompt to an agent that crashes: %v", err)
+	}
+}
+
+// waitInfo waits until a session is as ok wants it.
+func waitInfo(t testing.TB, s *sandboxagent.ServerSession, ok func(*api.Session) bool) {
+	t.Helper()
+	ctx := testContext(t)
+	for {
+		info, err := s.Info(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ok(info) {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatalf("session stays %+v", info)
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
+func TestSessionsList(t *testing.T) {
+	s := newServer(t)
+	ctx := testContext(t)
+	for i := range 5 {
+		newServerSession(t, s.Client, api.SessionCreateRequest{ID: fmt.Sprintf("s%d", i), Title: fmt.Sprintf("number %d", i)})
+	}
+	if err := s.Sessions().Session("s3").Destroy(ctx); err != nil {
+		t.Fatal(err)
+	}
+	first, err := s.Sessions().List(ctx, sandboxagent.SessionFilter{}, "", 2)
+	if err != nil || len(first.Sessions) != 2 || first.Total != 5 || first.NextCursor == "" {
+		t.Fatalf("first page is %+v, %v", first, err)
+	}
+	next, err := s.Sessions().List(ctx, sandboxagent.SessionFilter{}, first.NextCursor, 10)
+	if err != nil || len(next.Sessions) != 3 || next.NextCursor != "" {
+		t.Fatalf("next page is %+v, %v", next, err)
+	}
+	for _, test := range []struct {
+		filter sandboxagent.SessionFilter
+		want   int
+	}{
+		{sandboxagent.SessionFilter{}, 5},
+		{sandboxagent.SessionFilter{Status: api.SessionDestroyed}, 1},
+		{sandboxagent.SessionFilter{Agent: "claude"}, 0},
+		{sandboxagent.SessionFilter{Text: "NUMBER 2"}, 1},
+	} {
+		got := 0
+		for _, err := range s.Sessions().All(ctx, test.filter) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			got++
+		}
+		if got != test.want {
+			t.Errorf("%+v: %d sessions, want %d", test.filter, got, test.want)
+		}
+	}
+}
+
+// Who drives an agent over raw ACP has a session in the list too.
+func TestSessionsOfOtherClients(t *testing.T) {
+	s := newServer(t)
+	raw := newSession(t, s, sandboxagent.CreateSessionOptions{})
+	if _, err := raw.Prompt(testContext(t), sandboxagent.Text("/echo from outside")); err != nil {
+		t.Fatal(err)
+	}
+	session := s.Sessions().Session(raw.ID())
+	text, err := session.Transcript(testContext(t), "")
+	if err != nil || !strings.Contains(text, "from outside") {
+		t.Errorf("transcript is %q, %v", text, err)
+	}
+}
+
+func TestResumeOrCreate(t *testing.T) {
+	s := newServer(t)
+	ctx := testContext(t)
+	if _, err := s.Sessions().ResumeOrCreate(ctx, api.SessionCreateRequest{Agent: "mock"}); err == nil {
+		t.Error("no error without an id")
+	}
+	var all sync.WaitGroup
+	for range 4 {
+		all.Go(func() {
+			session, err := s.Sessions().ResumeOrCreate(ctx, api.SessionCreateRequest{Agent: "mock", ID: "one", ThoughtLevel: "low"})
+			if err != nil || session.ID != "one" {
+				t.Errorf("got %+v, %v", session, err)
+			}
+		})
+	}
+	all.Wait()
+	list, err := s.Sessions().List(ctx, sandboxagent.SessionFilter{}, "", 0)
+	if err != nil || list.Total != 1 || list.Sessions[0].ThoughtLevel != "low" {
+		t.Errorf("sessions are %+v, %v", list, err)
+	}
+}
+
+func TestEvents(t *testing.T) {
+	s := newServer(t)
+	ctx := testContext(t)
+	session := newServerSession(t, s.Client, api.SessionCreateRequest{})
+	last := mustPrompt(t, session, "/burst 1200").LastEvent
+	check := func(name string, after uint64, events func(func(sandboxagent.SessionEvent, error) bool)) {
+		t.Helper()
+		next := after + 1
+		for e, err := range events {
+			if err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			if e.EventIndex != next || !json.Valid(e.Payload) {
+				t.Fatalf("%s: event %d, want %d", name, e.EventIndex, next)
+			}
+			if next++; e.EventIndex == last {
+				break
+			}
+		}
+		if next != last+1 {
+			t.Errorf("%s: next event would be %d, want %d", name, next, last+1)
+		}
+	}
+	check("history", 0, session.History(ctx, 0))
+	check("history in part", 7, session.History(ctx, 7))
+	check("events", 0, session.Events(ctx, 0))
+	check("events in part", last-3, session.Events(ctx, last-3))
+
+	named := sandboxagent.New(s.BaseURL(), sandboxagent.WithToken(sandboxagent.Token(s.Client)), sandboxagent.WithClientName("onlooker"))
+	defer named.Close()
+	reading, leave := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for range named.Sessions().Session(session.ID).Events(reading, last) {
+		}
+	}()
+	waitInfo(t, session, func(info *api.Session) bool { return len(info.Clients) == 1 && info.Clients[0].Client == "onlooker" })
+	leave()
+	<-done
+	waitInfo(t, session, func(info *api.Session) bool { return len(info.Clients) == 0 })
+
+	for _, err := range s.Sessions().Session("nobody").Events(ctx, 0) {
+		if !errors.Is(err, sandboxagent.ErrSessionNotFound) {
+			t.Errorf("events of no session: %v", err)
+		}
+	}
+}
+
+func TestPromptStream(t *testing.T) {
+	s := newServer(t)
+	session := newServerSession(t, s.Client, api.SessionCreateRequest{})
+	var said string
+	var prompts int
+	var turn *api.SessionTurn
+	for e, err := range session.PromptStream(testContext(t), sandboxagent.Text("/echo word by word")) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p, ok := e.Prompt(); ok {
+			prompts++
+			if p.Text() != "/echo word by word" {
+				t.Errorf("prompt is %q", p.Text())
+			}
+		}
+		if u, ok := e.Update(); ok && u.Kind == acp.UpdateAgentMessage {
+			said += u.Content.Text
+		}
+		turn = e.Turn
+	}
+	if prompts != 1 || said != "word by word" || turn == nil || turn.Text != said {
+		t.Errorf("%d prompts, said %q, turn %+v", prompts, said, turn)
+	}
+}
+
+// Two clients answer the same question. One answer counts, and the other client
+// learns whose it was.
+func TestPermissionRace(t *testing.T) {
+	s := newServer(t)
+	ctx := testContext(t)
+	session := newServerSession(t, s.Client, api.SessionCreateRequest{})
+	turn := make(chan error, 1)
+	go func() {
+		_, err := session.Prompt(ctx, sandboxagent.Text("create a file called hello.txt"))
+		turn <- err
+	}()
+	waitInfo(t, session, func(info *api.Session) bool { return info.PendingPermissions == 1 })
+	pending, err := session.Permissions(ctx)
+	if err != nil || len(pending) != 1 {
+		t.Fatalf("pending are %+v, %v", pending, err)
+	}
+	var unsupported *sandboxagent.UnsupportedReplyError
+	if _, err := session.ReplyPermission(ctx, pending[0].ID, "maybe"); !errors.As(err, &unsupported) || len(unsupported.Available) == 0 {
+		t.Errorf("reply that is not offered: %v", err)
+	}
+	errs := make(chan error, 2)
+	for _, name := range []string{"ann", "bob"} {
+		client := sandboxagent.New(s.BaseURL(), sandboxagent.WithToken(sandboxagent.Token(s.Client)), sandboxagent.WithClientName(name))
+		defer client.Close()
+		go func() {
+			_, err := client.Sessions().Session(session.ID).ReplyPermission(ctx, pending[0].ID, sandboxagent.Once)
+			errs <- err
+		}()
+	}
+	first, second := <-errs, <-errs
+	if first != nil {
+		first, second = second, first
+	}
+	var resolved *sandboxagent.PermissionResolvedError
+	if first != nil || !errors.As(second, &resolved) || !errors.Is(second, sandboxagent.ErrPermissionResolved) {
+		t.Fatalf("replies: %v and %v", first, second)
+	}
+	if resolved.By != "ann" && resolved.By != "bob" || resolved.Reply != "once" || time.Since(resolved.At) > time.Minute {
+		t.Errorf("resolved is %+v", resolved)
+	}
+	if err := <-turn; err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(s.dir, "hello.txt")); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestPermissionRules(t *testing.T) {
+	s := newServer(t)
+	ctx := testContext(t)
+	session := newServerSession(t, s.Client, api.SessionCreateRequest{})
+	answering, stop := context.WithCancel(ctx)
+	asked := 0
+	answered := make(chan error, 1)
+	go func() {
+		answered <- session.OnPermission(answering, func(_ context.Context, p api.Permission) (sandboxagent.Reply, error) {
+			asked++
+			return sandboxagent.Always, nil
+		})
+	}()
+	for range 2 {
+		mustPrompt(t, session, "run touch ran.txt")
+	}
+	rules, err := session.PermissionRules(ctx)
+	if err != nil || len(rules.Remembered) != 1 {
+		t.Fatalf("rules are %+v, %v", rules, err)
+	}
+	if err := session.ForgetPermissionRule(ctx, rules.Remembered[0].ID); err != nil {
+		t.Fatal(err)
+	}
+	mustPrompt(t, session, "run touch ran.txt")
+	if err := session.ForgetPermissionRule(ctx, ""); err != nil {
+		t.Fatal(err)
+	}
+	stop()
+	if err := <-answered; err != nil {
+		t.Error(err)
+	}
+	if asked != 2 {
+		t.Errorf("asked %d times, want 2: the second prompt was covered, and the third was not", asked)
+	}
+	if rules, err = session.PermissionRules(ctx); err != nil || len(rules.Remembered) != 0 {
+		t.Errorf("rules are %+v, %v", rules, err)
+	}
+}
+
+// A reader of events, a prompt and the session live through a server that is
+// killed: the reader sees every event once, the prompt says what became of it.
+func TestServerSessionOutlivesServer(t *testing.T) {
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := free.Addr().(*net.TCPAddr).Port
+	free.Close()
+	home := t.TempDir()
+	opts := sandboxagent.StartOptions{
+		Binary: os.Args[0], Port: port, Token: "secret", Dir: home,
+		Env: append(os.Environ(), "HOME="+home, "XDG_DATA_HOME="+filepath.Join(home, "data")),
+	}
+	first, err := sandboxagent.Start(testContext(t), opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer first.Close()
+	client := sandboxagent.New(first.BaseURL(), sandboxagent.WithToken("secret"))
+	defer client.Close()
+	session := newServerSession(t, client, api.SessionCreateRequest{})
+	mustPrompt(t, session, "/echo the word is swordfish")
+
+	reading, leave := context.WithCancel(testContext(t))
+	defer leave()
+	var mu sync.Mutex
+	var seen []uint64
+	read := make(chan error, 1)
+	go func() {
+		for e, err := range session.Events(reading, 0) {
+			if err != nil {
+				read <- err
+				return
+			}
+			mu.Lock()
+			seen = append(seen, e.EventIndex)
+			mu.Unlock()
+		}
+		read <- nil
+	}()
+	turn := make(chan error, 1)
+	go func() {
+		_, err := session.Prompt(testContext(t), sandboxagent.Text("/silence"))
+		turn <- err
+	}()
+	waitInfo(t, session, func(info *api.Session) bool { return info.Status == api.SessionRunning })
+	server, err := os.FindProcess(first.PID())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	<-first.Done()
+	second, err := sandboxagent.Start(testContext(t), opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer second.Close()
+	if err := <-turn; !errors.Is(err, sandboxagent.ErrTurnInterrupted) {
+		t.Errorf("interrupted turn: %v", err)
+	}
+	after := mustPrompt(t, session, "what did I say")
+	if !strings.Contains(after.Text, "swordfish") {
+		t.Errorf("it said %q", after.Text)
+	}
+	waitFor(t, func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(seen) > 0 && seen[len(seen)-1] >= after.LastEvent
+	})
+	leave()
+	if err := <-read; err != nil {
+		t.Error(err)
+	}
+	for i, index := range seen {
+		if index != uint64(i+1) {
+			t.Fatalf("event %d came as number %d", index, i+1)
+		}
+	}
+}
+
+func waitFor(t testing.TB, ok func() bool) {
+	t.Helper()
+	ctx := testContext(t)
+	for !ok() {
+		select {
+		case <-ctx.Done():
+			t.Fatal("condition did not come true")
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
+// cutter breaks off the answer to every prompt after some bytes.
+type cutter struct{ after int64 }
+
+func (c cutter) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := http.DefaultTransport.RoundTrip(r)
+	if err == nil && strings.HasSuffix(r.URL.Path, "/prompt") {
+		body := resp.Body
+		resp.Body = struct {
+			io.Reader
+			io.Closer
+		}{io.LimitReader(body, c.after), body}
+	}
+	return resp, err
+}
+
+// A prompt whose answer breaks off goes on, and so does the one who waits.
+func TestPromptBreaksOff(t *testing.T) {
+	for _, after := range []int64{0, 700, 20_000} {
+		s := newServer(t, sandboxagent.WithHTTPClient(&http.Client{Transport: cutter{after}}))
+		session := newServerSession(t, s.Client, api.SessionCreateRequest{})
+		last := uint64(0)
+		for _, queue := range []bool{false, true} {
+			session.Queue = queue
+			next := uint64(0)
+			var turn *api.SessionTurn
+			for e, err := range session.PromptStream(testContext(t), sandboxagent.Text("/burst 300")) {
+				switch {
+				case err != nil:
+					t.Fatalf("after %d bytes: %v", after, err)
+				case e.Turn != nil:
+					turn = e.Turn
+				case next != 0 && e.EventIndex != next:
+					t.Fatalf("after %d bytes: event %d, want %d", after, e.EventIndex, next)
+				}
+				next = e.EventIndex + 1
+			}
+			if turn == nil || turn.StopReason != acp.StopEndTurn || turn.Text == "" || turn.FirstEvent <= last {
+				t.Errorf("after %d bytes: turn is %+v", after, turn)
+			}
+			last = turn.LastEvent
+		}
+	}
+}
