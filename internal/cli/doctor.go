@@ -102,7 +102,7 @@ func (g *globals) examine(ctx context.Context, wanted []string) doctorReport {
 // checkData sees whether the data folder can be written, by writing to it.
 func (g *globals) checkData() machineCheck {
 	c := machineCheck{Name: "data folder", Status: checkOK, Detail: g.data() + " can be written"}
-	err := os.MkdirAll(g.data(), 0o755)
+	err := os.MkdirAll(g.data(), 0o700)
 	if err == nil {
 		var probe *os.File
 		if probe, err = os.CreateTemp(g.data(), ".doctor-*"); err == nil {

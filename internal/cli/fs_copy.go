@@ -210,7 +210,7 @@ func writeFile(name string, r io.Reader, mode fs.FileMode) error {
 	}
 	file, err := os.CreateTemp(filepath.Dir(name), ".sandbox-agent-*")
 	if err != nil {
-		return err
+		return fmt.Errorf("write %s: %w", name, errors.Unwrap(err)) // the name of the other file says nothing
 	}
 	_, err = io.Copy(file, r)
 	err = errors.Join(err, file.Chmod(mode), file.Close())

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -447,10 +446,4 @@ func newProcessRemove(g *globals) *cobra.Command {
 			return nil
 		}),
 	}
-}
-
-// fileOf returns the file behind a stream, for what only works on files.
-func fileOf(stream any) (*os.File, bool) {
-	f, ok := stream.(*os.File)
-	return f, ok
 }

@@ -119,6 +119,12 @@ func (o *terminalOptions) open(ctx context.Context, g *globals, c *sandboxagent.
 	return c.StartTerminal(ctx, req, opts)
 }
 
+// fileOf returns the file behind a stream, for what only works on files.
+func fileOf(stream any) (*os.File, bool) {
+	f, ok := stream.(*os.File)
+	return f, ok
+}
+
 // terminalSize returns the size of the terminal that this command runs in, or
 // zeros.
 func (g *globals) terminalSize() (cols, rows uint16) {
