@@ -19,7 +19,7 @@ import (
 // The exit codes of commands that pass on that of a process.
 const (
 	exitTimeout = 124 // as timeout(1) has it
-	exitNotRun  = 125 // the process was not run, or what became of it is not known
+	exitNotRun  = 125 // the process was not run, or not all of what became of it is known
 )
 
 func newProcess(g *globals) *cobra.Command {
@@ -113,7 +113,8 @@ the server forgets it. With --json the result is one object, and output over the
 server's limit is cut.
 
 Exit codes: that of the program; 128+N if signal N ended it; 124 when its time
-was over; 125 if it was not run; 2 the command was not understood.`,
+was over; 125 if it was not run, or wrote more than the server keeps before it
+could be read; 2 the command was not understood.`,
 		Example: `  sandbox-agent process run ls -l
   sandbox-agent process run --timeout 5m --cwd /work -- go test ./...
   tar -c . | sandbox-agent process run --stdin -- tar -tv`,
