@@ -26,7 +26,8 @@ gen: ## what is generated from code: the OpenAPI document and the CLI reference
 
 conformance: build ## the clients of the earlier SDKs, unmodified, and real agents
 	conformance/run
-	$(GO) test -tags conformance -count=1 ./conformance/...
+	$(GO) test -tags conformance -count=1 ./conformance/... ./internal/journal/postgres
+	$(GO) test -tags conformance,postgres -count=1 -run Postgres ./internal/server
 
 bench: build ## our server and the earlier one in turns, on the same work
 	$(GO) run ./bench

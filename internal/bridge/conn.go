@@ -260,7 +260,11 @@ func (c *conn) describe() api.ACPServer {
 	defer c.mu.Unlock()
 	s := api.ACPServer{ServerID: c.id, Agent: c.agent, CreatedAtMs: c.rec.CreatedMs, Status: c.state}
 	if c.state == statusRunning {
-		s.PID = c.run.child.PID()
+		select {
+		case <-c.run.child.Done(): // the number may be another process by now
+		default:
+			s.PID = c.run.child.PID()
+		}
 	}
 	if last, err := c.b.cfg.Journal.Last(c.stream); err == nil {
 		s.LastEvent = last

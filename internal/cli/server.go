@@ -30,6 +30,7 @@ type serverOptions struct {
 	allowHosts        []string
 	agentCommands     []string
 	registry          string
+	journal           string
 	requirePreinstall bool
 	requestTimeout    time.Duration
 	shutdownTimeout   time.Duration
@@ -65,6 +66,7 @@ within --shutdown-timeout.`,
 	f.StringArrayVar(&o.allowHosts, "allow-host", nil, "Host name served without a token beside this machine's own (repeatable; * for any)")
 	f.StringArrayVar(&o.agentCommands, "agent-command", nil, "start agent ID with a command, as ID=COMMAND ARG... (repeatable)")
 	f.StringVar(&o.registry, "registry", "", "ACP registry to install agents from: a URL or a file (default $SANDBOX_AGENT_ACP_REGISTRY_URL)")
+	f.StringVar(&o.journal, "journal", "", "where events are kept: a file, or a postgres:// URL in a build with the tag postgres (default journal.db in the data folder)")
 	f.BoolVar(&o.requirePreinstall, "require-preinstall", false, "do not install an agent on its first use")
 	f.DurationVar(&o.requestTimeout, "request-timeout", 0, "time an agent has for a reply, prompts excepted (default 2m)")
 	f.DurationVar(&o.shutdownTimeout, "shutdown-timeout", 0, "time that stopping takes at most (default 10s)")
@@ -128,6 +130,7 @@ func (g *globals) serverConfig(o *serverOptions, log *slog.Logger) (server.Confi
 		Version:           version.Version,
 		Commit:            version.Commit,
 		DataDir:           g.data(),
+		Journal:           o.journal,
 		Home:              g.env.Home,
 		Env:               g.env.Env,
 		SelfExe:           g.env.Exe,

@@ -48,8 +48,13 @@ func (s *Server) acpRoutes() {
 	s.handle(remove, s.closeACP)
 }
 
-func (s *Server) listACP(context.Context, *struct{}) (*body[api.ACPServerList], error) {
-	list := append(s.bridge.List(), s.sessions.Virtuals()...)
+type listACPInput struct {
+	All bool `query:"all" doc:"Also the connections that sessions have for themselves"`
+}
+
+func (s *Server) listACP(_ context.Context, in *listACPInput) (*body[api.ACPServerList], error) {
+	list := slices.DeleteFunc(s.bridge.List(), func(a api.ACPServer) bool { return !in.All && s.sessions.Owns(a.ServerID) })
+	list = append(list, s.sessions.Virtuals()...)
 	slices.SortFunc(list, func(a, b api.ACPServer) int { return strings.Compare(a.ServerID, b.ServerID) })
 	return answer(&api.ACPServerList{Servers: list}, nil)
 }

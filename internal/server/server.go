@@ -23,7 +23,6 @@ import (
 	"github.com/sandboxagent/sandboxagent/internal/bridge"
 	"github.com/sandboxagent/sandboxagent/internal/files"
 	"github.com/sandboxagent/sandboxagent/internal/journal"
-	"github.com/sandboxagent/sandboxagent/internal/journal/sqlite"
 	"github.com/sandboxagent/sandboxagent/internal/process"
 	"github.com/sandboxagent/sandboxagent/internal/session"
 	"github.com/sandboxagent/sandboxagent/internal/settings"
@@ -36,7 +35,7 @@ type Config struct {
 	Commit  string
 
 	DataDir string   // where journal, agents and logs are kept
-	Journal string   // file of the journal; empty means journal.db in DataDir
+	Journal string   // file of the journal, or a postgres:// URL in a build that has it; empty means journal.db in DataDir
 	Home    string   // what relative paths of files start from, and where credentials are looked for
 	Env     []string // environment of agents and processes, as KEY=value
 
@@ -128,7 +127,7 @@ func Open(cfg Config) (*Server, error) {
 
 // openNouns makes the parts that do the work, each after what it needs.
 func (s *Server) openNouns() error {
-	store, err := sqlite.Open(cmp.Or(s.cfg.Journal, filepath.Join(s.cfg.DataDir, "journal.db")))
+	store, err := openStore(cmp.Or(s.cfg.Journal, filepath.Join(s.cfg.DataDir, "journal.db")))
 	if err != nil {
 		return err
 	}

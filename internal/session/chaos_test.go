@@ -142,10 +142,10 @@ func chaosKills(t *testing.T, ctx context.Context, r *rig, url *address, current
 			return current
 		case <-agents.C:
 			var list api.ACPServerList
-			if err := (&rig{url: url.get(), http: r.http}).send(ctx, "GET", "/v1/acp", "", &list); err != nil || len(list.Servers) == 0 {
+			if err := (&rig{url: url.get(), http: r.http}).send(ctx, "GET", "/v1/acp?all=true", "", &list); err != nil || len(list.Servers) == 0 {
 				continue
 			}
-			if pid := list.Servers[rand.IntN(len(list.Servers))].PID; pid > 0 && syscall.Kill(pid, syscall.SIGKILL) == nil {
+			if pid := list.Servers[rand.IntN(len(list.Servers))].PID; parent(pid) == current.PID() && syscall.Kill(pid, syscall.SIGKILL) == nil {
 				killed++
 			}
 		case <-server.C:
@@ -158,6 +158,22 @@ func chaosKills(t *testing.T, ctx context.Context, r *rig, url *address, current
 			restarts++
 		}
 	}
+}
+
+// parent returns the parent of a process, or 0. Numbers of processes are used
+// again soon, so one that a list gave is looked at before it is killed.
+func parent(pid int) int {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0
+	}
+	_, rest, _ := strings.Cut(string(data), ") ")
+	var state string
+	var ppid int
+	if _, err := fmt.Sscan(rest, &state, &ppid); err != nil {
+		return 0
+	}
+	return ppid
 }
 
 // chaosAnswer prompts until the session answers: the first try may meet an agent

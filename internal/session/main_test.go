@@ -280,7 +280,7 @@ func count(events []api.SessionEvent, part string) int {
 func (r *rig) pid(id string) int {
 	r.t.Helper()
 	var list api.ACPServerList
-	r.do("GET", "/v1/acp", "", &list)
+	r.do("GET", "/v1/acp?all=true", "", &list)
 	for _, s := range list.Servers {
 		if s.ServerID == "session-"+id {
 			return s.PID

@@ -3,6 +3,7 @@ package session
 import (
 	"bytes"
 	"encoding/json"
+	"strings"
 	"sync"
 	"time"
 
@@ -224,7 +225,7 @@ func (m *Manager) fromAgent(l *link, e bridge.Event) {
 // refuse answers a request that nobody else would: on a connection of a session
 // of ours there is no client but us, and we offer the agent nothing.
 func (m *Manager) refuse(l *link, e bridge.Event) {
-	if !m.ours(l) {
+	if !m.Owns(l.id) {
 		return
 	}
 	frame, err := acp.ErrorFrame(bytes.Clone(e.Msg.ID), acp.Errorf(acp.CodeMethodNotFound, "Method not found: %s", e.Msg.Method))
@@ -235,15 +236,16 @@ func (m *Manager) refuse(l *link, e bridge.Event) {
 	m.send(l, frame)
 }
 
-// ours reports whether a connection belongs to a session of ours.
-func (m *Manager) ours(l *link) bool {
-	const prefix = "session-"
-	if len(l.id) <= len(prefix) || l.id[:len(prefix)] != prefix {
+// Owns reports whether a connection belongs to a session of ours, and so is no
+// business of clients.
+func (m *Manager) Owns(server string) bool {
+	id, ok := strings.CutPrefix(server, ownPrefix)
+	if !ok {
 		return false
 	}
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	return m.sessions[l.id[len(prefix):]] != nil
+	return m.sessions[id] != nil
 }
 
 // send hands a frame to an agent from a goroutine of its own, as Observe must

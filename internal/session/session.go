@@ -55,8 +55,11 @@ func newSession(m *Manager, rec record) *session {
 	}
 }
 
+// ownPrefix starts the ids of connections that sessions have for themselves.
+const ownPrefix = "session-"
+
 // server is the id of the connection that a session has for itself.
-func (s *session) server() string { return "session-" + s.id }
+func (s *session) server() string { return ownPrefix + s.id }
 
 // owned reports whether the session is open on a connection of its own, so
 // that its agent can be stopped without harm to others. The caller holds mu.
@@ -71,7 +74,7 @@ func (s *session) status() string {
 		return api.SessionStarting
 	case s.link != nil && len(s.pending) > 0:
 		return api.SessionWaiting
-	case s.running > 0 || s.turn != nil:
+	case s.busy():
 		return api.SessionRunning
 	case s.link != nil:
 		return api.SessionIdle

@@ -132,13 +132,25 @@ func (m *Manager) VirtualEvents(id string, after *uint64) (reader *journal.Reade
 	return m.cfg.Journal.Reader(v.stream, from), true
 }
 
-// Virtuals returns the virtual connections, in no order.
+// Virtuals returns the virtual connections, in no order. One runs while an agent
+// of its sessions does.
 func (m *Manager) Virtuals() []api.ACPServer {
+	running := make(map[string]bool)
+	for _, s := range m.all() {
+		s.mu.Lock()
+		id := s.rec.Virtual
+		s.mu.Unlock()
+		running[id] = running[id] || m.cfg.Bridge.Running(s.server())
+	}
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	list := make([]api.ACPServer, 0, len(m.virtuals))
 	for _, v := range m.virtuals {
-		list = append(list, api.ACPServer{ServerID: v.id, CreatedAtMs: v.created, Status: "running"})
+		server := api.ACPServer{ServerID: v.id, CreatedAtMs: v.created, Status: "exited"}
+		if running[v.id] {
+			server.Status = "running"
+		}
+		list = append(list, server)
 	}
 	return list
 }
