@@ -138,7 +138,7 @@ func (s *Server) match(r *http.Request) (pattern string, allowed []string, ok bo
 
 // canonical reports whether the mux would leave an escaped path as it is.
 func canonical(escaped string) bool {
-	if escaped == "/" {
+	if escaped == "/" || escaped == "/ui/" {
 		return true
 	}
 	return escaped != "" && escaped[0] == '/' && !strings.HasSuffix(escaped, "/") && path.Clean(escaped) == escaped

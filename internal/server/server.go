@@ -179,6 +179,7 @@ func (s *Server) routes() {
 	s.processRoutes()
 	s.configRoutes(s.settings)
 	s.fileRoutes(s.files)
+	s.uiRoutes()
 }
 
 // setFrameworkErrors makes huma answer with our problem documents. Huma keeps

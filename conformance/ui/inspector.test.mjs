@@ -1,0 +1,199 @@
+// The inspector as a person uses it: a real browser, the real server, and its
+// built-in agent.
+import assert from "node:assert/strict";
+import fs from "node:fs";
+import path from "node:path";
+import { after, before, test } from "node:test";
+import { patience, picture, startBrowser, startServer } from "./harness.mjs";
+
+const token = "a token of this test";
+let server, browser, page;
+
+before(async () => {
+  server = await startServer({ token });
+  browser = await startBrowser();
+  page = browser.page;
+});
+
+after(async () => {
+  await browser?.stop();
+  await server?.stop();
+});
+
+const seen = (text, options) => page.getByText(text, options).first().waitFor();
+
+/** Waits for something that the page does not show. */
+async function until(check, what) {
+  const deadline = Date.now() + patience;
+  while (!(await check())) {
+    assert.ok(Date.now() < deadline, `gave up waiting: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+/** Starts a session with the built-in agent. */
+async function newSession() {
+  await page.getByRole("link", { name: "New session" }).click();
+  await page.getByLabel("Agent").selectOption("mock");
+  await page.getByLabel("Folder").fill(server.home);
+  await page.getByRole("button", { name: "Start session" }).click();
+  await page.getByLabel("Prompt").waitFor();
+}
+
+async function prompt(text) {
+  await page.getByLabel("Prompt").fill(text);
+  await page.getByLabel("Prompt").press("Enter");
+}
+
+test("asks for a token, and says when it is wrong", async () => {
+  await page.goto(`${server.url}/ui/`);
+  await seen("This server asks for a token");
+  await picture(page, "token");
+  await page.getByLabel("Token").fill("wrong");
+  await page.getByRole("button", { name: "Connect" }).click();
+  await seen("does not accept this token");
+  browser.faults.length = 0; // the browser notes each 401
+});
+
+test("takes the token from the address and removes it there", async () => {
+  await page.goto(`${server.url}/ui/?token=${encodeURIComponent(token)}`);
+  await seen("live");
+  assert.equal(page.url(), `${server.url}/ui/`);
+  assert.equal((await page.locator(".brand").innerText()).includes("Sandbox Agent"), true);
+  await page.reload();
+  await seen("live");
+});
+
+test("lists agents", async () => {
+  await page.getByRole("link", { name: "Agents" }).click();
+  const card = page.locator(".card", { has: page.getByRole("heading", { name: "Mock" }) });
+  await card.getByText("installed").waitFor();
+  await card.getByText("credentials found").waitFor();
+  await page.getByRole("heading", { name: "Claude Code" }).waitFor();
+  await picture(page, "agents");
+});
+
+test("a question is answered and the file is written", async () => {
+  await newSession();
+  await picture(page, "new");
+  await prompt("write notes.txt with hi");
+  const ask = page.getByRole("group", { name: "Permission: Write notes.txt" });
+  await ask.waitFor();
+  await page.locator(".diff .add", { hasText: "hi" }).waitFor();
+  await until(async () => (await page.title()).startsWith("(1)"), "the title telling of the question");
+  await page.getByText("waits for you").waitFor();
+  await picture(page, "permission");
+  assert.equal(fs.existsSync(path.join(server.home, "notes.txt")), false, "the file is there before it was allowed");
+  await ask.getByRole("button", { name: /^Allow1?$/ }).click();
+  await seen("I wrote notes.txt.");
+  await seen("Answered: Allow");
+  assert.equal(fs.readFileSync(path.join(server.home, "notes.txt"), "utf8"), "hi\n");
+  await page.locator(".end", { hasText: "done" }).waitFor();
+  await until(async () => (await page.title()) === "Sandbox Agent", "the title being quiet again");
+  await picture(page, "answered");
+});
+
+test("keys answer and Escape cancels", async () => {
+  await prompt("append more to notes.txt");
+  await page.getByRole("group", { name: /Permission/ }).waitFor();
+  await page.keyboard.press("3");
+  await seen("Answered: Reject");
+  await page.locator(".end").nth(1).waitFor();
+  await prompt("/delay 1h");
+  await page.getByRole("button", { name: /Stop/ }).waitFor();
+  await page.keyboard.press("Escape");
+  await seen("cancelled");
+  assert.equal(fs.readFileSync(path.join(server.home, "notes.txt"), "utf8"), "hi\n");
+});
+
+test("model, mode and thought level are chosen", async () => {
+  await page.getByLabel("Mode", { exact: true }).selectOption("plan");
+  await page.getByLabel("Thought Level").selectOption("high");
+  await page.getByLabel("Model").selectOption("mock-fast");
+  await until(async () => {
+    const answer = await fetch(`${server.url}/v1/sessions`, { headers: { authorization: `Bearer ${token}` } });
+    const [session] = (await answer.json()).sessions;
+    return session.mode === "plan" && session.thoughtLevel === "high" && session.model === "mock-fast";
+  }, "the session having what was chosen");
+  await page.getByLabel("Mode", { exact: true }).selectOption("normal");
+});
+
+test("events are shown, filtered and opened", async () => {
+  await page.getByRole("link", { name: /Events/ }).click();
+  await page.locator(".frame", { hasText: "session/request_permission" }).first().waitFor();
+  await picture(page, "events");
+  await page.getByLabel("Filter events").fill("say what was done");
+  await page.locator(".frame", { hasText: "plan" }).first().click();
+  await page.locator(".frame pre", { hasText: '"sessionUpdate": "plan"' }).waitFor();
+  await page.getByLabel("Sender").selectOption("client");
+  assert.equal(await page.locator(".frame").count(), 0);
+});
+
+test("a session is there after a reload, and goes on", async () => {
+  await page.getByRole("link", { name: "Chat" }).click();
+  await page.reload();
+  await seen("I wrote notes.txt.");
+  await prompt("replace hi with bye in notes.txt");
+  await page.locator(".diff .del", { hasText: "hi" }).waitFor();
+  await picture(page, "reloaded");
+  await page.getByRole("button", { name: /^Allow\d?$/ }).click();
+  await seen("Answered: Allow");
+  await until(() => fs.readFileSync(path.join(server.home, "notes.txt"), "utf8") === "bye\n", "the file being changed");
+});
+
+test("processes are started, followed and stopped", async () => {
+  await page.getByRole("link", { name: "Processes" }).click();
+  await page.getByLabel("Command").fill("for i in 1 2 3; do echo out $i; done; echo err >&2; exec sleep 600");
+  await page.getByRole("button", { name: "Run" }).click();
+  await page.locator(".log .stdout", { hasText: "out 3" }).waitFor();
+  await page.locator(".log .stderr", { hasText: "err" }).waitFor();
+  await seen("running · pid");
+  await picture(page, "processes");
+  await page.getByRole("button", { name: "Stop" }).click();
+  await seen("ended by SIGTERM");
+});
+
+test("files are browsed and shown", async () => {
+  fs.mkdirSync(path.join(server.home, "folder"));
+  fs.writeFileSync(path.join(server.home, "folder", "deep.txt"), "line one\nline two\n");
+  await page.getByRole("link", { name: "Files" }).click();
+  await picture(page, "files");
+  await page.getByRole("link", { name: "folder/" }).click();
+  await page.getByRole("link", { name: "deep.txt" }).click();
+  await page.locator(".lines .text", { hasText: "line two" }).waitFor();
+  await picture(page, "file");
+});
+
+test("deep links and addresses without a hash", async () => {
+  await page.goto(`${server.url}/ui/agents`);
+  await page.getByRole("heading", { name: "Agents" }).waitFor();
+  assert.equal(page.url(), `${server.url}/ui/#/agents`);
+  await page.goto(`${server.url}/ui`);
+  await seen("live");
+});
+
+test("a server that was killed is missed, and its sessions go on", async () => {
+  await newSession();
+  await prompt("hello there");
+  await seen("You said: hello there");
+  await server.kill();
+  await page.locator(".pill.offline").waitFor();
+  browser.faults.length = 0; // the browser notes each refused connection
+  server = await startServer({ token, home: server.home, port: server.port });
+  await page.locator(".pill.live").waitFor();
+  await prompt("what did I say");
+  await seen('You said before: "hello there"');
+  await picture(page, "restored");
+  browser.faults.length = 0;
+});
+
+test("a narrow page in the dark", async () => {
+  await page.emulateMedia({ colorScheme: "dark" });
+  await page.setViewportSize({ width: 400, height: 780 });
+  assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), "the page is wider than its window");
+  await picture(page, "narrow");
+  await page.setViewportSize({ width: 1280, height: 800 });
+  await picture(page, "dark");
+});
+
+test("nothing went wrong in the page", () => assert.deepEqual(browser.faults, []));

@@ -1,0 +1,247 @@
+// One session: what was said and done, questions, and the box for prompts.
+
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+import type { Choice, Item, Json, Question } from "./conversation";
+import { blockText } from "./conversation";
+import { Frames } from "./frames";
+import { Markdown, DiffView, duration, size } from "./text";
+import { AgentTransport, type Transport, forget } from "./transport";
+import { useValue } from "./value";
+
+export type SessionRecord = { id: string; agent: string; title: string; cwd: string; status: string; reason?: string; updatedAt: number; pendingPermissions: number };
+
+export function Chat({ transport, record, tab, onLost }: { transport: Transport; record?: SessionRecord; tab: string; onLost: () => void }) {
+  useValue(transport.news);
+  const streamFault = useValue(transport.fault);
+  const [fault, setFault] = useState("");
+  const talk = transport.talk;
+  const ask = talk.questions[0];
+
+  useEffect(() => {
+    transport.enter();
+    return () => transport.leave();
+  }, [transport]);
+
+  // The server can bring a session back; this page's own connection cannot.
+  const lost = talk.exited && transport instanceof AgentTransport && record !== undefined;
+  useEffect(() => {
+    if (!lost) return;
+    forget(transport.id);
+    onLost();
+  }, [lost]);
+
+  const attempt = (work: Promise<unknown>) => {
+    setFault("");
+    work.catch((f) => setFault(f.message));
+  };
+  const answer = (q: Question, option: string) => attempt(transport.answer(q, option));
+
+  useEffect(() => {
+    const key = (e: KeyboardEvent) => {
+      const typing = e.target instanceof HTMLElement && e.target.matches("input, select, textarea");
+      const empty = e.target instanceof HTMLTextAreaElement && e.target.value === "";
+      if (e.ctrlKey || e.metaKey || e.altKey) return;
+      if (e.key === "Escape" && talk.running) attempt(transport.cancel());
+      const option = ask?.options[Number(e.key) - 1];
+      if (option && (!typing || empty)) {
+        e.preventDefault();
+        answer(ask, option.optionId);
+      }
+      if (e.key === "/" && !typing) {
+        e.preventDefault();
+        document.getElementById("prompt")?.focus();
+      }
+    };
+    document.addEventListener("keydown", key);
+    return () => document.removeEventListener("keydown", key);
+  }, [transport, ask, talk.running]);
+
+  const title = record?.title || talk.title || "New session";
+  const here = `#/sessions/${transport.id}`;
+  return (
+    <section class="session">
+      <header class="bar">
+        <div class="titles">
+          <h1>{title}</h1>
+          <span class="dim">{[record?.agent ?? transport.label, record?.cwd].filter(Boolean).join(" · ")}</span>
+        </div>
+        <nav class="tabs" aria-label="View">
+          <a href={here} aria-current={tab === "" ? "page" : undefined}>Chat</a>
+          <a href={`${here}/events`} aria-current={tab === "events" ? "page" : undefined}>
+            Events <span class="count">{transport.frames.length}</span>
+          </a>
+        </nav>
+      </header>
+      {tab === "events" ? <Frames frames={transport.frames} /> : <Messages transport={transport} answer={answer} />}
+      {(fault || streamFault) && <p class="fault" role="alert">{fault || streamFault}</p>}
+      {tab === "" && <Composer transport={transport} attempt={attempt} status={record?.status} />}
+    </section>
+  );
+}
+
+function Messages({ transport, answer }: { transport: Transport; answer: (q: Question, option: string) => void }) {
+  const { items, running, questions } = transport.talk;
+  const box = useRef<HTMLDivElement>(null);
+  const atEnd = useRef(true);
+  const ids = useRef(transport.id);
+  if (ids.current !== transport.id) {
+    ids.current = transport.id;
+    atEnd.current = true;
+  }
+  useLayoutEffect(() => {
+    if (atEnd.current) box.current!.scrollTop = box.current!.scrollHeight;
+  });
+  const scrolled = () => {
+    const { scrollTop, scrollHeight, clientHeight } = box.current!;
+    atEnd.current = scrollHeight - scrollTop - clientHeight < 60;
+  };
+  const live = running && questions.length === 0;
+  return (
+    <div class="messages" ref={box} onScroll={scrolled} role="log" aria-live="polite" tabIndex={0} aria-label="Conversation">
+      <div class="column">
+        {items.length === 0 && <Welcome />}
+        {items.map((item, i) => <Message key={item.key} item={item} last={live && i === items.length - 1} first={questions[0]} answer={answer} />)}
+        {live && <p class="working"><span class="spinner" aria-hidden="true" /> working…</p>}
+      </div>
+    </div>
+  );
+}
+
+function Welcome() {
+  return (
+    <div class="empty">
+      <h2>Give the agent a task</h2>
+      <p class="dim">It works in the session's folder, shows each step here, and asks before it changes something.</p>
+    </div>
+  );
+}
+
+function Message({ item, last, first, answer }: { item: Item; last: boolean; first?: Question; answer: (q: Question, option: string) => void }) {
+  switch (item.kind) {
+    case "user":
+      return <div class="user">{item.text}</div>;
+    case "agent":
+      return <Markdown text={item.text} />;
+    case "thought":
+      return (
+        <details class="thought" open={last}>
+          <summary>Thought</summary>
+          <Markdown text={item.text} />
+        </details>
+      );
+    case "plan":
+      return (
+        <div class="plan">
+          <h3>Plan</h3>
+          <ul>{item.entries.map((e) => <li class={e.status}><span aria-label={e.status.replace("_", " ")} class="check" />{e.content}</li>)}</ul>
+        </div>
+      );
+    case "tool":
+      return <Tool call={item.call} question={item.question} current={item.question === first} answer={answer} />;
+    case "end":
+      return <p class="end">{[item.reason === "end_turn" ? "done" : item.reason.replace("_", " "), duration(item.ms), item.tokens && `${item.tokens.toLocaleString()} tokens`].filter(Boolean).join(" · ")}</p>;
+    case "error":
+      return <p class="fault">{item.text}</p>;
+    case "note":
+      return <p class="note">{item.text}</p>;
+  }
+}
+
+const states: Record<string, string> = { pending: "waiting", in_progress: "running", completed: "done", failed: "failed" };
+
+function Tool({ call, question, current, answer }: { call: Json; question?: Question; current: boolean; answer: (q: Question, option: string) => void }) {
+  const content: Json[] = call.content ?? question?.toolCall.content ?? [];
+  const asking = question !== undefined && question.answer === undefined;
+  const command = typeof call.rawInput?.command === "string" ? call.rawInput.command : "";
+  const bare = content.length === 0 && !command;
+  return (
+    <div class={`tool ${asking ? "asking" : ""}`}>
+      <div class="tool-head">
+        <span class={`state ${call.status}`} />
+        <span class="tool-kind">{call.kind ?? "tool"}</span>
+        <span class="tool-title">{call.title ?? call.toolCallId}</span>
+        <span class="dim">{states[call.status] ?? call.status}</span>
+      </div>
+      {command && !(call.title ?? "").includes(command) && <pre class="command">$ {command}</pre>}
+      {content.map((c) => <ToolContent content={c} />)}
+      {bare && call.rawInput && (
+        <details><summary>Input</summary><pre>{JSON.stringify(call.rawInput, null, 2)}</pre></details>
+      )}
+      {asking && (
+        <div class="ask" role="group" aria-label={`Permission: ${call.title}`}>
+          <span>Allow this?</span>
+          {question.options.map((o, i) => (
+            <button type="button" class={o.kind.startsWith("allow") ? (i === 0 ? "primary" : "") : "danger"} data-kind={o.kind} onClick={() => answer(question, o.optionId)}>
+              {o.name}{current && <kbd>{i + 1}</kbd>}
+            </button>
+          ))}
+        </div>
+      )}
+      {question && !asking && <p class="answered">{answered(question)}</p>}
+    </div>
+  );
+}
+
+function answered(q: Question): string {
+  const option = q.options.find((o) => o.optionId === q.answer);
+  if (option) return `Answered: ${option.name}`;
+  return q.answer === "elsewhere" ? "Answered by another client" : "Not answered: the turn ended";
+}
+
+function ToolContent({ content }: { content: Json }) {
+  if (content.type === "diff") return <DiffView path={content.path} oldText={content.oldText} newText={content.newText} />;
+  if (content.type === "content" && content.content?.type === "text") return <pre class="output">{blockText(content.content).replace(/^```\w*\n|\n```\s*$/g, "")}</pre>;
+  if (content.type === "terminal") return <p class="dim">terminal {content.terminalId}</p>;
+  return <pre class="output">{blockText(content.content) || JSON.stringify(content, null, 2)}</pre>;
+}
+
+function Composer({ transport, attempt, status }: { transport: Transport; attempt: (work: Promise<unknown>) => void; status?: string }) {
+  const [text, setText] = useState("");
+  const box = useRef<HTMLTextAreaElement>(null);
+  const { running, choices, context } = transport.talk;
+  const over = status === "destroyed";
+
+  useEffect(() => box.current?.focus(), [transport]);
+  useLayoutEffect(() => {
+    box.current!.style.height = "auto";
+    box.current!.style.height = `${Math.min(box.current!.scrollHeight, 240)}px`;
+  }, [text]);
+
+  const submit = (e: Event) => {
+    e.preventDefault();
+    if (text.trim() === "" || running || over) return;
+    setText("");
+    attempt(transport.prompt(text));
+  };
+  const key = (e: KeyboardEvent) => {
+    if (e.key === "Enter" && !e.shiftKey && !e.isComposing) submit(e);
+  };
+  return (
+    <form class="composer" onSubmit={submit}>
+      <div class="column">
+        <textarea id="prompt" ref={box} rows={1} value={text} disabled={over} aria-label="Prompt" placeholder={over ? "This session has ended" : "What should the agent do?"} onInput={(e) => setText(e.currentTarget.value)} onKeyDown={key} />
+        <div class="row">
+          {choices.map((c) => <Pick key={c.id} choice={c} disabled={over} onPick={(v) => attempt(transport.choose(c, v))} />)}
+          {context && context.size > 0 && <span class="dim" title="Tokens in the agent's context">{Math.round((100 * context.used) / context.size)} % of {size(context.size).replace(" kB", "k").replace(" MB", "M")}</span>}
+          <span class="grow" />
+          {running ? (
+            <button type="button" class="danger" onClick={() => attempt(transport.cancel())}>Stop <kbd>Esc</kbd></button>
+          ) : (
+            <button type="submit" class="primary" disabled={text.trim() === "" || over}>Send <kbd>⏎</kbd></button>
+          )}
+        </div>
+      </div>
+    </form>
+  );
+}
+
+function Pick({ choice, disabled, onPick }: { choice: Choice; disabled: boolean; onPick: (value: string) => void }) {
+  return (
+    <label class="pick">
+      <span>{choice.name}</span>
+      <select aria-label={choice.name} value={choice.value} disabled={disabled} onChange={(e) => onPick(e.currentTarget.value)}>
+        {choice.values.map((v) => <option value={v.value} title={v.title} selected={v.value === choice.value}>{v.name}</option>)}
+      </select>
+    </label>
+  );
+}
