@@ -155,7 +155,7 @@ func TestFault23LogTellsWhatIsMissing(t *testing.T) {
 		for i := range 8 {
 			l.append(api.LogStdout, bytes.Repeat([]byte{byte('1' + i)}, 31))
 		}
-		f := &Follower{out: l, stream: api.LogCombined, cursor: 2}
+		f := l.follow(api.LogCombined, 2)
 		batch, err := f.Next(t.Context())
 		if err != nil || batch.Gap == nil || *batch.Gap != (api.LogGap{From: 3, To: 5}) || len(batch.Entries) != 3 || batch.Entries[0].Sequence != 6 {
 			t.Errorf("batch = %+v, gap %+v, %v", batch, batch.Gap, err)
@@ -164,7 +164,7 @@ func TestFault23LogTellsWhatIsMissing(t *testing.T) {
 	t.Run("chunk larger than the log", func(t *testing.T) {
 		l := newLog(10)
 		l.append(api.LogPTY, []byte("0123456789abcdef"))
-		f := &Follower{out: l, stream: api.LogPTY}
+		f := l.follow(api.LogPTY, 0)
 		batch, err := f.Next(t.Context())
 		if err != nil || batch.Gap != nil || len(batch.Entries) != 1 || string(batch.Entries[0].Data) != "6789abcdef" || batch.Entries[0].SkippedBytes != 6 {
 			t.Errorf("batch = %+v, %v", batch, err)

@@ -1,6 +1,7 @@
 package process
 
 import (
+	"context"
 	"slices"
 	"sort"
 	"sync"
@@ -25,10 +26,15 @@ type chunk struct {
 
 func (c *chunk) end() uint64 { return c.offset + uint64(len(c.data)) }
 
+// maxJoined bounds the pieces that are joined to one chunk.
+const maxJoined = 64 << 10
+
 // outputLog holds the last output of one process. Readers come with a cursor and
-// take what they have not seen, at their own speed; nobody waits for them.
+// take what they have not seen, at their own speed. Output waits for those that
+// are attached, within the stall time, and never for others.
 type outputLog struct {
 	total *atomic.Int64 // bytes of all logs
+	stall time.Duration // see Limits.FollowStall
 
 	mu      sync.Mutex
 	limit   int64
@@ -39,18 +45,28 @@ type outputLog struct {
 	ended   bool
 	gone    bool          // nothing is kept any more
 	changed chan struct{} // closed with the next change; nil if nobody waits
+	seen    uint64        // highest sequence that anybody was given
+
+	readers  []*attachment
+	freed    chan struct{} // closed when readers have moved; nil if no output waits
+	delayed  bool          // output has waited
+	released bool          // output waits no more
 }
 
-func newOutputLog(limit int64, total *atomic.Int64) *outputLog {
-	return &outputLog{limit: limit, total: total, first: 1}
+func newOutputLog(limit int64, total *atomic.Int64, stall time.Duration) *outputLog {
+	return &outputLog{limit: limit, total: total, stall: stall, first: 1}
 }
 
 // append adds a piece of output and drops the oldest ones that are over the
-// limit. The log owns data from then on.
+// limit, if need be once the attached readers have taken them. The log owns data
+// from then on, and so does it of the rest of its capacity: a piece that was read
+// right behind the one before may become one chunk with it.
 func (l *outputLog) append(stream api.LogStream, data []byte) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	c := chunk{stream: stream, time: time.Now().UnixMilli(), offset: l.offset, data: data}
+	l.awaitRoom(int64(len(data)))
+	now := time.Now()
+	c := chunk{stream: stream, time: now.UnixMilli(), offset: l.offset, data: data}
 	l.offset += uint64(len(data))
 	if over := int64(len(data)) - l.limit; over > 0 {
 		c.skipped = over
@@ -61,23 +77,55 @@ func (l *outputLog) append(stream api.LogStream, data []byte) {
 		l.first++
 		return
 	}
-	l.chunks = append(l.chunks, c)
+	if !l.join(&c) {
+		for _, a := range l.readers {
+			if a.next >= l.next() {
+				a.active = now
+			}
+		}
+		l.chunks = append(l.chunks, c)
+		l.total.Add(chunkCost)
+	}
 	l.bytes += int64(len(c.data))
-	l.total.Add(int64(len(c.data)) + chunkCost)
+	l.total.Add(int64(len(c.data)))
 	l.trim()
 	l.wake()
+}
+
+// next is the sequence of the next chunk.
+func (l *outputLog) next() uint64 { return l.first + uint64(len(l.chunks)) }
+
+// join makes a piece a part of the last chunk, if it lies right behind it in
+// memory, came in the same millisecond, and nobody was given that chunk yet.
+func (l *outputLog) join(c *chunk) bool {
+	if len(l.chunks) == 0 || l.next()-1 <= l.seen {
+		return false
+	}
+	last := &l.chunks[len(l.chunks)-1]
+	n := len(last.data)
+	if last.stream != c.stream || last.time != c.time || n+len(c.data) > maxJoined ||
+		len(c.data) == 0 || cap(last.data) < n+len(c.data) || &last.data[:n+1][n] != &c.data[0] {
+		return false
+	}
+	last.data = last.data[:n+len(c.data)]
+	return true
 }
 
 // maxChunks keeps a log of tiny pieces from costing much more than its data.
 func (l *outputLog) maxChunks() int { return int(max(1024, l.limit/64)) }
 
-func (l *outputLog) trim() {
+// surplus returns how many of the oldest chunks are over the limit once so many
+// bytes in so many chunks were added.
+func (l *outputLog) surplus(bytes int64, chunks int) int {
 	n := 0
-	for bytes := l.bytes; n < len(l.chunks) && (bytes > l.limit || len(l.chunks)-n > l.maxChunks()); n++ {
+	for bytes += l.bytes; n < len(l.chunks) && (bytes > l.limit || len(l.chunks)-n+chunks > l.maxChunks()); n++ {
 		bytes -= int64(len(l.chunks[n].data))
 	}
-	l.drop(n)
+	return n
 }
+
+// trim drops what is over the limit, except for what readers are about to take.
+func (l *outputLog) trim() { l.drop(l.loose(l.surplus(0, 0))) }
 
 // drop forgets the n oldest chunks.
 func (l *outputLog) drop(n int) {
@@ -95,15 +143,17 @@ func (l *outputLog) drop(n int) {
 	l.total.Add(-bytes - int64(n)*chunkCost)
 }
 
-// dropBytes forgets the oldest chunks, about so many bytes of them.
-func (l *outputLog) dropBytes(want int64) {
+// dropBytes forgets the oldest chunks, about so many bytes of them, except for
+// what readers are about to take. It returns how much that was.
+func (l *outputLog) dropBytes(want int64) int64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	n := 0
-	for ; n < len(l.chunks) && want > 0; n++ {
-		want -= int64(len(l.chunks[n].data)) + chunkCost
+	n, size := 0, int64(0)
+	for loose := l.loose(len(l.chunks)); n < loose && size < want; n++ {
+		size += int64(len(l.chunks[n].data)) + chunkCost
 	}
 	l.drop(n)
+	return size
 }
 
 func (l *outputLog) setLimit(limit int64) {
@@ -134,7 +184,8 @@ func (l *outputLog) discard() {
 	defer l.mu.Unlock()
 	l.drop(len(l.chunks))
 	l.chunks = nil
-	l.ended, l.gone = true, true
+	l.ended, l.gone, l.released = true, true, true
+	l.makeRoom()
 	l.wake()
 }
 
@@ -145,13 +196,21 @@ func (l *outputLog) wake() {
 	}
 }
 
-// wait returns a channel that is closed with the next change. The caller holds
-// l.mu and looked before.
-func (l *outputLog) wait() <-chan struct{} {
+// awaitChange waits for the next change. The caller holds l.mu, which is free
+// meanwhile.
+func (l *outputLog) awaitChange(ctx context.Context) error {
 	if l.changed == nil {
 		l.changed = make(chan struct{})
 	}
-	return l.changed
+	changed := l.changed
+	l.mu.Unlock()
+	defer l.mu.Lock()
+	select {
+	case <-changed:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // matches reports whether a chunk belongs to the stream that was asked for.
@@ -195,6 +254,6 @@ func (l *outputLog) at(offset uint64) []chunk {
 func entryOf(seq uint64, c *chunk) api.LogEntry {
 	return api.LogEntry{
 		Sequence: seq, Stream: c.stream, TimestampMs: c.time,
-		Data: c.data, Encoding: "base64", SkippedBytes: c.skipped,
+		Data: c.data[:len(c.data):len(c.data)], Encoding: "base64", SkippedBytes: c.skipped,
 	}
 }

@@ -4,11 +4,12 @@ import (
 	"math/rand/v2"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/sandboxagent/sandboxagent/api"
 )
 
-func newLog(limit int64) *outputLog { return newOutputLog(limit, new(atomic.Int64)) }
+func newLog(limit int64) *outputLog { return newOutputLog(limit, new(atomic.Int64), time.Minute) }
 
 func TestLogQueries(t *testing.T) {
 	s := newSupervisor(t, Limits{})

@@ -1,8 +1,11 @@
 package process
 
 import (
+	"cmp"
 	"context"
 	"io"
+	"math"
+	"slices"
 
 	"github.com/sandboxagent/sandboxagent/api"
 )
@@ -59,16 +62,22 @@ func (s *Supervisor) Logs(id string, q LogQuery) (*api.ProcessLogs, error) {
 		}
 		logs.Entries = append(logs.Entries, entryOf(seq+uint64(i), &chunks[i]))
 	}
+	p.out.advance(nil, p.out.next())
 	return logs, nil
 }
 
-// Follower reads the log of a process from a cursor on, as fast as its caller
-// likes. It misses nothing that is kept, and says what is not. It needs no Close.
+// Follower reads the log of a process from a cursor on. It misses nothing that
+// is kept when it starts and nothing that comes: where more would be dropped
+// than it has taken, the process waits in its writes. But one that takes nothing
+// for [Limits.FollowStall] is not waited for, and then finds a gap. It is not
+// safe for concurrent use.
 type Follower struct {
-	out     *outputLog
-	stream  api.LogStream
-	cursor  uint64
-	entries []api.LogEntry
+	out      *outputLog
+	attached *attachment
+	stream   api.LogStream
+	cursor   uint64
+	entries  []api.LogEntry
+	pace     pace
 }
 
 // LogBatch is what a [Follower] found: an optional gap, and entries after it.
@@ -87,14 +96,26 @@ func (s *Supervisor) Follow(id string, q LogQuery) (*Follower, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &Follower{out: p.out, stream: stream, cursor: q.Since}
+	p.out.mu.Lock()
+	defer p.out.mu.Unlock()
+	since := q.Since
 	if q.Tail != nil {
-		p.out.mu.Lock()
-		f.cursor = p.out.tailStart(q.Since, stream, max(0, *q.Tail))
-		p.out.mu.Unlock()
+		since = p.out.tailStart(since, stream, max(0, *q.Tail))
 	}
-	return f, nil
+	return p.out.follow(stream, since), nil
 }
+
+// follow returns a follower of what has a greater sequence than since. The caller
+// holds l.mu.
+func (l *outputLog) follow(stream api.LogStream, since uint64) *Follower {
+	since = min(since, math.MaxInt64)
+	l.seen = max(l.seen, min(since, l.next()-1))
+	return &Follower{out: l, attached: l.attach(since + 1), stream: stream, cursor: since}
+}
+
+// Close ends the follower: no output waits for it any more. After [io.EOF] it
+// does nothing.
+func (f *Follower) Close() { f.out.detach(f.attached) }
 
 // batchEntries and batchBytes bound one batch of a follower.
 const (
@@ -105,27 +126,23 @@ const (
 // Next waits for something new. It returns [io.EOF] after the last of it, once
 // the process has ended.
 func (f *Follower) Next(ctx context.Context) (LogBatch, error) {
+	f.out.mu.Lock()
+	defer f.out.mu.Unlock()
+	f.out.gather(&f.pace, func() int64 { return f.out.pending(f.cursor + 1) })
 	for {
-		f.out.mu.Lock()
 		batch, more := f.take()
 		if batch.Gap != nil || len(batch.Entries) > 0 {
-			f.out.mu.Unlock()
 			return batch, nil
 		}
 		if more { // of other streams only
-			f.out.mu.Unlock()
 			continue
 		}
 		if f.out.ended {
-			f.out.mu.Unlock()
+			f.out.detachLocked(f.attached)
 			return LogBatch{}, io.EOF
 		}
-		changed := f.out.wait()
-		f.out.mu.Unlock()
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return LogBatch{}, ctx.Err()
+		if err := f.out.awaitChange(ctx); err != nil {
+			return LogBatch{}, err
 		}
 	}
 }
@@ -143,31 +160,38 @@ func (f *Follower) take() (batch LogBatch, more bool) {
 	}
 	if gap != nil || n > 0 {
 		f.cursor = seq + uint64(n) - 1
+		f.out.advance(f.attached, f.cursor+1)
 	}
+	f.pace.took(size)
 	return LogBatch{Gap: gap, Entries: f.entries}, n < len(chunks)
 }
 
-// Sizes of the blocks that output is read into.
+// Sizes of the blocks that output is read into, and of one read.
 const (
 	minBlock = 4 << 10
 	maxBlock = 256 << 10
+	maxRead  = 64 << 10
 )
+
+// ownShare is what a log may hold even if the others leave no room for it, so
+// that a process does not wait for readers of another one.
+const ownShare = 256 << 10
 
 // pump moves output into the log of p until its end. It reads into blocks that
 // the log shares, so nothing is copied.
 func (s *Supervisor) pump(p *process, r io.Reader, stream api.LogStream) {
 	block := make([]byte, 0, minBlock)
 	for {
-		if cap(block)-len(block) < min(cap(block)/2, readSize/4) {
-			size := min(2*int64(cap(block)), maxBlock, max(minBlock, s.settings.Load().MaxLogBytesPerProcess/4))
-			block = make([]byte, 0, size)
+		limit := s.settings.Load().MaxLogBytesPerProcess
+		if cap(block)-len(block) < min(cap(block)/2, maxRead/4) {
+			block = make([]byte, 0, min(2*int64(cap(block)), maxBlock, max(minBlock, limit/4)))
 		}
-		n, err := r.Read(block[len(block):min(cap(block), len(block)+readSize)])
+		n, err := r.Read(block[len(block):min(cap(block), len(block)+int(min(maxRead, limit)))])
 		if n > 0 {
-			end := len(block) + n
-			p.out.append(stream, block[len(block):end:end])
-			block = block[:end]
-			s.shrink()
+			p.out.append(stream, block[len(block):len(block)+n])
+			block = block[:len(block)+n]
+			for !s.shrink() && p.out.size() > ownShare && p.out.pause() {
+			}
 		}
 		if err != nil {
 			if err != io.EOF {
@@ -179,34 +203,29 @@ func (s *Supervisor) pump(p *process, r io.Reader, stream api.LogStream) {
 }
 
 // shrink drops old output while all logs together are too large: of the
-// processes that ended first, and then of the one with the most.
-func (s *Supervisor) shrink() {
+// processes that ended first, and then of the one with the most that readers do
+// not hold. It reports whether the logs are within their bound.
+func (s *Supervisor) shrink() bool {
 	over := s.logBytes.Load() - s.limits.MaxTotalLogBytes
 	if over <= 0 {
-		return
+		return true
 	}
 	over += s.limits.MaxTotalLogBytes / 16 // so that this is rare
 	s.mu.Lock()
-	finished := make([]*process, len(s.finished))
-	copy(finished, s.finished)
+	finished := slices.Clone(s.finished)
 	s.mu.Unlock()
 	for _, p := range finished {
-		if size := p.out.size(); size > 0 && over > 0 {
-			p.out.dropBytes(over)
-			over -= size
+		if over > 0 {
+			over -= p.out.dropBytes(over)
 		}
 	}
-	if over <= 0 {
-		return
-	}
-	var largest *process
-	var most int64
-	for _, p := range s.all() {
-		if size := p.out.size(); size > most {
-			largest, most = p, size
+	all := s.all()
+	slices.SortFunc(all, func(a, b *process) int { return cmp.Compare(b.out.size(), a.out.size()) })
+	for _, p := range all {
+		if over <= 0 {
+			break
 		}
+		over -= p.out.dropBytes(min(over, p.out.size()/2))
 	}
-	if largest != nil {
-		largest.out.dropBytes(min(over, most/2))
-	}
+	return s.logBytes.Load() <= s.limits.MaxTotalLogBytes
 }

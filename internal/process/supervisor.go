@@ -23,6 +23,7 @@ type Limits struct {
 	MaxTotalLogBytes int64             // of all logs together; 256 MiB
 	MaxFinished      int               // ended processes that are kept; 256
 	FinishedAge      time.Duration     // how long ended processes are kept; 1 hour
+	FollowStall      time.Duration     // how long output waits for a reader that takes nothing; 5 seconds
 	InputTimeout     time.Duration     // for a process to take its input; 10 seconds
 	StopGrace        time.Duration     // between asking and killing in StopAll; 2 seconds
 	Drain            time.Duration     // see [Spec]; [DefaultDrain]
@@ -34,6 +35,7 @@ func (l Limits) withDefaults() Limits {
 		MaxTotalLogBytes: cmp.Or(l.MaxTotalLogBytes, 256<<20),
 		MaxFinished:      cmp.Or(l.MaxFinished, 256),
 		FinishedAge:      cmp.Or(l.FinishedAge, time.Hour),
+		FollowStall:      cmp.Or(l.FollowStall, 5*time.Second),
 		InputTimeout:     cmp.Or(l.InputTimeout, 10*time.Second),
 		StopGrace:        cmp.Or(l.StopGrace, 2*time.Second),
 		Drain:            cmp.Or(l.Drain, DefaultDrain),
@@ -147,7 +149,7 @@ func (s *Supervisor) Create(req api.ProcessCreateRequest, owner api.ProcessOwner
 		id:     fmt.Sprintf("proc_%d", number),
 		number: number,
 		child:  child,
-		out:    newOutputLog(s.settings.Load().MaxLogBytesPerProcess, &s.logBytes),
+		out:    newOutputLog(s.settings.Load().MaxLogBytesPerProcess, &s.logBytes, s.limits.FollowStall),
 		input:  make(chan struct{}, 1),
 		ended:  make(chan struct{}),
 	}
@@ -241,14 +243,29 @@ func (s *Supervisor) watch(p *process) {
 
 	<-p.child.Done()
 	s.noteEnd(p)
-	timer := time.NewTimer(s.limits.Drain)
-	defer timer.Stop()
-	select {
-	case <-read:
-	case <-timer.C:
-	}
+	p.drain(read, s.limits.Drain)
 	p.out.end()
 	<-read // what is left behind may write on, until it ends or is killed
+}
+
+// drain waits until the output of an ended process is read, but for what
+// descendants write no longer than d. While readers hold it up the time does not
+// count, up to what a pipe may have held at the end.
+func (p *process) drain(read <-chan struct{}, d time.Duration) {
+	_, end := p.out.wasDelayed()
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	for {
+		select {
+		case <-read:
+			return
+		case <-timer.C:
+		}
+		if delayed, now := p.out.wasDelayed(); !delayed || now-end >= maxRest {
+			return
+		}
+		timer.Reset(d)
+	}
 }
 
 // noteEnd notes the exit of a process and drops those that ended long ago.
@@ -461,6 +478,9 @@ func (s *Supervisor) Close(ctx context.Context) error {
 	s.closed = true
 	s.mu.Unlock()
 	err := s.StopAll(ctx)
+	for _, p := range s.all() {
+		p.out.release()
+	}
 	s.work.Wait()
 	return err
 }

@@ -7,12 +7,15 @@ import (
 	"github.com/sandboxagent/sandboxagent/api"
 )
 
-// Viewer reads the bytes that a terminal shows from an offset on, as fast as its
-// caller likes.
+// Viewer reads the bytes that a terminal shows from an offset on. Like a
+// [Follower] it misses nothing unless it stalls. It is not safe for concurrent
+// use.
 type Viewer struct {
-	p      *process
-	cursor uint64
-	buf    []byte
+	p        *process
+	attached *attachment
+	cursor   uint64
+	buf      []byte
+	pace     pace
 }
 
 // Screen is what a [Viewer] found. Bytes before Offset that follow the last
@@ -40,8 +43,14 @@ func (s *Supervisor) View(id string, since *uint64) (*Viewer, error) {
 	if since != nil {
 		v.cursor = min(*since, v.cursor)
 	}
+	p.out.seen = p.out.next() - 1
+	v.attached = p.out.attach(p.out.next() - uint64(len(p.out.at(v.cursor))))
 	return v, nil
 }
+
+// Close ends the viewer: no output waits for it any more. After [io.EOF] it does
+// nothing.
+func (v *Viewer) Close() { v.p.out.detach(v.attached) }
 
 func errNoTerminal() *api.Error {
 	return api.Conflict(api.CodeNotATerminal, "process is not running in tty mode")
@@ -60,23 +69,20 @@ func (v *Viewer) Exit() Exit { return v.p.child.Exit() }
 // process has ended.
 func (v *Viewer) Next(ctx context.Context) (Screen, error) {
 	out := v.p.out
+	out.mu.Lock()
+	defer out.mu.Unlock()
+	out.gather(&v.pace, func() int64 { return int64(out.offset - v.cursor) })
 	for {
-		out.mu.Lock()
 		screen := v.take()
 		if screen.Gap || len(screen.Data) > 0 {
-			out.mu.Unlock()
 			return screen, nil
 		}
 		if out.ended {
-			out.mu.Unlock()
+			out.detachLocked(v.attached)
 			return Screen{}, io.EOF
 		}
-		changed := out.wait()
-		out.mu.Unlock()
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return Screen{}, ctx.Err()
+		if err := out.awaitChange(ctx); err != nil {
+			return Screen{}, err
 		}
 	}
 }
@@ -95,16 +101,28 @@ func (v *Viewer) take() Screen {
 		v.cursor = start
 	}
 	screen.Offset = v.cursor
-	v.buf = v.buf[:0]
-	for i := range chunks {
-		c := &chunks[i]
+	n := 0
+	for ; n < len(chunks); n++ {
+		c := &chunks[n]
 		data := c.data[max(v.cursor, c.offset)-c.offset:]
-		if c.offset > v.cursor || len(v.buf) > 0 && len(v.buf)+len(data) > screenBytes {
+		if c.offset > v.cursor || n > 0 && len(screen.Data)+len(data) > screenBytes {
 			break // after a gap, or enough
 		}
-		v.buf = append(v.buf, data...)
+		switch n {
+		case 0:
+			screen.Data = data // which is never changed
+		case 1:
+			v.buf = append(append(v.buf[:0], screen.Data...), data...)
+			screen.Data = v.buf
+		default:
+			v.buf = append(v.buf, data...)
+			screen.Data = v.buf
+		}
 		v.cursor += uint64(len(data))
 	}
-	screen.Data = v.buf
+	if screen.Gap || n > 0 {
+		out.advance(v.attached, out.next()-uint64(len(chunks)-n))
+	}
+	v.pace.took(len(screen.Data))
 	return screen
 }

@@ -199,6 +199,7 @@ func (s *Server) getProcessLogs(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	defer follower.Close()
 	ctx, cancel := s.untilStop(r.Context())
 	defer cancel()
 	s.streamLogs(ctx, w, id, follower)
@@ -261,7 +262,6 @@ func (s *Server) streamLogs(ctx context.Context, w http.ResponseWriter, id strin
 	if err != nil {
 		return // the client has gone
 	}
-	var line []byte
 	for {
 		wait, cancel := context.WithTimeout(ctx, heartbeat)
 		batch, err := follower.Next(wait)
@@ -286,8 +286,9 @@ func (s *Server) streamLogs(ctx context.Context, w http.ResponseWriter, id strin
 		}
 		for i := range batch.Entries {
 			e := &batch.Entries[i]
-			line = appendLogEntry(line[:0], e)
-			if stream.add("log", e.Sequence, line); stream.size() >= flushBytes && stream.flush() != nil {
+			stream.buf.Grow(base64.StdEncoding.EncodedLen(len(e.Data)) + logEntryRest)
+			stream.buf.Write(appendLogEvent(stream.buf.AvailableBuffer(), e))
+			if stream.size() >= logFlushBytes && stream.flush() != nil {
 				return
 			}
 		}
@@ -297,9 +298,20 @@ func (s *Server) streamLogs(ctx context.Context, w http.ResponseWriter, id strin
 	}
 }
 
-// appendLogEntry encodes an entry as json.Marshal does, without its copies.
-func appendLogEntry(b []byte, e *api.LogEntry) []byte {
-	b = append(b, `{"sequence":`...)
+const (
+	// logFlushBytes is how much of a log goes out in one write.
+	logFlushBytes = 256 << 10
+
+	// logEntryRest is more than an event has beside the data of its entry.
+	logEntryRest = 256
+)
+
+// appendLogEvent appends the event of an entry, encoded as json.Marshal does: in
+// place, since the data of a busy log is much.
+func appendLogEvent(b []byte, e *api.LogEntry) []byte {
+	b = append(b, "event: log\nid: "...)
+	b = strconv.AppendUint(b, e.Sequence, 10)
+	b = append(b, "\ndata: {\"sequence\":"...)
 	b = strconv.AppendUint(b, e.Sequence, 10)
 	b = append(b, `,"stream":"`...)
 	b = append(b, e.Stream...)
@@ -312,7 +324,7 @@ func appendLogEntry(b []byte, e *api.LogEntry) []byte {
 		b = append(b, `,"skippedBytes":`...)
 		b = strconv.AppendInt(b, e.SkippedBytes, 10)
 	}
-	return append(b, '}')
+	return append(b, "}\n\n"...)
 }
 
 // untilStop returns a context that ends with ctx or with the server.

@@ -149,6 +149,54 @@ func TestProcessLogStream(t *testing.T) {
 	}
 }
 
+// More than a log holds, written as fast as it goes, comes whole through a stream
+// that is open.
+func TestProcessLogStreamLosesNothing(t *testing.T) {
+	const size = 8 << 20
+	in := start(t, server.Config{})
+	in.check(t, post("small log", "/v1/processes/config", `{"maxLogBytesPerProcess":200000}`, 200))
+	id := createProcess(t, in, api.ProcessCreateRequest{Command: "sh", Args: []string{"-c", fmt.Sprintf(`read go; head -c %d /dev/zero`, size)}})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, "GET", in.url+"/v1/processes/"+id+"/logs?follow=true", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := in.client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	in.check(t, post("go", "/v1/processes/"+id+"/input", `{"data":"Cg=="}`, 200))
+	got, next := 0, uint64(1)
+	lines := bufio.NewReader(resp.Body)
+	for event := ""; ; {
+		line, err := lines.ReadString('\n')
+		if err != nil {
+			break
+		}
+		key, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ": ")
+		if key == "event" {
+			event = value
+		}
+		if key != "data" || event != "log" {
+			if event == "gap" {
+				t.Fatalf("gap after %d bytes", got)
+			}
+			continue
+		}
+		var e api.LogEntry
+		if err := json.Unmarshal([]byte(value), &e); err != nil || e.Sequence != next || e.Encoding != "base64" || e.Stream != api.LogStdout {
+			t.Fatalf("entry %.200s, want sequence %d, %v", value, next, err)
+		}
+		next++
+		got += len(e.Data)
+	}
+	if got != size {
+		t.Errorf("got %d of %d bytes", got, size)
+	}
+}
+
 // viewer is the client side of a terminal.
 type viewer struct {
 	t    *testing.T

@@ -18,8 +18,8 @@ import (
 const frameOverhead = 4 << 10
 
 // connectTerminal shows a terminal to a viewer and takes its input. The viewer
-// has a cursor on the output, so that a slow one misses nothing and holds nobody
-// up. Close codes: 1000 after exit or when the viewer asked, 1001 when the server
+// has a cursor on the output, so that a slow one misses nothing: the process
+// waits for it, unless it stalls. Close codes: 1000 after exit or when the viewer asked, 1001 when the server
 // stops, 1011 if the server failed.
 func (s *Server) connectTerminal(w http.ResponseWriter, r *http.Request) error {
 	id := r.PathValue("id")
@@ -35,6 +35,7 @@ func (s *Server) connectTerminal(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	defer viewer.Close()
 	if err := checkUpgrade(r); err != nil {
 		return err
 	}
