@@ -275,9 +275,9 @@ func (m *Manager) notified(l *link, e bridge.Event) {
 	if replaying {
 		return
 	}
-	seq := s.append(journal.FromAgent, e.Frame)
+	s.append(journal.FromAgent, e.Frame)
 	if e.Msg.Method == acp.MethodSessionUpdate {
-		s.updated(e.Frame, seq)
+		s.updated(e.Frame)
 	}
 	m.mirror(virtual, e.Frame)
 }
@@ -329,7 +329,8 @@ func (m *Manager) opened(l *link, c *call, e bridge.Event) {
 		if c.method == acp.MethodSessionLoad && !c.fresh {
 			break
 		}
-		s.updated(frame, s.append(journal.FromAgent, frame))
+		s.append(journal.FromAgent, frame)
+		s.updated(frame)
 	}
 	delete(l.early, sid)
 	s.changed()

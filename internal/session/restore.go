@@ -267,6 +267,10 @@ func rpcCode(err error) int {
 // detach gives up a connection whose agent has ended, and waits until it is
 // wholly gone.
 func (s *session) detach(ctx context.Context, l *link) error {
+	if err := s.lock(ctx); err != nil {
+		return err
+	}
+	defer s.unlock()
 	if l.id == s.server() {
 		if err := s.m.cfg.Bridge.Stop(ctx, l.id); err != nil {
 			return err

@@ -140,10 +140,19 @@ func (s *session) work() {
 // errCancelled ends a turn that was cancelled before the agent had it.
 var errCancelled = errors.New("cancelled")
 
+// exitTimeout bounds the wait for the bridge to tell of an agent's end.
+const exitTimeout = 10 * time.Second
+
 // run does the turn and tells how it ended.
 func (t *turn) run() {
 	s := t.s
 	reply, err := t.attempt()
+	if agentGone(err) {
+		// Waiters are told before observers; the session is not free until both are.
+		ctx, stop := context.WithTimeout(s.m.ctx, exitTimeout)
+		_ = s.awaitQuiet(ctx)
+		stop()
+	}
 	s.mu.Lock()
 	t.result = api.SessionTurn{Turn: t.id, FirstEvent: t.start, LastEvent: t.last, Text: t.text.String(), TextTruncated: t.cut}
 	s.mu.Unlock()

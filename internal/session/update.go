@@ -15,29 +15,30 @@ const maxCalls = 256
 // agents, which write no blanks.
 var updateKey = []byte(`"sessionUpdate":"`)
 
-// passing reports whether an update is of a kind that changes nothing here, by
-// a look at the frame that is cheaper than decoding it. It runs for every frame
-// of every agent.
-func passing(frame []byte) bool {
+// updateKind returns the kind of an update by a look at the frame that is cheaper
+// than decoding it, or nothing if the frame has to be decoded to know. It runs
+// for every frame of every agent.
+func updateKind(frame []byte) string {
 	i := bytes.Index(frame, updateKey)
 	if i < 0 {
-		return false
+		return ""
 	}
 	rest := frame[i+len(updateKey):]
-	j := bytes.IndexByte(rest, '"')
-	if j < 0 {
-		return false
+	switch j := bytes.IndexByte(rest, '"'); {
+	case j < 0:
+		return ""
+	default:
+		return string(rest[:j])
 	}
-	switch string(rest[:j]) {
-	case acp.UpdateAgentThought, acp.UpdatePlan, acp.UpdateCommands, acp.UpdateUserMessage:
-		return true
-	}
-	return false
 }
 
 // updated takes an update of the agent into the record and the turn.
-func (s *session) updated(frame []byte, _ uint64) {
-	if passing(frame) {
+func (s *session) updated(frame []byte) {
+	switch updateKind(frame) {
+	case acp.UpdateAgentThought, acp.UpdatePlan, acp.UpdateCommands, acp.UpdateUserMessage:
+		return // changes nothing here
+	case acp.UpdateAgentMessage:
+		s.said(frame)
 		return
 	}
 	var n struct {
@@ -54,6 +55,34 @@ func (s *session) updated(frame []byte, _ uint64) {
 	s.mu.Unlock()
 	if saved {
 		s.changed()
+	}
+}
+
+// said adds to the text of a turn, if somebody waits for it.
+func (s *session) said(frame []byte) {
+	s.mu.Lock()
+	wanted := s.turn != nil && !s.turn.cut
+	s.mu.Unlock()
+	if !wanted {
+		return
+	}
+	var n struct {
+		Params struct {
+			Update struct {
+				Content struct {
+					Type string `json:"type"`
+					Text string `json:"text"`
+				} `json:"content"`
+			} `json:"update"`
+		} `json:"params"`
+	}
+	if json.Unmarshal(frame, &n) != nil || n.Params.Update.Content.Type != acp.ContentText {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.turn != nil {
+		s.turn.say(n.Params.Update.Content.Text, s.m.cfg.Limits.TextBytes)
 	}
 }
 
