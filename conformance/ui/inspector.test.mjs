@@ -36,6 +36,7 @@ async function newSession() {
   await page.getByRole("link", { name: "New session" }).click();
   await page.getByLabel("Agent").selectOption("mock");
   await page.getByLabel("Folder").fill(server.home);
+  await picture(page, "new");
   await page.getByRole("button", { name: "Start session" }).click();
   await page.getByLabel("Prompt").waitFor();
 }
@@ -68,14 +69,14 @@ test("lists agents", async () => {
   await page.getByRole("link", { name: "Agents" }).click();
   const card = page.locator(".card", { has: page.getByRole("heading", { name: "Mock" }) });
   await card.getByText("installed").waitFor();
-  await card.getByText("credentials found").waitFor();
+  await card.getByText("credentials available").waitFor();
   await page.getByRole("heading", { name: "Claude Code" }).waitFor();
   await picture(page, "agents");
 });
 
 test("a question is answered and the file is written", async () => {
   await newSession();
-  await picture(page, "new");
+  await seen("Give the agent a task");
   await prompt("write notes.txt with hi");
   const ask = page.getByRole("group", { name: "Permission: Write notes.txt" });
   await ask.waitFor();
@@ -84,7 +85,7 @@ test("a question is answered and the file is written", async () => {
   await page.getByText("waits for you").waitFor();
   await picture(page, "permission");
   assert.equal(fs.existsSync(path.join(server.home, "notes.txt")), false, "the file is there before it was allowed");
-  await ask.getByRole("button", { name: /^Allow1?$/ }).click();
+  await ask.getByRole("button", { name: "Allow", exact: true }).click();
   await seen("I wrote notes.txt.");
   await seen("Answered: Allow");
   assert.equal(fs.readFileSync(path.join(server.home, "notes.txt"), "utf8"), "hi\n");
@@ -104,6 +105,19 @@ test("keys answer and Escape cancels", async () => {
   await page.keyboard.press("Escape");
   await seen("cancelled");
   assert.equal(fs.readFileSync(path.join(server.home, "notes.txt"), "utf8"), "hi\n");
+});
+
+test("a turn goes on while another view is shown", async () => {
+  await prompt("run echo started; sleep 1; echo ended");
+  await page.getByRole("group", { name: /Permission/ }).waitFor();
+  await page.getByRole("link", { name: "Files" }).click();
+  await page.getByRole("link", { name: "notes.txt" }).waitFor();
+  await page.getByRole("link", { name: /write notes.txt with hi/ }).click();
+  await page.getByRole("button", { name: "Allow", exact: true }).click();
+  await page.locator(".output", { hasText: "started" }).waitFor();
+  await page.locator(".output", { hasText: "ended" }).waitFor();
+  await page.locator(".end").nth(3).waitFor();
+  await picture(page, "command");
 });
 
 test("model, mode and thought level are chosen", async () => {
@@ -136,7 +150,7 @@ test("a session is there after a reload, and goes on", async () => {
   await prompt("replace hi with bye in notes.txt");
   await page.locator(".diff .del", { hasText: "hi" }).waitFor();
   await picture(page, "reloaded");
-  await page.getByRole("button", { name: /^Allow\d?$/ }).click();
+  await page.getByRole("button", { name: "Allow", exact: true }).click();
   await seen("Answered: Allow");
   await until(() => fs.readFileSync(path.join(server.home, "notes.txt"), "utf8") === "bye\n", "the file being changed");
 });
@@ -187,9 +201,19 @@ test("a server that was killed is missed, and its sessions go on", async () => {
   browser.faults.length = 0;
 });
 
+test("a session is ended, after a second question", async () => {
+  await page.getByRole("button", { name: "End…" }).click();
+  await page.getByRole("button", { name: "End for good" }).click();
+  await page.getByPlaceholder("This session has ended").waitFor();
+  assert.equal(await page.getByLabel("Prompt").isDisabled(), true);
+  await page.getByRole("link", { name: /write notes.txt with hi/ }).click();
+  await seen("I wrote notes.txt.");
+});
+
 test("a narrow page in the dark", async () => {
   await page.emulateMedia({ colorScheme: "dark" });
   await page.setViewportSize({ width: 400, height: 780 });
+  await page.locator(".end").last().waitFor();
   assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), "the page is wider than its window");
   await picture(page, "narrow");
   await page.setViewportSize({ width: 1280, height: 800 });

@@ -30,7 +30,7 @@ function AgentCard({ agent, onUse, onChange }: { agent: Agent; onUse: (agent: st
       </div>
       <p class="tags">
         <span class={`tag ${agent.installed ? "good" : ""}`}>{agent.installed ? "installed" : "not installed"}</span>
-        <span class={`tag ${agent.credentialsAvailable ? "good" : "warn"}`}>{agent.credentialsAvailable ? "credentials found" : "no credentials"}</span>
+        <span class={`tag ${agent.credentialsAvailable ? "good" : "warn"}`}>{agent.credentialsAvailable ? "credentials available" : "no credentials"}</span>
         {agent.serverStatus?.status === "running" && <span class="tag good">running</span>}
       </p>
       {agent.note && <p class="dim small">{agent.note}</p>}

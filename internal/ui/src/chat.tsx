@@ -1,16 +1,18 @@
 // One session: what was said and done, questions, and the box for prompts.
 
-import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { Choice, Item, Json, Question } from "./conversation";
+import { call } from "./api";
 import { blockText } from "./conversation";
+import { filesAt } from "./files";
 import { Frames } from "./frames";
 import { Markdown, DiffView, duration, size } from "./text";
 import { AgentTransport, type Transport, forget } from "./transport";
 import { useValue } from "./value";
 
-export type SessionRecord = { id: string; agent: string; title: string; cwd: string; status: string; reason?: string; updatedAt: number; pendingPermissions: number };
+export type SessionRecord = { id: string; agentSessionId: string; agent: string; title: string; cwd: string; status: string; reason?: string; updatedAt: number; pendingPermissions: number };
 
-export function Chat({ transport, record, tab, onLost }: { transport: Transport; record?: SessionRecord; tab: string; onLost: () => void }) {
+export function Chat({ transport, record, tab, onChange }: { transport: Transport; record?: SessionRecord; tab: string; onChange: () => void }) {
   useValue(transport.news);
   const streamFault = useValue(transport.fault);
   const [fault, setFault] = useState("");
@@ -23,11 +25,11 @@ export function Chat({ transport, record, tab, onLost }: { transport: Transport;
   }, [transport]);
 
   // The server can bring a session back; this page's own connection cannot.
-  const lost = talk.exited && transport instanceof AgentTransport && record !== undefined;
+  const lost = (talk.exited || streamFault !== "") && transport instanceof AgentTransport && record !== undefined;
   useEffect(() => {
     if (!lost) return;
     forget(transport.id);
-    onLost();
+    onChange();
   }, [lost]);
 
   const attempt = (work: Promise<unknown>) => {
@@ -63,7 +65,7 @@ export function Chat({ transport, record, tab, onLost }: { transport: Transport;
       <header class="bar">
         <div class="titles">
           <h1>{title}</h1>
-          <span class="dim">{[record?.agent ?? transport.label, record?.cwd].filter(Boolean).join(" · ")}</span>
+          <span class="dim">{record?.agent ?? transport.label}{record && <> · <a href={filesAt(record.cwd)}>{record.cwd}</a></>}</span>
         </div>
         <nav class="tabs" aria-label="View">
           <a href={here} aria-current={tab === "" ? "page" : undefined}>Chat</a>
@@ -71,11 +73,21 @@ export function Chat({ transport, record, tab, onLost }: { transport: Transport;
             Events <span class="count">{transport.frames.length}</span>
           </a>
         </nav>
+        {record && record.status !== "destroyed" && <End end={() => attempt(call("DELETE", `v1/sessions/${encodeURIComponent(record.id)}`).then(onChange))} />}
       </header>
       {tab === "events" ? <Frames frames={transport.frames} /> : <Messages transport={transport} answer={answer} />}
       {(fault || streamFault) && <p class="fault" role="alert">{fault || streamFault}</p>}
       {tab === "" && <Composer transport={transport} attempt={attempt} status={record?.status} />}
     </section>
+  );
+}
+
+/** Asks once more before it ends the session. */
+function End({ end }: { end: () => void }) {
+  const [sure, setSure] = useState(false);
+  if (!sure) return <button type="button" onClick={() => setSure(true)}>End…</button>;
+  return (
+    <button type="button" class="danger" autoFocus onBlur={() => setSure(false)} onClick={() => { setSure(false); end(); }}>End for good</button>
   );
 }
 
@@ -91,6 +103,14 @@ function Messages({ transport, answer }: { transport: Transport; answer: (q: Que
   useLayoutEffect(() => {
     if (atEnd.current) box.current!.scrollTop = box.current!.scrollHeight;
   });
+  useEffect(() => {
+    const element = box.current!;
+    const resized = new ResizeObserver(() => {
+      if (atEnd.current) element.scrollTop = element.scrollHeight;
+    });
+    resized.observe(element);
+    return () => resized.disconnect();
+  }, []);
   const scrolled = () => {
     const { scrollTop, scrollHeight, clientHeight } = box.current!;
     atEnd.current = scrollHeight - scrollTop - clientHeight < 60;
@@ -100,7 +120,7 @@ function Messages({ transport, answer }: { transport: Transport; answer: (q: Que
     <div class="messages" ref={box} onScroll={scrolled} role="log" aria-live="polite" tabIndex={0} aria-label="Conversation">
       <div class="column">
         {items.length === 0 && <Welcome />}
-        {items.map((item, i) => <Message key={item.key} item={item} last={live && i === items.length - 1} first={questions[0]} answer={answer} />)}
+        {items.map((item, i) => <Entry key={item.key} item={item} last={live && i === items.length - 1} first={questions[0]} answer={answer} />)}
         {live && <p class="working"><span class="spinner" aria-hidden="true" /> working…</p>}
       </div>
     </div>
@@ -116,7 +136,17 @@ function Welcome() {
   );
 }
 
-function Message({ item, last, first, answer }: { item: Item; last: boolean; first?: Question; answer: (q: Question, option: string) => void }) {
+type EntryProps = { item: Item; last: boolean; first?: Question; answer: (q: Question, option: string) => void };
+
+/** A message that is rendered again only when it has changed, for long
+ * sessions. */
+function Entry(props: EntryProps) {
+  const { item, last, first } = props;
+  const asked = item.kind === "tool" && item.question;
+  return useMemo(() => <Message {...props} />, [item, item.rev, last, asked && asked === first, asked && asked.answer]);
+}
+
+function Message({ item, last, first, answer }: EntryProps) {
   switch (item.kind) {
     case "user":
       return <div class="user">{item.text}</div>;
@@ -125,7 +155,7 @@ function Message({ item, last, first, answer }: { item: Item; last: boolean; fir
     case "thought":
       return (
         <details class="thought" open={last}>
-          <summary>Thought</summary>
+          <summary>Thought <span class="first-line">{item.text.split("\n")[0].slice(0, 200)}</span></summary>
           <Markdown text={item.text} />
         </details>
       );
@@ -157,7 +187,7 @@ function Tool({ call, question, current, answer }: { call: Json; question?: Ques
   return (
     <div class={`tool ${asking ? "asking" : ""}`}>
       <div class="tool-head">
-        <span class={`state ${call.status}`} />
+        <span class={`state ${asking ? "asked" : call.status}`} />
         <span class="tool-kind">{call.kind ?? "tool"}</span>
         <span class="tool-title">{call.title ?? call.toolCallId}</span>
         <span class="dim">{states[call.status] ?? call.status}</span>
@@ -171,8 +201,8 @@ function Tool({ call, question, current, answer }: { call: Json; question?: Ques
         <div class="ask" role="group" aria-label={`Permission: ${call.title}`}>
           <span>Allow this?</span>
           {question.options.map((o, i) => (
-            <button type="button" class={o.kind.startsWith("allow") ? (i === 0 ? "primary" : "") : "danger"} data-kind={o.kind} onClick={() => answer(question, o.optionId)}>
-              {o.name}{current && <kbd>{i + 1}</kbd>}
+            <button type="button" class={o.kind.startsWith("allow") ? (i === 0 ? "primary" : "") : "danger"} aria-keyshortcuts={current ? `${i + 1}` : undefined} onClick={() => answer(question, o.optionId)}>
+              {o.name}{current && <kbd aria-hidden="true">{i + 1}</kbd>}
             </button>
           ))}
         </div>
@@ -222,12 +252,12 @@ function Composer({ transport, attempt, status }: { transport: Transport; attemp
         <textarea id="prompt" ref={box} rows={1} value={text} disabled={over} aria-label="Prompt" placeholder={over ? "This session has ended" : "What should the agent do?"} onInput={(e) => setText(e.currentTarget.value)} onKeyDown={key} />
         <div class="row">
           {choices.map((c) => <Pick key={c.id} choice={c} disabled={over} onPick={(v) => attempt(transport.choose(c, v))} />)}
-          {context && context.size > 0 && <span class="dim" title="Tokens in the agent's context">{Math.round((100 * context.used) / context.size)} % of {size(context.size).replace(" kB", "k").replace(" MB", "M")}</span>}
+          {context && context.size > 0 && <span class="dim" title="Tokens in the agent's context">{Math.round((100 * context.used) / context.size)} % of {size(context.size).replace(".0", "").replace(" kB", "k").replace(" MB", "M")}</span>}
           <span class="grow" />
           {running ? (
-            <button type="button" class="danger" onClick={() => attempt(transport.cancel())}>Stop <kbd>Esc</kbd></button>
+            <button type="button" class="danger" onClick={() => attempt(transport.cancel())}>Stop <kbd aria-hidden="true">Esc</kbd></button>
           ) : (
-            <button type="submit" class="primary" disabled={text.trim() === "" || over}>Send <kbd>⏎</kbd></button>
+            <button type="submit" class="primary" disabled={text.trim() === "" || over}>Send <kbd aria-hidden="true">Enter</kbd></button>
           )}
         </div>
       </div>

@@ -16,11 +16,13 @@ export type Question = {
   answer?: string;
 };
 
-export type Item =
-  | { kind: "user" | "agent" | "thought" | "note" | "error"; key: number; text: string }
-  | { kind: "plan"; key: number; entries: { content: string; status: string }[] }
-  | { kind: "tool"; key: number; call: Json; question?: Question }
-  | { kind: "end"; key: number; reason: string; tokens?: number; ms: number };
+/** What was said or done. An item is changed in place; rev counts the changes. */
+export type Item = { key: number; rev?: number } & (
+  | { kind: "user" | "agent" | "thought" | "note" | "error"; text: string }
+  | { kind: "plan"; entries: { content: string; status: string }[] }
+  | { kind: "tool"; call: Json; question?: Question }
+  | { kind: "end"; reason: string; tokens?: number; ms: number }
+);
 
 export type Choice = { id: string; name: string; value: string; values: { value: string; name: string; title?: string }[]; via: "option" | "mode" | "model" };
 
@@ -98,7 +100,10 @@ export class Conversation {
         return this.text("user", f.seq, blockText(u.content));
       case "plan": {
         const old = this.thisTurn().find((i) => i.kind === "plan");
-        if (old?.kind === "plan") old.entries = u.entries ?? [];
+        if (old?.kind === "plan") {
+          old.entries = u.entries ?? [];
+          touch(old);
+        }
         else this.items.push({ kind: "plan", key: f.seq, entries: u.entries ?? [] });
         return;
       }
@@ -165,6 +170,7 @@ export class Conversation {
     if (known?.kind === "tool") {
       const given = Object.fromEntries(Object.entries(call).filter(([, v]) => v !== null && v !== undefined && v !== ""));
       known.call = { ...known.call, ...given };
+      touch(known);
       return known;
     }
     const item: Item & { kind: "tool" } = { kind: "tool", key: seq, call: { status: "pending", ...call } };
@@ -174,8 +180,10 @@ export class Conversation {
 
   private text(kind: "user" | "agent" | "thought", seq: number, text: string) {
     const last = this.items.at(-1);
-    if (last?.kind === kind) last.text += text;
-    else this.items.push({ kind, key: seq, text });
+    if (last?.kind === kind) {
+      last.text += text;
+      touch(last);
+    } else this.items.push({ kind, key: seq, text });
   }
 
   /** What the agent lets one choose: its options, or the modes and models of
@@ -200,6 +208,10 @@ export class Conversation {
     }
     return list;
   }
+}
+
+function touch(item: Item) {
+  item.rev = (item.rev ?? 0) + 1;
 }
 
 function flat(values: Json[]): Json[] {

@@ -7,6 +7,7 @@ import { size } from "./text";
 type Entry = { name: string; path: string; entryType: string; size: number; modified?: string; kind?: string; target?: string };
 type Stat = { path: string; entryType: string; size: number; modified?: string };
 
+const shownEntries = 1000;
 const shownBytes = 1 << 20;
 const images = /\.(png|jpe?g|gif|webp|svg|ico|bmp|avif)$/i;
 
@@ -52,6 +53,7 @@ export function Files({ path }: { path: string }) {
 
 function Folder({ path }: { path: string }) {
   const [entries, setEntries] = useState<Entry[]>();
+  const [rows, setRows] = useState(shownEntries);
   const [fault, setFault] = useState("");
   useEffect(() => {
     call<Entry[]>("GET", `v1/fs/entries?${query(path)}`).then(
@@ -65,7 +67,7 @@ function Folder({ path }: { path: string }) {
       <table class="files">
         <tbody>
           {entries?.length === 0 && <tr><td class="dim">This folder is empty.</td></tr>}
-          {entries?.map((e) => (
+          {entries?.slice(0, rows).map((e) => (
             <tr key={e.name}>
               <td class="mono">
                 <a href={filesAt(e.path)}><span class={`icon ${e.entryType}`} aria-hidden="true" />{e.name}{e.entryType === "directory" ? "/" : ""}</a>
@@ -77,6 +79,7 @@ function Folder({ path }: { path: string }) {
           ))}
         </tbody>
       </table>
+      {entries && entries.length > rows && <button type="button" class="wide" onClick={() => setRows(rows * 4)}>{entries.length - rows} more</button>}
     </div>
   );
 }
@@ -113,7 +116,7 @@ function File({ stat }: { stat: Stat }) {
     URL.revokeObjectURL(link.href);
   };
   return (
-    <div class="file">
+    <div class="file-view">
       <div class="row detail-head">
         <span class="dim grow">{size(stat.size)}{stat.modified && ` · ${new Date(stat.modified).toLocaleString()}`}{stat.size > shownBytes && !image ? ` · the first ${size(shownBytes)} are shown` : ""}</span>
         <button type="button" onClick={() => download().catch((f) => setFault(f.message))}>Download</button>

@@ -12,7 +12,7 @@ function describe(f: Frame): { name: string; hint: string } {
   const { method, params, result, error, id } = f.payload;
   if (method === "session/update") {
     const u = params?.update ?? {};
-    const hint = u.content ? blockText(u.content) : (u.title ?? u.status ?? u.entries?.map((e: any) => e.content).join(", ") ?? "");
+    const hint = u.title ?? u.status ?? u.entries?.map((e: any) => e.content).join(", ") ?? u.currentModeId ?? blockText(u.content);
     return { name: u.sessionUpdate ?? method, hint };
   }
   if (method === "session/prompt") return { name: method, hint: (params?.prompt ?? []).map(blockText).join(" ") };
@@ -70,7 +70,7 @@ function Row({ frame }: { frame: Frame }) {
         <span class="dim time">{clock(frame.at)}</span>
         <span class={`from ${frame.sender}`} title={`from the ${frame.sender}`}>{frame.sender === "client" ? "→" : "←"}</span>
         <b>{name}</b>
-        <span class="dim hint">{hint.slice(0, 300)}</span>
+        <span class="dim preview">{hint.slice(0, 300)}</span>
       </summary>
       {open && <div class="code"><Copy text={text} /><pre>{text}</pre></div>}
     </details>

@@ -87,6 +87,7 @@ function Main({ state, version }: { state: Connection; version: string }) {
   const { parts, params } = useRoute();
   const [sessions, reload] = useSessions();
   const [noun = "new", id = "", tab = ""] = parts;
+  const record = noun === "sessions" ? sessions?.find((s) => s.id === id || s.agentSessionId === id) : undefined;
   const waiting = sessions?.filter((s) => s.status === "waiting").length ?? 0;
   useEffect(() => {
     document.title = (waiting ? `(${waiting}) ` : "") + "Sandbox Agent";
@@ -113,7 +114,7 @@ function Main({ state, version }: { state: Connection; version: string }) {
           <span class={`pill ${state}`} role="status" title={states[state]}>{states[state]}</span>
         </div>
         <a class="button primary new" href="#/new" aria-current={current("new")} title="Alt+N">New session</a>
-        {sessions && <SessionList sessions={sessions} id={noun === "sessions" ? id : ""} />}
+        {sessions && <SessionList sessions={sessions} id={record?.id ?? ""} />}
         <nav class="nouns" aria-label="Machine">
           <a href="#/agents" aria-current={current("agents")} title="Alt+A">Agents</a>
           <a href="#/processes" aria-current={current("processes")} title="Alt+P">Processes</a>
@@ -125,7 +126,7 @@ function Main({ state, version }: { state: Connection; version: string }) {
         {noun === "processes" && <Processes id={id} />}
         {noun === "files" && <Files path={params.get("path") ?? "."} />}
         {noun === "sessions" && id !== "" && (
-          <Chat key={id} transport={transport(id)} record={sessions?.find((s) => s.id === id || (s as { agentSessionId?: string }).agentSessionId === id)} tab={tab} onLost={reload} />
+          <Chat key={id} transport={transport(id)} record={record} tab={tab} onChange={reload} />
         )}
         {(noun === "new" || (noun === "sessions" && id === "")) && <NewSession agent={params.get("agent") ?? ""} cwd={params.get("cwd") ?? ""} onOpen={reload} />}
       </main>

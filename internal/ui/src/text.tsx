@@ -36,9 +36,13 @@ function inline(text: string): ComponentChildren[] {
 
 const cells = (line: string) => line.trim().replace(/^\||\|$/g, "").split("|").map((c) => c.trim());
 
+const longText = 200_000;
+
 /** Renders what agents commonly write: paragraphs, headings, lists, quotes,
- * tables and code. It makes elements, never HTML. */
+ * tables and code. It makes elements, never HTML. Of very long texts only the
+ * end is shown, as it is. */
 export function Markdown({ text }: { text: string }) {
+  if (text.length > longText) return <pre>… {text.length - longText} characters before …{"\n"}{text.slice(-longText)}</pre>;
   const out: ComponentChildren[] = [];
   const lines = text.split("\n");
   for (let i = 0; i < lines.length; ) {
@@ -144,8 +148,8 @@ export function DiffView({ path, oldText, newText }: { path: string; oldText: st
       <div class="diff-head">
         <span class="path">{path}</span>
         {oldText == null && <span class="tag">new</span>}
-        <span class="plus">+{count("+")}</span>
-        <span class="minus">−{count("-")}</span>
+        {count("+") > 0 && <span class="plus">+{count("+")}</span>}
+        {count("-") > 0 && <span class="minus">−{count("-")}</span>}
       </div>
       <pre>{near(lines).slice(0, 2000).map((l) => <div class={marks[l.mark]}><span class="mark" aria-hidden="true">{l.mark}</span>{l.text}</div>)}</pre>
     </div>

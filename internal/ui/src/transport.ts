@@ -58,6 +58,7 @@ export class AgentTransport extends Transport {
   private readonly connection = `inspector-${crypto.randomUUID()}`;
   private lastCall = 0;
   private cursor = "0";
+  private turn?: { wait: AbortController; from: number };
 
   private readonly agent: string;
   readonly cwd: string;
@@ -72,8 +73,7 @@ export class AgentTransport extends Transport {
   /** Starts the agent and opens a session in the folder. */
   async open(): Promise<void> {
     const client = { name: "sandbox-agent-inspector", version: "1" };
-    const opening = this.request("initialize", { protocolVersion: 1, clientCapabilities: { fs: { readTextFile: false, writeTextFile: false }, terminal: false }, clientInfo: client });
-    await opening;
+    await this.request("initialize", { protocolVersion: 1, clientCapabilities: { fs: { readTextFile: false, writeTextFile: false }, terminal: false }, clientInfo: client });
     this.enter();
     const session = await this.request("session/new", { cwd: this.cwd, mcpServers: [] });
     this.id = session.sessionId;
@@ -89,7 +89,15 @@ export class AgentTransport extends Transport {
   }
 
   async prompt(text: string) {
-    await this.request("session/prompt", { sessionId: this.id, prompt: [{ type: "text", text }] });
+    this.turn = { wait: new AbortController(), from: this.frames.length + 1 };
+    await this.request("session/prompt", { sessionId: this.id, prompt: [{ type: "text", text }] }, this.turn.wait.signal);
+  }
+
+  // A prompt is answered at the end of its turn, and a browser holds only a few
+  // requests to one server. Once the agent is at work the stream tells its end.
+  leave() {
+    super.leave();
+    if (this.turn && this.frames.length > this.turn.from) this.turn.wait.abort();
   }
 
   async cancel() {
@@ -122,9 +130,10 @@ export class AgentTransport extends Transport {
 
   /** Sends a request and returns its result. Faults of a prompt are seen in the
    * stream; other callers get them thrown. */
-  private async request(method: string, params: Json): Promise<Json> {
+  private async request(method: string, params: Json, signal?: AbortSignal): Promise<Json> {
     const id = ++this.lastCall;
-    const reply = await this.post({ jsonrpc: "2.0", id, method, params }).catch((fault) => {
+    const reply = await this.post({ jsonrpc: "2.0", id, method, params }, signal).catch((fault) => {
+      if (signal?.aborted) return undefined;
       // The agent will not answer, so the turn ends here.
       this.note("agent", { jsonrpc: "2.0", id, error: { code: 0, message: fault.message, data: { source: "inspector" } } });
       throw fault;
@@ -133,9 +142,9 @@ export class AgentTransport extends Transport {
     return reply?.result;
   }
 
-  private async post(frame: Json): Promise<Json> {
+  private async post(frame: Json, signal?: AbortSignal): Promise<Json> {
     this.note("client", frame);
-    const response = await send("POST", `${this.path}?agent=${encodeURIComponent(this.agent)}`, { body: frame });
+    const response = await send("POST", `${this.path}?agent=${encodeURIComponent(this.agent)}`, { body: frame, signal });
     const text = await response.text();
     return text === "" ? undefined : JSON.parse(text);
   }

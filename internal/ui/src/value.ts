@@ -35,15 +35,18 @@ export function useValue<T>(value: Value<T>): T {
   return value.get();
 }
 
-/** Calls load now and every so many milliseconds while the page is visible.
- * The function it returns calls it at once. */
+/** Calls load now and every so many milliseconds while the page is visible. */
 export function usePoll(load: () => Promise<unknown>, every: number, deps: unknown[]) {
   useEffect(() => {
     let over = false;
+    let busy = false;
     let timer = 0;
     const turn = async () => {
+      if (busy) return;
+      busy = true;
       clearTimeout(timer);
       if (!document.hidden) await load().catch(() => undefined);
+      busy = false;
       if (!over) timer = window.setTimeout(turn, every);
     };
     const shown = () => {
