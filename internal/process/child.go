@@ -156,7 +156,7 @@ func (c *Child) connectTTY(cmd *exec.Cmd, size Size) (theirs []*os.File, err err
 	if err != nil {
 		return nil, err
 	}
-	out := &output{file: master}
+	out := &output{file: master, tty: true}
 	c.tty, c.stdin, c.Stdin, c.Stdout = master, master, master, out
 	c.output = []*output{out}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave

@@ -8,34 +8,27 @@ import (
 	"strconv"
 	"sync"
 	"syscall"
-	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // guardScript ends the sessions of this program when this program was killed. It
-// reads lines from a pipe whose other end only we hold: "+SID" for a session,
-// "=SID" once its leader is gone but not the rest of it, "-SID" when it is over.
-// At the end of the pipe it kills what is registered; after a clean shutdown that
-// is nothing. A number whose leader is gone is left alone if a process bears it,
-// as it is somebody else's then. Reading is by the shell's own means, so that it
-// needs no other program.
+// sleeps until the end of a pipe whose other end only we hold. Then it reads the
+// register, a file in memory with a line for each session: "+SID", or "=SID" if
+// its leader is gone but not the rest of it; after a clean shutdown there is none.
+// A number whose leader is gone is left alone if a process bears it, as it is
+// somebody else's then. Reading is by the shell's own means, so that it needs no
+// other program.
 const guardScript = `
 trap '' HUP INT QUIT TERM
-led=' ' rest=' '
-drop() {
-	case $led in *" $1 "*) led="${led%%" $1 "*} ${led#*" $1 "}" ;; esac
-	case $rest in *" $1 "*) rest="${rest%%" $1 "*} ${rest#*" $1 "}" ;; esac
-}
-while IFS= read -r line; do
+read -r line
+all=' '
+while read -r line <&3; do
 	sid=${line#?}
-	drop "$sid"
 	case $line in
-	+*) led="$led$sid " ;;
-	=*) rest="$rest$sid " ;;
+	+*) all="$all$sid " ;;
+	=*) [ -d "/proc/$sid" ] || all="$all$sid " ;;
 	esac
-done
-all=$led
-for sid in $rest; do
-	[ -d "/proc/$sid" ] || all="$all$sid "
 done
 [ "$all" = ' ' ] && exit
 for round in 1 2 3; do
@@ -58,76 +51,121 @@ var guard struct {
 	absent   bool // there is no shell
 	cmd      *exec.Cmd
 	pipe     *os.File
-	sessions map[int]byte // sign by session, as in the lines of the script
+	register *os.File
+	sessions map[int]guarded
+	free     []int64 // lines that are empty
+	lines    int64   // all of them
 }
 
+// guarded is a session in the register.
+type guarded struct {
+	sign byte // '+' or '='
+	line int64
+}
+
+// guardLine is the length of a line of the register. Lines are filled up with
+// blanks, so that one can be written over another.
+const guardLine = 16
+
 // guardSession tells the guard of a new session.
-func guardSession(sid int) { tellGuard(sid, '+') }
+func guardSession(sid int) {
+	guard.mu.Lock()
+	defer guard.mu.Unlock()
+	awaitGuard()
+	setGuarded(sid, '+')
+}
 
 // guardRemains tells the guard that the leader of a session has been waited for,
 // but others of the session live on.
-func guardRemains(sid int) { tellGuard(sid, '=') }
-
-// unguardSession tells the guard that a session is over.
-func unguardSession(sid int) { tellGuard(sid, '-') }
-
-func tellGuard(sid int, sign byte) {
+func guardRemains(sid int) {
 	guard.mu.Lock()
 	defer guard.mu.Unlock()
-	if guard.absent || (sign == '-' && guard.sessions[sid] == 0) {
-		return
-	}
-	if guard.sessions == nil {
-		guard.sessions = make(map[int]byte)
-	}
-	if sign == '-' {
-		delete(guard.sessions, sid)
-	} else {
-		guard.sessions[sid] = sign
-	}
-	if sign == '=' {
-		forgetGone()
-	}
-	if guard.pipe != nil && writeGuard(sid, sign) == nil {
-		return
-	}
-	startGuard()
-}
-
-// forgetGone drops the sessions that were left behind and are over by now.
-func forgetGone() {
+	setGuarded(sid, '=')
 	live := liveSessions()
-	for sid, sign := range guard.sessions {
-		if sign == '=' && !live[sid] {
-			delete(guard.sessions, sid)
-			if guard.pipe != nil {
-				_ = writeGuard(sid, '-')
-			}
+	for sid, g := range guard.sessions {
+		if g.sign == '=' && !live[sid] {
+			dropGuarded(sid)
 		}
 	}
 }
 
-func writeGuard(sid int, sign byte) error {
-	var buf [24]byte
-	line := strconv.AppendInt(append(buf[:0], sign), int64(sid), 10)
-	// A guard that was stopped must not stop us.
-	_ = guard.pipe.SetWriteDeadline(time.Now().Add(time.Second))
-	_, err := guard.pipe.Write(append(line, '\n'))
-	return err
+// unguardSession tells the guard that a session is over.
+func unguardSession(sid int) {
+	guard.mu.Lock()
+	defer guard.mu.Unlock()
+	dropGuarded(sid)
 }
 
-// startGuard starts a guard and tells it all that is registered. Should the one
-// before have died, its end is collected first.
-func startGuard() {
-	if guard.pipe != nil {
+func setGuarded(sid int, sign byte) {
+	if guard.register == nil {
+		return
+	}
+	g, known := guard.sessions[sid]
+	switch n := len(guard.free) - 1; {
+	case known:
+	case n >= 0:
+		g.line, guard.free = guard.free[n], guard.free[:n]
+	default:
+		g.line = guard.lines
+		guard.lines++
+	}
+	g.sign = sign
+	guard.sessions[sid] = g
+	writeGuarded(g.line, strconv.AppendInt([]byte{sign}, int64(sid), 10))
+}
+
+func dropGuarded(sid int) {
+	g, known := guard.sessions[sid]
+	if !known {
+		return
+	}
+	delete(guard.sessions, sid)
+	guard.free = append(guard.free, g.line)
+	writeGuarded(g.line, nil)
+}
+
+// writeGuarded writes one line. There is nothing to be done about an error, which
+// only a machine without memory has.
+func writeGuarded(line int64, text []byte) {
+	var buf [guardLine]byte
+	for i := copy(buf[:], text); i < len(buf)-1; i++ {
+		buf[i] = ' '
+	}
+	buf[len(buf)-1] = '\n'
+	_, _ = guard.register.WriteAt(buf[:], line*guardLine)
+}
+
+// awaitGuard starts a guard if there is none, or if the one before has died.
+func awaitGuard() {
+	if guard.absent {
+		return
+	}
+	if guard.cmd != nil {
+		pid, err := syscall.Wait4(guard.cmd.Process.Pid, nil, syscall.WNOHANG, nil)
+		if pid == 0 && err == nil {
+			return
+		}
+		_ = guard.cmd.Process.Release()
 		_ = guard.pipe.Close()
-		_ = guard.cmd.Process.Kill()
-		_ = guard.cmd.Wait()
-		guard.pipe = nil
+		guard.cmd, guard.pipe = nil, nil
+	}
+	if err := startGuard(); err != nil {
+		guard.absent = errors.Is(err, fs.ErrNotExist) // else tried again with the next child
+	}
+}
+
+func startGuard() error {
+	if guard.register == nil {
+		fd, err := unix.MemfdCreate("sandbox-agent-guard", unix.MFD_CLOEXEC)
+		if err != nil {
+			return err
+		}
+		guard.register = os.NewFile(uintptr(fd), "sandbox-agent-guard")
+		guard.sessions = make(map[int]guarded)
 	}
 	r, w, err := os.Pipe()
 	if err != nil {
-		return // tried again with the next child
+		return err
 	}
 	defer r.Close()
 	cmd := &exec.Cmd{
@@ -136,17 +174,13 @@ func startGuard() {
 		Dir:         "/",
 		Env:         []string{},
 		Stdin:       r,
+		ExtraFiles:  []*os.File{guard.register}, // descriptor 3
 		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
 	}
 	if err := cmd.Start(); err != nil {
 		_ = w.Close()
-		guard.absent = errors.Is(err, fs.ErrNotExist)
-		return
+		return err
 	}
 	guard.cmd, guard.pipe = cmd, w
-	for sid, sign := range guard.sessions {
-		if writeGuard(sid, sign) != nil {
-			return
-		}
-	}
+	return nil
 }

@@ -6,6 +6,8 @@ import (
 	"os"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // maxRest is how much is read from a pipe whose time is over. It is the largest
@@ -16,7 +18,9 @@ const maxRest = 1 << 20
 // may run at the same time.
 type output struct {
 	file *os.File
-	rest int // bytes read after the end; only Read uses it
+	tty  bool
+	bulk bool // the last read gave much; only Read uses it
+	rest int  // bytes read after the end; likewise
 }
 
 // endAt makes Read give io.EOF from t on, after what the pipe holds then.
@@ -32,7 +36,8 @@ func (o *output) Read(p []byte) (int, error) {
 }
 
 func (o *output) read(p []byte) (int, error) {
-	n, err := o.file.Read(p)
+	n, err := o.readNext(p)
+	o.bulk = n >= bulkBytes
 	switch {
 	case err == nil:
 		return n, nil
@@ -47,6 +52,55 @@ func (o *output) read(p []byte) (int, error) {
 	return n, err
 }
 
+// flowPause is how many milliseconds a thread waits for a terminal that is in full
+// flow.
+const flowPause = 2
+
+// readNext reads, and waits if nothing is there. A terminal gives four kilobytes
+// at once and then needs a moment to move up the next; a thread that waits for
+// them in the kernel has them much sooner than the poller of the runtime.
+func (o *output) readNext(p []byte) (int, error) {
+	if !o.tty || !o.bulk {
+		return o.file.Read(p)
+	}
+	conn, err := o.file.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	var n int
+	var readErr error
+	err = conn.Read(func(fd uintptr) (done bool) {
+		for waited := false; ; waited = true {
+			n, readErr = readNow(int(fd), p)
+			if readErr != syscall.EAGAIN {
+				return true
+			}
+			if waited {
+				return false
+			}
+			_, _ = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, flowPause)
+		}
+	})
+	switch {
+	case err != nil:
+		return o.file.Read(p) // says in the usual way that it is closed, or out of time
+	case readErr != nil:
+		return 0, readErr
+	case n == 0:
+		return 0, io.EOF
+	}
+	return n, nil
+}
+
+// readNow reads from a file that does not block.
+func readNow(fd int, p []byte) (int, error) {
+	for {
+		if n, err := syscall.Read(fd, p); err != syscall.EINTR {
+			return n, err
+		}
+	}
+}
+
 // readRest reads without waiting.
 func (o *output) readRest(p []byte) (int, error) {
 	if o.rest >= maxRest {
@@ -58,14 +112,7 @@ func (o *output) readRest(p []byte) (int, error) {
 	}
 	var n int
 	var readErr error
-	err = conn.Control(func(fd uintptr) {
-		for {
-			n, readErr = syscall.Read(int(fd), p)
-			if readErr != syscall.EINTR {
-				return
-			}
-		}
-	})
+	err = conn.Control(func(fd uintptr) { n, readErr = readNow(int(fd), p) })
 	if err != nil || readErr != nil || n <= 0 {
 		return 0, io.EOF
 	}
