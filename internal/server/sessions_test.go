@@ -311,6 +311,7 @@ func TestVirtualConnection(t *testing.T) {
 	in.check(t, scenario{method: "POST", path: "/v1/sessions/" + local + "/model", header: jsonBody, body: `{"model":"mock-fast"}`, status: 404})
 	in.check(t, scenario{method: "POST", path: "/v1/sessions/" + local + "/model", header: python, body: `{"model":"mock-fast"}`, status: 200, want: []string{`"agentSessionId":"` + sid}})
 	in.check(t, scenario{path: "/v1/sessions/" + local, status: 200, want: []string{`"model":"mock-fast"`}})
+	// What has an id is not claimed by another one.
 	in.check(t, scenario{path: "/v1/sessions/11234567-89ab-cdef-0123-456789abcdef", header: python, status: 404})
 	post(`{"jsonrpc":"2.0","id":"4","method":"session/set_mode","params":{"sessionId":"`+sid+`","mode":"plan"}}`, `"id":"4","result"`)
 	post(`{"jsonrpc":"2.0","id":"5","method":"session/set_config_option","params":{"sessionId":"`+sid+`","configId":"mode","value":"normal"}}`, `"configOptions"`)

@@ -34,24 +34,31 @@ type child struct {
 	url string
 }
 
+// spawn starts a server. A child that the killed one was about to start may hold
+// the lock of the data for a moment, so that is tried again.
 func spawn(t *testing.T, data, home string) *child {
 	t.Helper()
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := process.Start(process.Spec{Path: exe, Args: []string{"serve", data, home}, Stdin: true, Env: os.Environ()})
-	if err != nil {
-		t.Fatal(err)
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		c, err := process.Start(process.Spec{Path: exe, Args: []string{"serve", data, home}, Stdin: true, Env: os.Environ()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		out := bufio.NewReader(c.Stdout)
+		url, err := out.ReadString('\n')
+		if err == nil {
+			go func() { _, _ = io.Copy(io.Discard, out) }()
+			go func() { _, _ = io.Copy(io.Discard, c.Stderr) }()
+			return &child{c, strings.TrimSpace(url)}
+		}
+		why, _ := io.ReadAll(c.Stderr)
+		if !strings.Contains(string(why), "in use by another process") || time.Now().After(deadline) {
+			t.Fatalf("the server says no address, but %q", why)
+		}
 	}
-	lines := bufio.NewScanner(c.Stdout)
-	if !lines.Scan() {
-		why, err := io.ReadAll(c.Stderr)
-		t.Fatalf("the server says no address, but %q, %v", why, err)
-	}
-	go func() { _, _ = io.Copy(io.Discard, c.Stdout) }()
-	go func() { _, _ = io.Copy(io.Discard, c.Stderr) }()
-	return &child{c, lines.Text()}
 }
 
 // address is where the server is at the moment; it changes when one is killed.

@@ -494,9 +494,6 @@ func (m *Manager) listVirtual(v *virtual) acp.ListSessionsResult {
 	return out
 }
 
-// localID is the form of the ids that the Python client gives sessions.
-var localID = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
-
 // claimTime is within what time of its creation the newest of several sessions
 // is taken to be the one meant.
 const claimTime = 2 * time.Second
@@ -504,13 +501,17 @@ const claimTime = 2 * time.Second
 // Claim finds the session that a client means by an id of its own, which it
 // never told us: the Python client 0.1.5 makes up an id, opens the session over
 // a virtual connection, and then uses its id in the session routes. An unknown
-// id of that form becomes one more id of the only session that can be meant. If
-// there are several it is the newest, right after it was opened; later, none.
+// id becomes one more id of the only session that can be meant, which is one that
+// was not called by any id yet. If there are several it is the newest, right
+// after it was opened; later, none.
 func (m *Manager) Claim(id string) {
-	if !localID.MatchString(id) {
+	if !validID(id) {
 		return
 	}
-	if _, err := m.find(id); err == nil {
+	if s, err := m.find(id); err == nil {
+		s.mu.Lock()
+		s.rec.Claimed = s.rec.Claimed || s.rec.Virtual != ""
+		s.mu.Unlock()
 		return
 	}
 	var found []*session
