@@ -1,0 +1,160 @@
+package session_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/session"
+)
+
+// foreign is a client that speaks to an agent itself.
+type foreign struct {
+	*rig
+	server string
+	calls  int
+}
+
+// open connects to an agent.
+func (r *rig) open(server, agent string) *foreign {
+	r.t.Helper()
+	f := &foreign{rig: r, server: server}
+	r.do("POST", "/v1/acp/"+server+"?agent="+agent, `{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":1}}`, nil)
+	return f
+}
+
+func (f *foreign) frame(method, params string) string {
+	f.calls++
+	return fmt.Sprintf(`{"jsonrpc":"2.0","id":%d,"method":"%s","params":%s}`, f.calls, method, params)
+}
+
+// call makes a request and returns its result.
+func (f *foreign) call(method, params string) map[string]any {
+	f.t.Helper()
+	var reply struct {
+		Result map[string]any
+		Error  json.RawMessage
+	}
+	f.do("POST", "/v1/acp/"+f.server, f.frame(method, params), &reply)
+	if reply.Error != nil {
+		f.t.Fatalf("%s: %s", method, reply.Error)
+	}
+	return reply.Result
+}
+
+func (f *foreign) newSession() string {
+	f.t.Helper()
+	id, _ := f.call("session/new", `{"cwd":"`+f.home+`","mcpServers":[]}`)["sessionId"].(string)
+	return id
+}
+
+func TestForeignSessionsShareAConnection(t *testing.T) {
+	r := start(t, "", session.Limits{})
+	f := r.open("shared", "keeper")
+	one, two := f.newSession(), f.newSession()
+	for i, id := range []string{one, two, one} {
+		f.call("session/prompt", fmt.Sprintf(`{"sessionId":"%s","prompt":[{"type":"text","text":"/echo text-%d"}]}`, id, i))
+	}
+	for id, want := range map[string][3]int{one: {1, 0, 1}, two: {0, 1, 0}} {
+		events := r.events(id)
+		for i, n := range want {
+			if got := count(events, fmt.Sprintf(`"text":"text-%d"`, i)); got != n {
+				t.Errorf("session %s has text-%d in %d events, want %d", id, i, got, n)
+			}
+		}
+		if s := r.get(id); s.ID != id || s.Status != api.SessionIdle || s.Permissions != nil {
+			t.Errorf("session %+v", s)
+		}
+	}
+	f.call("session/set_mode", `{"sessionId":"`+one+`","modeId":"plan"}`)
+	if s := r.get(one); s.Mode != "plan" {
+		t.Errorf("mode %s", s.Mode)
+	}
+	if s := r.get(two); s.Mode != "normal" {
+		t.Errorf("mode of the other session %s", s.Mode)
+	}
+}
+
+// TestForeignLoad has a client load a session that another one opened: what the
+// agent tells again is no new event.
+func TestForeignLoad(t *testing.T) {
+	r := start(t, "", session.Limits{})
+	f := r.open("before", "keeper")
+	id := f.newSession()
+	f.call("session/prompt", `{"sessionId":"`+id+`","prompt":[{"type":"text","text":"/echo said once"}]}`)
+	r.do("DELETE", "/v1/acp/before", "", nil)
+	r.awaitStatus(id, api.SessionStopped)
+	g := r.open("after", "keeper")
+	g.call("session/load", `{"sessionId":"`+id+`","cwd":"`+r.home+`","mcpServers":[]}`)
+	g.call("session/prompt", `{"sessionId":"`+id+`","prompt":[{"type":"text","text":"/echo again"}]}`)
+	events := r.events(id)
+	if n := count(events, `"text":"said once"`); n != 1 {
+		t.Errorf("what was said is in %d events", n)
+	}
+	if n := count(events, `"text":"again"`); n != 1 {
+		t.Errorf("what was said after it is in %d events", n)
+	}
+	if s := r.get(id); s.LastConnectionID != "after" || s.Status != api.SessionIdle {
+		t.Errorf("session %+v", s)
+	}
+	if first, last := events[0], events[len(events)-1]; first.ConnectionID != "before" || last.ConnectionID != "after" {
+		t.Errorf("connections %s and %s", first.ConnectionID, last.ConnectionID)
+	}
+}
+
+// TestForeignPermission is asked of a client, and answered by it or by another.
+func TestForeignPermission(t *testing.T) {
+	r := start(t, "", session.Limits{})
+	f := r.open("asked", "keeper")
+	id := f.newSession()
+	for _, by := range []string{"the client", "somebody else"} {
+		done := make(chan error, 1)
+		frame := f.frame("session/prompt", `{"sessionId":"`+id+`","prompt":[{"type":"text","text":"/permission"}]}`)
+		go func() { done <- r.send(t.Context(), "POST", "/v1/acp/asked", frame, nil) }()
+		p := r.awaitPermission(id)
+		if by == "the client" {
+			var asked struct{ ID json.RawMessage }
+			for _, e := range r.events(id) {
+				if e.EventIndex == p.Event {
+					if err := json.Unmarshal(e.Payload, &asked); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			r.do("POST", "/v1/acp/asked", `{"jsonrpc":"2.0","id":`+string(asked.ID)+`,"result":{"outcome":{"outcome":"selected","optionId":"allow-once"}}}`, nil)
+		} else {
+			r.do("POST", "/v1/sessions/"+id+"/permissions/"+p.ID, `{"reply":"once"}`, nil)
+		}
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		err := r.send(t.Context(), "POST", "/v1/sessions/"+id+"/permissions/"+p.ID, `{"reply":"once"}`, nil)
+		if !errors.Is(err, api.CodePermissionResolved) {
+			t.Errorf("%s: late answer: %v", by, err)
+		}
+	}
+	events := r.events(id)
+	if count(events, `"by":"connection asked"`) != 1 || count(events, api.EventPermissionResolved) != 2 || count(events, "I was allowed to") != 2 {
+		t.Error("the events do not tell who answered")
+	}
+}
+
+func TestForeignAgentDies(t *testing.T) {
+	r := start(t, "", session.Limits{})
+	f := r.open("mortal", "keeper")
+	id := f.newSession()
+	f.call("session/prompt", `{"sessionId":"`+id+`","prompt":[{"type":"text","text":"remember me"}]}`)
+	var list api.ACPServerList
+	r.do("GET", "/v1/acp", "", &list)
+	if err := syscall.Kill(list.Servers[0].PID, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	r.awaitStatus(id, api.SessionStopped)
+	if turn := r.prompt(id, "what did i say"); !strings.Contains(turn.Text, "remember me") {
+		t.Errorf("the agent says %q", turn.Text)
+	}
+}
