@@ -20,7 +20,7 @@ func newFakeModel(g *globals) *cobra.Command {
 		Use:   "fakemodel",
 		Short: "Serve a scripted model, to try agents without a key",
 		Long:  fakemodel.Usage(),
-		Args:  cobra.NoArgs,
+		Args:  arguments(0, 0),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return runFakeModel(cmd.Context(), g, port, script)
 		},

@@ -52,7 +52,7 @@ say that you know.
 
 SIGINT and SIGTERM end streams, agents and processes, and then the server,
 within --shutdown-timeout.`,
-		Args: cobra.NoArgs,
+		Args: arguments(0, 0),
 		RunE: func(cmd *cobra.Command, args []string) error { return runServer(cmd.Context(), g, o) },
 	}
 	f := cmd.Flags()

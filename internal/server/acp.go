@@ -72,13 +72,24 @@ func (s *Server) postACP(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	query := r.URL.Query()
-	if !query.Has("agent") {
-		if reply, ok, err := s.sessions.PostVirtual(r.Context(), r.PathValue("id"), frame); ok {
-			return writeReply(w, reply, err)
+	id, query := r.PathValue("id"), r.URL.Query()
+	if query.Has("agent") {
+		reply, err := s.bridge.Post(r.Context(), id, query.Get("agent"), true, frame)
+		return writeReply(w, reply, err)
+	}
+	if reply, ok, err := s.sessions.PostVirtual(r.Context(), id, frame); ok {
+		return writeReply(w, reply, err)
+	}
+	err = s.sessions.Revive(r.Context(), id, frame)
+	var reply []byte
+	if err == nil {
+		reply, err = s.bridge.Post(r.Context(), id, "", false, frame)
+	}
+	if err != nil {
+		if soft, ok := s.sessions.Soften(id, frame, err); ok {
+			return writeReply(w, soft, nil)
 		}
 	}
-	reply, err := s.bridge.Post(r.Context(), r.PathValue("id"), query.Get("agent"), query.Has("agent"), frame)
 	return writeReply(w, reply, err)
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -279,4 +280,50 @@ func TestRestartKeepsEvents(t *testing.T) {
 		t.Errorf("problem %+v %v", problem, err)
 	}
 	again.rpc(t, "/v1/acp/s?agent=mock", `{"jsonrpc":"2.0","id":6,"method":"initialize","params":{"protocolVersion":1}}`)
+}
+
+// TestFragileClient keeps the npm client alive, which gives up its connection at
+// any refusal: the death of an agent comes as the answer to a request, and the
+// next one finds the agent back, with the session.
+func TestFragileClient(t *testing.T) {
+	data, home, cwd, keeper := t.TempDir(), t.TempDir(), t.TempDir(), mockWithState(t)
+	in := start(t, server.Config{DataDir: data, Home: home, AgentCommands: keeper})
+	in.rpc(t, "/v1/acp/sdk?agent=keeper", `{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":1,"clientInfo":{"name":"sandbox-agent-sdk","version":"v1"}}}`)
+	var reply struct{ Result struct{ SessionID string } }
+	if err := json.Unmarshal([]byte(in.rpc(t, "/v1/acp/sdk", fmt.Sprintf(`{"jsonrpc":"2.0","id":1,"method":"session/new","params":{"cwd":%q,"mcpServers":[]}}`, cwd))), &reply); err != nil {
+		t.Fatal(err)
+	}
+	prompt := func(in *instance, id int, text string) string {
+		return in.rpc(t, "/v1/acp/sdk", fmt.Sprintf(`{"jsonrpc":"2.0","id":%d,"method":"session/prompt","params":{"sessionId":%q,"prompt":[{"type":"text","text":%q}]}}`, id, reply.Result.SessionID, text))
+	}
+	prompt(in, 2, "the password is swordfish")
+	crash := prompt(in, 3, "/crash 3")
+	if !strings.Contains(crash, `"id":3,"error":{"code":-32603,"message":"agent process exited: keeper"`) || !strings.Contains(crash, `"exitCode":3`) {
+		t.Errorf("the crash came as %s", crash)
+	}
+	in.check(t, scenario{method: "POST", path: "/v1/acp/sdk", header: jsonHeader, status: 202,
+		body: fmt.Sprintf(`{"jsonrpc":"2.0","method":"session/cancel","params":{"sessionId":%q}}`, reply.Result.SessionID)})
+	remembers := func(in *instance, id int) {
+		t.Helper()
+		prompt(in, id, "what did I say")
+		zero := uint64(0)
+		all := in.events(t, "/v1/acp/sdk", &zero, nil, func(e event) bool { return strings.Contains(e.data, fmt.Sprintf(`"id":%d,`, id)) })
+		if !strings.Contains(fmt.Sprint(all[len(all)-6:]), "swordfish") {
+			t.Errorf("the agent has forgotten: %v", all[len(all)-6:])
+		}
+	}
+	remembers(in, 4)
+	in.stop()
+	again := start(t, server.Config{DataDir: data, Home: home, AgentCommands: keeper})
+	remembers(again, 5)
+}
+
+// mockWithState is an agent that keeps its sessions for its next process.
+func mockWithState(t *testing.T) map[string][]string {
+	t.Helper()
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return map[string][]string{"keeper": {exe, "mock", t.TempDir()}}
 }

@@ -24,7 +24,11 @@ import (
 // TestMain makes the test binary the mock agent too, as the real program is.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "mock" {
-		if err := fakeagent.Run(context.Background(), os.Stdin, os.Stdout, fakeagent.Options{}); err != nil {
+		var opts fakeagent.Options
+		if len(os.Args) > 2 {
+			opts.StateDir = os.Args[2]
+		}
+		if err := fakeagent.Run(context.Background(), os.Stdin, os.Stdout, opts); err != nil {
 			os.Stderr.WriteString(err.Error())
 			os.Exit(1)
 		}

@@ -22,6 +22,7 @@ type link struct {
 	id, agent string
 
 	mu       sync.Mutex // makes one order of both directions
+	client   string     // how the client calls itself
 	expected map[string]*session
 	calls    map[string]*call
 	asks     map[string]*ask
@@ -123,6 +124,9 @@ func (m *Manager) fromClient(l *link, e bridge.Event) {
 	key := string(e.Msg.ID)
 	switch e.Msg.Kind {
 	case acp.Request:
+		if e.Msg.Method == acp.MethodInitialize {
+			l.introduced(e.Frame)
+		}
 		if opens(e.Msg.Method) {
 			m.opening(l, key, e)
 			return
@@ -352,7 +356,7 @@ func (m *Manager) adopt(l *link, sid, cwd, wanted string) *session {
 	for !validID(id) || m.sessions[id] != nil {
 		id = newID()
 	}
-	s := newSession(m, record{ID: id, Agent: l.agent, CWD: cwd, CreatedAt: now, UpdatedAt: now})
+	s := newSession(m, record{ID: id, Agent: l.agent, Client: l.client, CWD: cwd, CreatedAt: now, UpdatedAt: now})
 	m.sessions[id] = s
 	return s
 }

@@ -22,6 +22,7 @@ type record struct {
 	Former         []string              `json:"former,omitempty"` // other ids it is found by: earlier ones of the agent, and its client's own
 	Server         string                `json:"server"`           // connection it was last open on
 	Bound          []binding             `json:"bound,omitempty"`
+	Client         string                `json:"client,omitempty"`  // how the client that opened it calls itself
 	Virtual        string                `json:"virtual,omitempty"` // virtual connection it belongs to
 	Claimed        bool                  `json:"claimed,omitempty"` // its client's own id is among Former
 	CreatedAt      int64                 `json:"createdAt"`
