@@ -42,7 +42,7 @@ func (s *Server) prepareFrame(ctx context.Context, agent string, msg acp.Message
 		return frame, nil // the agent is the one to say what is wrong with it
 	}
 	if a, err := s.agents.Agent(agent); err == nil && len(a.SkillDirs) > 0 {
-		if err := s.settings.InstallSkills(ctx, params.CWD, a.SkillDirs); err != nil {
+		if err := s.installSkills(ctx, params.CWD, a.SkillDirs); err != nil {
 			s.log.Warn("install skills", "agent", agent, "directory", params.CWD, "error", err)
 		}
 	}

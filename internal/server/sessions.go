@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -18,7 +17,6 @@ import (
 	"github.com/sandboxagent/sandboxagent/api"
 	"github.com/sandboxagent/sandboxagent/internal/journal"
 	"github.com/sandboxagent/sandboxagent/internal/session"
-	"github.com/sandboxagent/sandboxagent/internal/settings"
 )
 
 // openSessions makes the sessions, on top of the bridge.
@@ -44,11 +42,6 @@ func (s *Server) openSessions() error {
 		return errors.Join(err, s.journal.Close())
 	}
 	return nil
-}
-
-// sessionDir is where the configuration of one session is.
-func (s *Server) sessionDir(id string) string {
-	return filepath.Join(s.cfg.DataDir, "sessions", id)
 }
 
 // agentOptions are the choices the catalogue knows of an agent.
@@ -200,50 +193,6 @@ func (s *Server) sessionSettingRoutes() {
 	})
 	route(s, s.sessionOp("getSessionModes", http.MethodGet, "/v1/sessions/{id}/modes", "Modes of the agent"), func(_ context.Context, in *sessionInput) (*body[api.SessionModeList], error) {
 		return answer(s.sessions.Modes(in.ID))
-	})
-}
-
-// sessionConfigRoutes registers the routes of the stored configuration of
-// sessions, which counts beside that of the session's folder from the next start
-// of its agent on.
-func sessionConfigRoutes[Whole, Entry any](s *Server, noun, label string, set *settings.Set[Entry], whole func(map[string]Entry) Whole) {
-	content := map[string]*huma.MediaType{"application/json": {Schema: s.api.OpenAPI().Components.Schemas.Schema(typeOf[Whole](), true, label)}}
-	path := "/v1/sessions/{id}/" + noun + "/config"
-	get := s.sessionOp("get"+label, http.MethodGet, path, "Configuration of "+noun+" for one session")
-	get.Parameters = []*huma.Param{sessionParam()}
-	get.Responses = map[string]*huma.Response{"200": {Description: "The set", Content: content}}
-	s.handle(get, func(w http.ResponseWriter, r *http.Request) error {
-		s.claimSession(r.UserAgent(), r.PathValue("id"))
-		known, err := s.sessions.Get(r.PathValue("id"))
-		if err != nil {
-			return err
-		}
-		all, err := set.All(s.sessionDir(known.ID))
-		if err != nil {
-			return err
-		}
-		return writeConfig(w, whole(all))
-	})
-	put := s.sessionOp("put"+label, http.MethodPut, path, "Replace the configuration of "+noun+" for one session")
-	put.Description = "It counts from the next start of the session's agent on, beside that of its folder."
-	put.Parameters = []*huma.Param{sessionParam()}
-	put.RequestBody = &huma.RequestBody{Required: true, Content: content}
-	put.Responses = map[string]*huma.Response{"204": {Description: "Stored"}}
-	s.handle(put, func(w http.ResponseWriter, r *http.Request) error {
-		s.claimSession(r.UserAgent(), r.PathValue("id"))
-		known, err := s.sessions.Get(r.PathValue("id"))
-		if err != nil {
-			return err
-		}
-		data, err := s.readConfig(w, r)
-		if err != nil {
-			return err
-		}
-		dir := s.sessionDir(known.ID)
-		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return err
-		}
-		return noContent(w, set.Replace(r.Context(), dir, data))
 	})
 }
 

@@ -130,6 +130,42 @@ func TestSessionRoutes(t *testing.T) {
 	})
 }
 
+// TestSessionSkills configures skills for a folder and for one session in it.
+func TestSessionSkills(t *testing.T) {
+	in := start(t, server.Config{})
+	for _, name := range []string{"of-folder", "of-session"} {
+		dir := filepath.Join(in.home, "sources", name)
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		text := "---\nname: " + name + "\ndescription: test\n---\n"
+		if err := os.WriteFile(filepath.Join(dir, "SKILL.md"), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set := func(name string) string {
+		return `{"skills":{"` + name + `":{"sources":[{"type":"local","source":"sources/` + name + `"}]}}}`
+	}
+	in.check(t, scenario{method: "PUT", path: "/v1/config/skills?directory=" + in.home, header: jsonBody, body: set("of-folder"), status: 204})
+	s := in.create(t, "")
+	installed := func() []string {
+		names, err := filepath.Glob(filepath.Join(in.home, ".agents", "skills", "*", "SKILL.md"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return names
+	}
+	if got := installed(); len(got) != 1 || !strings.Contains(got[0], "of-folder") {
+		t.Errorf("at first there are %v", got)
+	}
+	in.check(t, scenario{method: "PUT", path: "/v1/sessions/" + s.ID + "/skills/config", header: jsonBody, body: set("of-session"), status: 204})
+	in.check(t, scenario{method: "DELETE", path: "/v1/sessions/" + s.ID, status: 204})
+	in.check(t, scenario{method: "POST", path: "/v1/sessions/" + s.ID + "/restore", status: 200})
+	if got := installed(); len(got) != 2 {
+		t.Errorf("after the next start there are %v", got)
+	}
+}
+
 func TestSessionTurnStream(t *testing.T) {
 	in := start(t, server.Config{})
 	s := in.create(t, "")

@@ -213,6 +213,15 @@ func (s *session) restored(how string) {
 	s.m.log.Info("session restored", "session", s.id, "how", r.How)
 }
 
+type contextKey struct{}
+
+// ID returns the session that is being opened by the request to the bridge that
+// ctx belongs to; empty if it is none of ours.
+func ID(ctx context.Context) string {
+	id, _ := ctx.Value(contextKey{}).(string)
+	return id
+}
+
 // call sends a request of ours and reads its answer. A request that opens a
 // session says which. What the agent refuses is a problem of the code
 // agent_error.
@@ -223,6 +232,7 @@ func (s *session) call(ctx context.Context, l *link, opens *session, method stri
 		return err
 	}
 	if opens != nil {
+		ctx = context.WithValue(ctx, contextKey{}, opens.id)
 		l.expect(id, opens)
 		defer l.unexpect(id)
 	}
