@@ -7,7 +7,7 @@
 //
 //	client, err := sandboxagent.Connect(ctx, "http://127.0.0.1:2468")
 //	session, err := client.CreateSession(ctx, "claude", sandboxagent.CreateSessionOptions{
-//		CWD:          "/work/project",
+//		CWD:          "/workspace/project",
 //		OnPermission: sandboxagent.AllowAll,
 //	})
 //	turn, err := session.Prompt(ctx, sandboxagent.Text("add a README that says hello"))

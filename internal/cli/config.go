@@ -296,7 +296,7 @@ func newConfigSkillsSet(g *globals, e entries[api.SkillsConfig], dir *string) *c
 		Long: `Add or replace an entry of skills, from one source; an entry of several is given as
 JSON from a file of this machine. A skill is a folder with a file SKILL.md.`,
 		Example: `  sandbox-agent config skills set team --github acme/skills --skill review --ref v2
-  sandbox-agent config skills set mine --local /work/skills`,
+  sandbox-agent config skills set mine --local /workspace/skills`,
 		Args: arguments(1, 1),
 		RunE: g.remote(func(ctx context.Context, c *sandboxagent.Client, args []string) error {
 			if given := count(github != "", git != "", local != "", file != ""); given != 1 {
