@@ -134,6 +134,7 @@ func (s *Server) closeACP(w http.ResponseWriter, r *http.Request) error {
 		if err := s.bridge.Close(r.Context(), r.PathValue("id")); err != nil {
 			return err
 		}
+		s.sessions.Forget(r.PathValue("id"))
 	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil

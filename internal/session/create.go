@@ -261,6 +261,7 @@ func (m *Manager) purge(ctx context.Context, s *session) error {
 	m.mu.Unlock()
 	s.saving.Lock()
 	defer s.saving.Unlock()
+	defer m.Forget(s.server())
 	return errors.Join(err,
 		m.cfg.Bridge.Close(ctx, s.server()),
 		m.cfg.Journal.DeleteRecord(ctx, recordKind, s.id),

@@ -27,6 +27,8 @@ type link struct {
 	calls    map[string]*call
 	asks     map[string]*ask
 	sessions map[string]*session // by id of the agent
+	gone     bool                // the agent has ended, and none said anything since
+	closed   bool                // the connection was closed: nobody needs this after the agent's end
 	opening  int                 // unanswered requests that open a session
 	early    map[string][][]byte // what the agent said of sessions that are being opened
 }
@@ -92,13 +94,40 @@ func (m *Manager) Observe(e bridge.Event) {
 	l := m.link(e.Server, e.Agent)
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.gone = e.Exit != nil
 	switch {
 	case e.Exit != nil:
+		if l.closed {
+			m.dropLink(l)
+		}
 		m.exited(l, e.Exit)
 	case e.From == journal.FromClient:
 		m.fromClient(l, e)
 	default:
 		m.fromAgent(l, e)
+	}
+}
+
+// Forget lets go of what is known of a connection that was closed.
+func (m *Manager) Forget(server string) {
+	m.mu.RLock()
+	l := m.links[server]
+	m.mu.RUnlock()
+	if l == nil {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed = !l.gone; l.gone {
+		m.dropLink(l)
+	}
+}
+
+func (m *Manager) dropLink(l *link) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.links[l.id] == l {
+		delete(m.links, l.id)
 	}
 }
 
