@@ -7,6 +7,7 @@ import (
 	"github.com/sandboxagent/sandboxagent"
 	"github.com/sandboxagent/sandboxagent/acp"
 	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/store/memory"
 )
 
 func ExampleClient_Sessions() {
@@ -132,4 +133,27 @@ func ExampleServerSession_OnPermission() {
 	// asked to edit
 	// end_turn <nil>
 	// <nil>
+}
+
+func ExampleServerSession_Copy() {
+	server, stop := exampleServer()
+	defer stop()
+	ctx := context.Background()
+	session, err := server.Sessions().Create(ctx, api.SessionCreateRequest{Agent: "mock", Title: "kept"})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	session.Prompt(ctx, sandboxagent.Text("/echo hello"))
+
+	records := memory.New(memory.Options{}) // or those of store/file, store/sqlite, store/postgres
+	fmt.Println(session.Copy(ctx, records))
+	kept, err := records.Session(ctx, session.ID)
+	fmt.Println(kept.Title, err)
+	events, err := records.Events(ctx, session.ID, 0, 1)
+	fmt.Println(events[0].EventIndex, err)
+	// Output:
+	// <nil>
+	// kept <nil>
+	// 1 <nil>
 }
