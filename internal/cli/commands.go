@@ -14,6 +14,7 @@ func commands(g *globals) []*cobra.Command {
 	return []*cobra.Command{
 		newRun(g),
 		newServer(g),
+		newSessions(g),
 		newAgents(g),
 		newFS(g),
 		newProcess(g),

@@ -1,0 +1,372 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sandboxagent/sandboxagent"
+	"github.com/sandboxagent/sandboxagent/acp"
+	"github.com/sandboxagent/sandboxagent/api"
+)
+
+func newSessions(g *globals) *cobra.Command {
+	cmd := noun(g, "sessions", "Work with the sessions that a server keeps",
+		`Work with the sessions that a server keeps: every conversation with an agent,
+whoever began it. A session outlives its clients, its agent and the server; an ID
+is that of the server or that of the agent.
+
+Exit codes: 0 done, 1 something went wrong, 2 the command was not understood;
+prompt and attach have more.`,
+		newSessionsNew(g), newSessionsList(g), newSessionsShow(g), newSessionsEvents(g), newSessionsAttach(g),
+		newSessionsPrompt(g), newSessionsCancel(g), newSessionsRemove(g), newSessionsExport(g), newSessionsImport(g))
+	return g.endpointFlag(cmd, defaultEndpoint)
+}
+
+// dialNamed is dial with a name for who answers and who is attached.
+func (g *globals) dialNamed() *sandboxagent.Client {
+	endpoint := g.givenEndpoint()
+	if endpoint == "" {
+		endpoint = defaultEndpoint
+	}
+	name := g.env.lookup("USER")
+	if name == "" {
+		name = "sandbox-agent"
+	}
+	return sandboxagent.New(endpoint, sandboxagent.WithToken(g.bearer()), sandboxagent.WithClientName(name))
+}
+
+// onSessions runs the body of a command on the sessions of a server, with a
+// context that ends with a signal.
+func (g *globals) onSessions(do func(ctx context.Context, sessions *sandboxagent.Sessions, args []string) error) func(*cobra.Command, []string) error {
+	return g.local(func(ctx context.Context, args []string) error {
+		client := g.dialNamed()
+		defer client.Close()
+		return g.explain(client, do(ctx, client.Sessions(), args))
+	})
+}
+
+// completeSession completes ids of sessions.
+func (g *globals) completeSession(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	client := g.dial()
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(cmd.Context(), completionTimeout)
+	defer cancel()
+	list, err := client.Sessions().List(ctx, sandboxagent.SessionFilter{}, "", 0)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	var ids []cobra.Completion
+	for _, s := range list.Sessions {
+		ids = append(ids, cobra.CompletionWithDesc(s.ID, printable(s.Title)))
+	}
+	return ids, cobra.ShellCompDirectiveNoFileComp
+}
+
+func newSessionsNew(g *globals) *cobra.Command {
+	var req api.SessionCreateRequest
+	var decision string
+	cmd := &cobra.Command{
+		Use:   "new",
+		Short: "Start a session",
+		Long:  "Start a session with an agent, and print its id.",
+		Example: `  sandbox-agent sessions new --agent claude --cwd /work/project
+  sandbox-agent sessions new --agent mock --id nightly --permissions allow`,
+		Args: arguments(0, 0),
+		RunE: g.onSessions(func(ctx context.Context, sessions *sandboxagent.Sessions, _ []string) error {
+			if req.Agent == "" {
+				return usagef("say which agent, with --agent; see sandbox-agent agents list")
+			}
+			if decision != "" {
+				req.Permissions = &api.PermissionPolicy{Default: decision}
+			}
+			session, err := sessions.Create(ctx, req)
+			if err != nil {
+				return err
+			}
+			if !g.json {
+				_, err = fmt.Fprintln(g.env.Out, session.ID)
+				return err
+			}
+			info, err := session.Info(ctx)
+			if err != nil {
+				return err
+			}
+			return printJSON(g.env.Out, info)
+		}),
+	}
+	f := cmd.Flags()
+	f.StringVarP(&req.Agent, "agent", "a", "", "agent to run (see sandbox-agent agents list)")
+	f.StringVar(&req.ID, "id", "", "id of the session (default one that the server makes)")
+	f.StringVarP(&req.CWD, "cwd", "C", "", "folder of the sandbox to work in (default the home folder of the server)")
+	f.StringVarP(&req.Model, "model", "m", "", "model of the agent")
+	f.StringVar(&req.Mode, "mode", "", "mode of the agent, such as plan")
+	f.StringVar(&req.ThoughtLevel, "thought-level", "", "thought level of the agent")
+	f.StringVar(&req.Title, "title", "", "title of the session (default what the agent calls it)")
+	f.StringVar(&decision, "permissions", "", "what becomes of the agent's questions: ask, allow or reject (default ask)")
+	return cmd
+}
+
+func newSessionsList(g *globals) *cobra.Command {
+	var filter sandboxagent.SessionFilter
+	limit := 0
+	cmd := &cobra.Command{
+		Use:   "ls [TEXT]",
+		Short: "List sessions, the newest first",
+		Long: `List sessions, the newest first: all, or those with the text in their title, first
+prompt, id or folder. The columns are id, agent, status, time of the newest event,
+questions that wait for an answer, and title.`,
+		Example: `  sandbox-agent sessions ls
+  sandbox-agent sessions ls --status waiting
+  sandbox-agent sessions ls --agent claude readme`,
+		Args: arguments(0, 1),
+		RunE: g.onSessions(func(ctx context.Context, sessions *sandboxagent.Sessions, args []string) error {
+			if len(args) > 0 {
+				filter.Text = args[0]
+			}
+			list := []api.Session{}
+			for s, err := range sessions.All(ctx, filter) {
+				if err != nil {
+					return err
+				}
+				if list = append(list, s); limit > 0 && len(list) == limit {
+					break
+				}
+			}
+			if g.json {
+				return printJSON(g.env.Out, list)
+			}
+			t := table{}
+			t.row("ID", "AGENT", "STATUS", "UPDATED", "ASKS", "TITLE")
+			for _, s := range list {
+				asks := "-"
+				if s.PendingPermissions > 0 {
+					asks = fmt.Sprint(s.PendingPermissions)
+				}
+				t.row(s.ID, s.Agent, s.Status, moment(s.UpdatedAt), asks, printable(s.Title))
+			}
+			return t.print(g)
+		}),
+	}
+	f := cmd.Flags()
+	f.StringVar(&filter.Status, "status", "", "only those that are starting, idle, running, waiting, stopped, failed or destroyed")
+	f.StringVarP(&filter.Agent, "agent", "a", "", "only those of an agent")
+	f.IntVar(&limit, "limit", 0, "only so many of the newest")
+	return cmd
+}
+
+// moment shows a time of the wire.
+func moment(ms int64) string { return time.UnixMilli(ms).UTC().Format("2006-01-02T15:04:05Z") }
+
+func newSessionsShow(g *globals) *cobra.Command {
+	transcript := ""
+	cmd := &cobra.Command{
+		Use:   "show ID",
+		Short: "Describe a session, or tell what was said in it",
+		Example: `  sandbox-agent sessions show 3f2a
+  sandbox-agent sessions show --transcript 3f2a
+  sandbox-agent sessions show --transcript=markdown 3f2a >session.md`,
+		Args:              arguments(1, 1),
+		ValidArgsFunction: g.completeSession,
+		RunE: g.onSessions(func(ctx context.Context, sessions *sandboxagent.Sessions, args []string) error {
+			session := sessions.Session(args[0])
+			if transcript != "" {
+				if g.json {
+					transcript = sandboxagent.TranscriptJSON
+				}
+				text, err := session.Transcript(ctx, transcript)
+				if err != nil {
+					return err
+				}
+				_, err = fmt.Fprintln(g.env.Out, strings.TrimRight(text, "\n"))
+				return err
+			}
+			info, err := session.Info(ctx)
+			if err != nil {
+				return err
+			}
+			if g.json {
+				return printJSON(g.env.Out, info)
+			}
+			return g.describeSession(info)
+		}),
+	}
+	f := cmd.Flags()
+	f.StringVar(&transcript, "transcript", "", "tell what was said and done, as text, markdown or json (default text)")
+	f.Lookup("transcript").NoOptDefVal = sandboxagent.TranscriptText
+	return cmd
+}
+
+func (g *globals) describeSession(s *api.Session) error {
+	t := table{}
+	row := func(name, value string) {
+		if value != "" {
+			t.row(name+":", printable(value))
+		}
+	}
+	t.row("", "") // the header, which print leaves out or shows as an empty line
+	row("id", s.ID)
+	row("title", s.Title)
+	row("agent", s.Agent)
+	row("agent session", s.AgentSessionID)
+	row("folder", s.CWD)
+	status := s.Status
+	if s.Reason != "" {
+		status += " (" + s.Reason + ")"
+	}
+	row("status", status)
+	row("model", s.Model)
+	row("mode", s.Mode)
+	row("thought level", s.ThoughtLevel)
+	row("created", moment(s.CreatedAt))
+	row("updated", moment(s.UpdatedAt))
+	row("events", fmt.Sprint(s.LastEvent))
+	row("tokens", fmt.Sprintf("%d in, %d out", s.Usage.InputTokens, s.Usage.OutputTokens))
+	if c := s.Usage.Cost; c != nil {
+		row("cost", fmt.Sprintf("%.4f %s", c.Amount, c.Currency))
+	}
+	if s.Restored != nil {
+		row("restored", s.Restored.How+" at "+moment(s.Restored.At))
+	}
+	if s.Queued > 0 {
+		row("queued", fmt.Sprint(s.Queued))
+	}
+	if s.PendingPermissions > 0 {
+		row("questions", fmt.Sprintf("%d; answer with sandbox-agent sessions attach %s", s.PendingPermissions, s.ID))
+	}
+	for _, c := range s.Clients {
+		row("attached", c.Client+" since "+moment(c.Since))
+	}
+	return t.print(g)
+}
+
+func newSessionsEvents(g *globals) *cobra.Command {
+	after, follow := uint64(0), false
+	cmd := &cobra.Command{
+		Use:   "events ID",
+		Short: "Print the events of a session",
+		Long: `Print the events of a session: what client and agent sent each other, in order and
+each once. With --follow, go on with those to come until interrupted; a server
+that goes away meanwhile is waited for. With --json, one object on a line.`,
+		Example: `  sandbox-agent sessions events 3f2a
+  sandbox-agent sessions events --after 120 --follow --json 3f2a`,
+		Args:              arguments(1, 1),
+		ValidArgsFunction: g.completeSession,
+		RunE: g.onSessions(func(ctx context.Context, sessions *sandboxagent.Sessions, args []string) error {
+			session := sessions.Session(args[0])
+			events := session.History(ctx, after)
+			if follow {
+				events = session.Events(ctx, after)
+			}
+			for e, err := range events {
+				if err == nil {
+					err = g.printEvent(e)
+				}
+				if err != nil {
+					return err
+				}
+			}
+			return ctx.Err()
+		}),
+	}
+	f := cmd.Flags()
+	f.Uint64Var(&after, "after", 0, "only what comes behind the event of this number")
+	f.BoolVarP(&follow, "follow", "f", false, "go on with the events to come")
+	return cmd
+}
+
+func (g *globals) printEvent(e sandboxagent.SessionEvent) error {
+	switch {
+	case e.Gap != nil && g.json:
+		return g.printLine(map[string]any{"gap": e.Gap})
+	case e.Gap != nil:
+		_, err := fmt.Fprintf(g.env.Err, "sandbox-agent: events %d to %d are no longer kept\n", e.Gap.From, e.Gap.To)
+		return err
+	case g.json:
+		return g.printLine(e.SessionEvent)
+	}
+	_, err := fmt.Fprintf(g.env.Out, "%d  %s  %-6s  %s\n", e.EventIndex, moment(e.CreatedAt), e.Sender, printable(summary(e)))
+	return err
+}
+
+// summary says in a few words what an event is.
+func summary(e sandboxagent.SessionEvent) string {
+	if said, ok := e.Prompt(); ok {
+		return "prompt: " + short(said.Text())
+	}
+	if u, ok := e.Update(); ok {
+		switch u.Kind {
+		case acp.UpdateToolCall, acp.UpdateToolCallDelta:
+			return strings.TrimSpace(u.Kind + ": " + describeCall(u.ToolCall) + " " + u.ToolCall.Status)
+		}
+		return strings.TrimSuffix(u.Kind+": "+short(u.Content.Text), ": ")
+	}
+	if method := e.Method(); method != "" {
+		return method
+	}
+	return "answer " + short(string(e.Payload))
+}
+
+// short is the beginning of a text, on one line.
+func short(text string) string {
+	runes := []rune(strings.Join(strings.Fields(text), " "))
+	if len(runes) <= 100 {
+		return string(runes)
+	}
+	return string(runes[:99]) + "…"
+}
+
+func newSessionsCancel(g *globals) *cobra.Command {
+	return &cobra.Command{
+		Use:               "cancel ID",
+		Short:             "End the turn of a session, and the queued ones",
+		Long:              "End the turn of a session, and the queued ones. An agent that does not obey is\nstopped; the next prompt brings it back.",
+		Args:              arguments(1, 1),
+		ValidArgsFunction: g.completeSession,
+		RunE: g.onSessions(func(ctx context.Context, sessions *sandboxagent.Sessions, args []string) error {
+			result, err := sessions.Session(args[0]).Cancel(ctx)
+			switch {
+			case err != nil:
+				return err
+			case g.json:
+				return printJSON(g.env.Out, result)
+			case result.Forced:
+				fmt.Fprintln(g.env.Err, "sandbox-agent: the agent did not obey and was stopped; the next prompt brings it back")
+			case result.Cancelled == 0:
+				fmt.Fprintln(g.env.Err, "sandbox-agent: there was nothing to cancel")
+			}
+			return nil
+		}),
+	}
+}
+
+func newSessionsRemove(g *globals) *cobra.Command {
+	purge := false
+	cmd := &cobra.Command{
+		Use:   "rm ID...",
+		Short: "End sessions for good",
+		Long: `End sessions for good: their turns are cancelled and their agents stopped. What was
+said is kept, unless --purge wants that gone too.`,
+		Example: `  sandbox-agent sessions rm 3f2a
+  sandbox-agent sessions rm --purge 3f2a`,
+		Args:              arguments(1, -1),
+		ValidArgsFunction: g.completeSession,
+		RunE: g.onSessions(func(ctx context.Context, sessions *sandboxagent.Sessions, args []string) error {
+			end := (*sandboxagent.ServerSession).Destroy
+			if purge {
+				end = (*sandboxagent.ServerSession).Purge
+			}
+			var failed []error
+			for _, id := range args {
+				failed = append(failed, end(sessions.Session(id), ctx))
+			}
+			return errors.Join(failed...)
+		}),
+	}
+	cmd.Flags().BoolVar(&purge, "purge", false, "remove the history too")
+	return cmd
+}

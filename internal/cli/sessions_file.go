@@ -1,0 +1,178 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/journal"
+	"github.com/sandboxagent/sandboxagent/internal/journal/sqlite"
+)
+
+// How the journal names what belongs to sessions.
+const (
+	sessionRecord = "session"
+	sessionStream = "session/"
+)
+
+func newSessionsExport(g *globals) *cobra.Command {
+	output := ""
+	cmd := &cobra.Command{
+		Use:   "export [ID...]",
+		Short: "Write sessions to a file",
+		Long: `Write sessions, all or those named by the server's id, with their events to
+standard output or a file: lines of JSON, which sessions import reads. The file
+holds all that the sessions hold, secrets in their environment too.
+
+It works on the data folder of this machine, and so needs the server that uses it
+to be stopped. From a server that runs, sessions events --json tells what happened.`,
+		Example: `  sandbox-agent sessions export --output sessions.ndjson
+  sandbox-agent sessions export 3f2a | gzip >3f2a.ndjson.gz`,
+		Args: arguments(0, -1),
+		RunE: g.local(func(ctx context.Context, args []string) error {
+			j, err := g.openData(false)
+			if err != nil {
+				return err
+			}
+			tally, err := exportSessions(ctx, g, j, output, args)
+			if err = errors.Join(err, j.Close()); err != nil {
+				return err
+			}
+			fmt.Fprintf(g.env.Err, "sandbox-agent: %s written\n", counted(tally))
+			return nil
+		}),
+	}
+	cmd.Flags().StringVarP(&output, "output", "o", "", "file to write, which comes into being whole or not at all")
+	return cmd
+}
+
+func newSessionsImport(g *globals) *cobra.Command {
+	return &cobra.Command{
+		Use:   "import [FILE]",
+		Short: "Read sessions from a file",
+		Long: `Read what sessions export has written, from a file or standard input: all of it, or
+nothing when the file is not whole or one of its sessions is there already.
+
+It works on the data folder of this machine, and so needs the server that uses it
+to be stopped. The next prompt to a session brings its agent back.`,
+		Example: `  sandbox-agent sessions import sessions.ndjson
+  gunzip <3f2a.ndjson.gz | sandbox-agent sessions import`,
+		Args: arguments(0, 1),
+		RunE: g.local(func(ctx context.Context, args []string) error {
+			in := g.env.In
+			if len(args) > 0 {
+				f, err := os.Open(filepath.Clean(absolute(g, args[0])))
+				if err != nil {
+					return fmt.Errorf("open file: %w", err)
+				}
+				defer f.Close()
+				in = f
+			}
+			j, err := g.openData(true)
+			if err != nil {
+				return err
+			}
+			tally, err := j.Import(ctx, in, journal.ImportOptions{})
+			if err = errors.Join(err, j.Close()); err != nil {
+				return err
+			}
+			fmt.Fprintf(g.env.Err, "sandbox-agent: %s read\n", counted(tally))
+			return nil
+		}),
+	}
+}
+
+func counted(t journal.Tally) string {
+	noun := "sessions"
+	if t.Records == 1 {
+		noun = "session"
+	}
+	return fmt.Sprintf("%d %s with %d events", t.Records, noun, t.Entries)
+}
+
+func absolute(g *globals, path string) string {
+	if filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(g.env.Dir, path)
+}
+
+// openData opens the journal of the data folder, for this command alone.
+func (g *globals) openData(create bool) (*journal.Journal, error) {
+	log, err := g.logger(slog.LevelWarn)
+	if err != nil {
+		return nil, err
+	}
+	path := filepath.Join(g.data(), "journal.db")
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) && !create {
+		return nil, fmt.Errorf("there are no sessions in %s; name another folder with --data-dir", g.data())
+	}
+	store, err := sqlite.Open(path)
+	if errors.Is(err, api.CodeDataLocked) {
+		return nil, fmt.Errorf("%w; stop the server that uses %s first, for example with sandbox-agent daemon stop", err, g.data())
+	}
+	if err != nil {
+		return nil, err
+	}
+	j, err := journal.Open(store, journal.Options{Logger: log})
+	if err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
+	return j, nil
+}
+
+func exportSessions(ctx context.Context, g *globals, j *journal.Journal, output string, ids []string) (journal.Tally, error) {
+	records, err := j.ListRecords(ctx, sessionRecord, "")
+	if err != nil {
+		return journal.Tally{}, err
+	}
+	for _, id := range ids {
+		if !slices.ContainsFunc(records, func(r journal.Record) bool { return r.ID == id }) {
+			return journal.Tally{}, api.SessionNotFound(id)
+		}
+	}
+	wanted := func(id string) bool { return len(ids) == 0 || slices.Contains(ids, id) }
+	selection := journal.Selection{
+		Record: func(kind, id string) bool { return kind == sessionRecord && wanted(id) },
+		Stream: func(name string) bool {
+			id, ok := strings.CutPrefix(name, sessionStream)
+			return ok && wanted(id)
+		},
+	}
+	if output == "" {
+		return j.Export(ctx, g.env.Out, selection)
+	}
+	var tally journal.Tally
+	err = writeWhole(absolute(g, output), func(w io.Writer) (err error) {
+		tally, err = j.Export(ctx, w, selection)
+		return err
+	})
+	return tally, err
+}
+
+// writeWhole makes a file that only its owner can read, or leaves what was there.
+func writeWhole(path string, write func(io.Writer) error) error {
+	f, err := os.CreateTemp(filepath.Dir(path), ".export-")
+	if err != nil {
+		return fmt.Errorf("make file: %w", err)
+	}
+	defer os.Remove(f.Name())
+	err = write(f)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}
