@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import fs from "node:fs";
+import net from "node:net";
 import os from "node:os";
 import path from "node:path";
 import { chromium } from "playwright-core";
@@ -48,6 +49,38 @@ export async function startServer({ token, home = scratch("home"), port = 0 } = 
       assert.equal(await exited, 0, `exit code of the server:\n${output}`);
       process.off("exit", kill);
       fs.rmSync(home, { recursive: true, force: true });
+    },
+  };
+}
+
+/** Starts a bad way to the server: it breaks each connection that has brought so
+ * many bytes. cuts tells how often it did. */
+export async function startProxy(port, bytes) {
+  const sockets = new Set();
+  let cuts = 0;
+  const keep = (socket) => {
+    sockets.add(socket);
+    socket.on("error", () => socket.destroy()).on("close", () => sockets.delete(socket));
+    return socket;
+  };
+  const proxy = net.createServer((near) => {
+    const far = keep(net.connect(port, "127.0.0.1"));
+    keep(near).pipe(far).pipe(near);
+    far.on("data", () => {
+      if (far.bytesRead < bytes || far.destroyed) return;
+      cuts++;
+      far.destroy();
+    });
+    near.on("close", () => far.destroy());
+    far.on("close", () => near.destroy());
+  });
+  await new Promise((resolve) => proxy.listen(0, "127.0.0.1", resolve));
+  return {
+    url: `http://127.0.0.1:${proxy.address().port}`,
+    cuts: () => cuts,
+    stop() {
+      sockets.forEach((socket) => socket.destroy());
+      return new Promise((resolve) => proxy.close(resolve));
     },
   };
 }

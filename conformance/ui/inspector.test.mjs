@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import fs from "node:fs";
 import path from "node:path";
 import { after, before, test } from "node:test";
-import { patience, picture, startBrowser, startServer } from "./harness.mjs";
+import { patience, picture, startBrowser, startProxy, startServer } from "./harness.mjs";
 
 const token = "a token of this test";
 let server, browser, page;
@@ -186,6 +186,41 @@ test("deep links and addresses without a hash", async () => {
   await seen("live");
 });
 
+for (const reload of [false, true]) {
+  test(`nothing is lost or doubled over a bad network, ${reload ? "through the sessions of the server" : "straight to the agent"}`, async () => {
+    const proxy = await startProxy(server.port, 100_000);
+    try {
+      await page.goto(`${proxy.url}/ui/?token=${encodeURIComponent(token)}`);
+      await newSession();
+      if (reload) await page.reload();
+      const frames = 3000;
+      await prompt(`/burst ${frames}`);
+      await page.locator(".end").waitFor();
+      const text = await page.locator(".messages .markdown").allInnerTexts();
+      const numbers = text.join("").split(/ x+/).filter(Boolean).map(Number);
+      assert.deepEqual(numbers, Array.from({ length: frames }, (_, i) => i + 1));
+      assert.ok(proxy.cuts() >= 5, `only ${proxy.cuts()} connections were cut`);
+    } finally {
+      await page.goto("about:blank");
+      await proxy.stop();
+    }
+    browser.faults.length = 0; // the browser notes each cut
+    await page.goto(`${server.url}/ui/`);
+  });
+}
+
+test("a folder that is missing is made", async () => {
+  const folder = path.join(server.home, "not", "there");
+  await page.getByRole("link", { name: "New session" }).click();
+  await page.getByLabel("Agent").selectOption("mock");
+  await page.getByLabel("Folder").fill(folder);
+  await page.getByLabel("Task").fill("say hello");
+  await page.getByRole("button", { name: "Start session" }).click();
+  await page.getByRole("button", { name: "Make it and start" }).click();
+  await seen("You said: say hello");
+  assert.ok(fs.statSync(folder).isDirectory());
+});
+
 test("a server that was killed is missed, and its sessions go on", async () => {
   await newSession();
   await prompt("hello there");
@@ -194,8 +229,7 @@ test("a server that was killed is missed, and its sessions go on", async () => {
   await page.locator(".pill.offline").waitFor();
   browser.faults.length = 0; // the browser notes each refused connection
   server = await startServer({ token, home: server.home, port: server.port });
-  await page.locator(".pill.live").waitFor();
-  await prompt("what did I say");
+  await prompt("what did I say"); // likely before the page has seen that the agent is gone
   await seen('You said before: "hello there"');
   await picture(page, "restored");
   browser.faults.length = 0;

@@ -2,12 +2,12 @@
 
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { Choice, Item, Json, Question } from "./conversation";
-import { call } from "./api";
+import { type Problem, call } from "./api";
 import { blockText } from "./conversation";
 import { filesAt } from "./files";
 import { Frames } from "./frames";
 import { Markdown, DiffView, duration, size } from "./text";
-import { AgentTransport, type Transport, forget } from "./transport";
+import { AgentTransport, type Transport, forget, transport as transportOf } from "./transport";
 import { useValue } from "./value";
 
 export type SessionRecord = { id: string; agentSessionId: string; agent: string; title: string; cwd: string; status: string; reason?: string; updatedAt: number; pendingPermissions: number };
@@ -35,6 +35,18 @@ export function Chat({ transport, record, tab, onChange }: { transport: Transpor
   const attempt = (work: Promise<unknown>) => {
     setFault("");
     work.catch((f) => setFault(f.message));
+  };
+  // When the agent was gone before the prompt came, the server brings both together.
+  const prompt = async (text: string) => {
+    try {
+      await transport.prompt(text);
+    } catch (f) {
+      const reached = !(transport instanceof AgentTransport) || (f as Problem).status < 400 || (await transport.delivered().catch(() => true));
+      if (reached) throw f;
+      forget(transport.id);
+      onChange();
+      await transportOf(transport.id).prompt(text);
+    }
   };
   const answer = (q: Question, option: string) => attempt(transport.answer(q, option));
 
@@ -77,7 +89,7 @@ export function Chat({ transport, record, tab, onChange }: { transport: Transpor
       </header>
       {tab === "events" ? <Frames frames={transport.frames} /> : <Messages transport={transport} answer={answer} />}
       {(fault || streamFault) && <p class="fault" role="alert">{fault || streamFault}</p>}
-      {tab === "" && <Composer transport={transport} attempt={attempt} status={record?.status} />}
+      {tab === "" && <Composer transport={transport} prompt={prompt} attempt={attempt} status={record?.status} />}
     </section>
   );
 }
@@ -225,7 +237,7 @@ function ToolContent({ content }: { content: Json }) {
   return <pre class="output">{blockText(content.content) || JSON.stringify(content, null, 2)}</pre>;
 }
 
-function Composer({ transport, attempt, status }: { transport: Transport; attempt: (work: Promise<unknown>) => void; status?: string }) {
+function Composer({ transport, prompt, attempt, status }: { transport: Transport; prompt: (text: string) => Promise<void>; attempt: (work: Promise<unknown>) => void; status?: string }) {
   const [text, setText] = useState("");
   const box = useRef<HTMLTextAreaElement>(null);
   const { running, choices, context } = transport.talk;
@@ -241,7 +253,7 @@ function Composer({ transport, attempt, status }: { transport: Transport; attemp
     e.preventDefault();
     if (text.trim() === "" || running || over) return;
     setText("");
-    attempt(transport.prompt(text));
+    attempt(prompt(text));
   };
   const key = (e: KeyboardEvent) => {
     if (e.key === "Enter" && !e.shiftKey && !e.isComposing) submit(e);
@@ -252,7 +264,7 @@ function Composer({ transport, attempt, status }: { transport: Transport; attemp
         <textarea id="prompt" ref={box} rows={1} value={text} disabled={over} aria-label="Prompt" placeholder={over ? "This session has ended" : "What should the agent do?"} onInput={(e) => setText(e.currentTarget.value)} onKeyDown={key} />
         <div class="row">
           {choices.map((c) => <Pick key={c.id} choice={c} disabled={over} onPick={(v) => attempt(transport.choose(c, v))} />)}
-          {context && context.size > 0 && <span class="dim" title="Tokens in the agent's context">{Math.round((100 * context.used) / context.size)} % of {size(context.size).replace(".0", "").replace(" kB", "k").replace(" MB", "M")}</span>}
+          {context && context.size > 0 && <span class="dim small context" title="Tokens in the agent's context">{Math.round((100 * context.used) / context.size)} % of {size(context.size).replace(".0", "").replace(" kB", "k").replace(" MB", "M")}</span>}
           <span class="grow" />
           {running ? (
             <button type="button" class="danger" onClick={() => attempt(transport.cancel())}>Stop <kbd aria-hidden="true">Esc</kbd></button>

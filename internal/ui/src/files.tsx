@@ -29,7 +29,7 @@ export function Files({ path }: { path: string }) {
       over = true;
     };
   }, [path]);
-  const parts = (stat?.path ?? path).split("/").filter(Boolean);
+  const parts = (stat?.path ?? path).split("/").filter((p) => p !== "" && p !== ".");
   return (
     <section class="page">
       <header class="bar"><h1>Files</h1></header>

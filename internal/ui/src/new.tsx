@@ -2,7 +2,7 @@
 
 import { useEffect, useState } from "preact/hooks";
 import { type Agent, Install } from "./agents";
-import { call } from "./api";
+import { Problem, call } from "./api";
 import { AgentTransport, keep } from "./transport";
 
 const lastKey = "sandbox-agent.last";
@@ -24,6 +24,7 @@ export function NewSession(props: { agent: string; cwd: string; onOpen: () => Pr
   const [first, setFirst] = useState("");
   const [busy, setBusy] = useState(false);
   const [fault, setFault] = useState("");
+  const [missing, setMissing] = useState("");
 
   const load = async () => setAgents((await call<{ agents: Agent[] }>("GET", "v1/agents")).agents);
   useEffect(() => {
@@ -36,11 +37,23 @@ export function NewSession(props: { agent: string; cwd: string; onOpen: () => Pr
   const ready = agents.filter(able);
   const others = agents.filter((a) => !able(a));
 
-  const open = async (e: Event) => {
+  const open = async (e: Event, create = false) => {
     e.preventDefault();
     if (!agent || busy) return;
     setBusy(true);
     setFault("");
+    setMissing("");
+    const at = `path=${encodeURIComponent(cwd)}`;
+    if (create) await call("POST", `v1/fs/mkdir?${at}`).catch(() => undefined); // what stat tells next is clearer
+    try {
+      const stat = await call<{ entryType: string }>("GET", `v1/fs/stat?${at}`);
+      if (stat.entryType !== "directory") throw new Error(`${cwd} is not a folder.`);
+    } catch (f) {
+      if (f instanceof Problem && f.status < 500 && !create) setMissing(cwd);
+      else setFault((f as Error).message);
+      setBusy(false);
+      return;
+    }
     const t = new AgentTransport(agent.id, cwd);
     try {
       await t.open();
@@ -87,6 +100,12 @@ export function NewSession(props: { agent: string; cwd: string; onOpen: () => Pr
             Task <span class="dim">(may come later)</span>
             <textarea name="task" rows={3} value={first} onInput={(e) => setFirst(e.currentTarget.value)} onKeyDown={(e) => e.key === "Enter" && !e.shiftKey && !e.isComposing && open(e)} />
           </label>
+          {missing && (
+            <div class="hint">
+              <p>There is no folder {missing}.</p>
+              <button type="button" onClick={(e) => open(e, true)}>Make it and start</button>
+            </div>
+          )}
           {fault && <p class="fault" role="alert">{fault}</p>}
           <div class="row">
             <button type="submit" class="primary" disabled={!agent?.installed || busy || cwd === ""}>{busy ? <><span class="spinner" aria-hidden="true" /> Starting…</> : "Start session"}</button>

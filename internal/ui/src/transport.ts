@@ -58,7 +58,7 @@ export class AgentTransport extends Transport {
   private readonly connection = `inspector-${crypto.randomUUID()}`;
   private lastCall = 0;
   private cursor = "0";
-  private turn?: { wait: AbortController; from: number };
+  private turn?: { wait: AbortController; from: number; id: number };
 
   private readonly agent: string;
   readonly cwd: string;
@@ -89,8 +89,16 @@ export class AgentTransport extends Transport {
   }
 
   async prompt(text: string) {
-    this.turn = { wait: new AbortController(), from: this.frames.length + 1 };
+    this.turn = { wait: new AbortController(), from: this.frames.length + 1, id: this.lastCall + 1 };
     await this.request("session/prompt", { sessionId: this.id, prompt: [{ type: "text", text }] }, this.turn.wait.signal);
+  }
+
+  /** Whether the newest prompt has come to the agent, as the server tells it. */
+  async delivered(): Promise<boolean> {
+    const session = `v1/sessions/${encodeURIComponent(this.id)}`;
+    const { lastEvent } = await call<{ lastEvent: number }>("GET", session);
+    const { events } = await call<Json>("GET", `${session}/events?after=${Math.max(0, lastEvent - 50)}&limit=50`);
+    return events.some((e: Json) => e.connectionId === this.connection && e.payload.method === "session/prompt" && e.payload.id === this.turn?.id);
   }
 
   // A prompt is answered at the end of its turn, and a browser holds only a few
@@ -133,7 +141,9 @@ export class AgentTransport extends Transport {
   private async request(method: string, params: Json, signal?: AbortSignal): Promise<Json> {
     const id = ++this.lastCall;
     const reply = await this.post({ jsonrpc: "2.0", id, method, params }, signal).catch((fault) => {
-      if (signal?.aborted) return undefined;
+      // A turn that is under way survives its request.
+      const working = this.turn !== undefined && this.frames.length > this.turn.from;
+      if (method === "session/prompt" && (signal?.aborted || (fault.status === 0 && working))) return undefined;
       // The agent will not answer, so the turn ends here.
       this.note("agent", { jsonrpc: "2.0", id, error: { code: 0, message: fault.message, data: { source: "inspector" } } });
       throw fault;
@@ -144,7 +154,9 @@ export class AgentTransport extends Transport {
 
   private async post(frame: Json, signal?: AbortSignal): Promise<Json> {
     this.note("client", frame);
-    const response = await send("POST", `${this.path}?agent=${encodeURIComponent(this.agent)}`, { body: frame, signal });
+    // Later frames must not start another agent, which would not know the session.
+    const start = frame.method === "initialize" ? `?agent=${encodeURIComponent(this.agent)}` : "";
+    const response = await send("POST", this.path + start, { body: frame, signal });
     const text = await response.text();
     return text === "" ? undefined : JSON.parse(text);
   }
