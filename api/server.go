@@ -42,6 +42,13 @@ type Limits struct {
 	RequestTimeoutMs   int64 `json:"requestTimeoutMs" doc:"Time an agent has for a reply, prompts excepted; milliseconds"`
 	WriteStallMs       int64 `json:"writeStallMs" doc:"Time an agent has to take a frame from its input; milliseconds"`
 
+	MaxSessions      int   `json:"maxSessions" doc:"Sessions that are kept, destroyed ones included"`
+	MaxQueuedPrompts int   `json:"maxQueuedPrompts" doc:"Prompts that wait for one session"`
+	MaxPrimerBytes   int   `json:"maxPrimerBytes" doc:"Bytes of transcript that a new agent is told of its session"`
+	MaxTurnTextBytes int   `json:"maxTurnTextBytes" doc:"Bytes of text in the answer to a prompt"`
+	IdleTimeoutMs    int64 `json:"idleTimeoutMs" doc:"Time after which the agent of an idle session is stopped; milliseconds"`
+	CancelTimeoutMs  int64 `json:"cancelTimeoutMs" doc:"Time a cancelled turn has to end before its agent is stopped; milliseconds"`
+
 	MaxTotalLogBytes     int64 `json:"maxTotalLogBytes" doc:"Bytes of output kept of all processes together; see also the configuration of processes"`
 	MaxFinishedProcesses int   `json:"maxFinishedProcesses" doc:"Ended processes that are kept"`
 	FinishedProcessAgeMs int64 `json:"finishedProcessAgeMs" doc:"How long ended processes are kept; milliseconds"`

@@ -8,11 +8,12 @@ import (
 	"github.com/sandboxagent/sandboxagent/internal/bridge"
 	"github.com/sandboxagent/sandboxagent/internal/files"
 	"github.com/sandboxagent/sandboxagent/internal/process"
+	"github.com/sandboxagent/sandboxagent/internal/session"
 )
 
 // limitsWithDefaults sets what is zero.
 func limitsWithDefaults(l api.Limits) api.Limits {
-	agent := bridge.DefaultLimits
+	agent, turn := bridge.DefaultLimits, session.DefaultLimits
 	return api.Limits{
 		MaxBodyBytes:         cmp.Or(l.MaxBodyBytes, 2<<20),
 		MaxFileBytes:         cmp.Or(l.MaxFileBytes, files.DefaultMaxFileBytes),
@@ -27,6 +28,12 @@ func limitsWithDefaults(l api.Limits) api.Limits {
 		MaxFrameBytes:        cmp.Or(l.MaxFrameBytes, agent.MaxFrameBytes),
 		RequestTimeoutMs:     cmp.Or(l.RequestTimeoutMs, agent.RequestTimeout.Milliseconds()),
 		WriteStallMs:         cmp.Or(l.WriteStallMs, agent.WriteStall.Milliseconds()),
+		MaxSessions:          cmp.Or(l.MaxSessions, turn.MaxSessions),
+		MaxQueuedPrompts:     cmp.Or(l.MaxQueuedPrompts, turn.MaxQueued),
+		MaxPrimerBytes:       cmp.Or(l.MaxPrimerBytes, turn.PrimerBytes),
+		MaxTurnTextBytes:     cmp.Or(l.MaxTurnTextBytes, turn.TextBytes),
+		IdleTimeoutMs:        cmp.Or(l.IdleTimeoutMs, turn.IdleTimeout.Milliseconds()),
+		CancelTimeoutMs:      cmp.Or(l.CancelTimeoutMs, turn.CancelTimeout.Milliseconds()),
 		MaxTotalLogBytes:     cmp.Or(l.MaxTotalLogBytes, 256<<20),
 		MaxFinishedProcesses: cmp.Or(l.MaxFinishedProcesses, 256),
 		FinishedProcessAgeMs: cmp.Or(l.FinishedProcessAgeMs, time.Hour.Milliseconds()),
@@ -48,6 +55,17 @@ func bridgeLimits(l api.Limits) bridge.Limits {
 		MaxFrameBytes:  l.MaxFrameBytes,
 		RequestTimeout: milliseconds(l.RequestTimeoutMs),
 		WriteStall:     milliseconds(l.WriteStallMs),
+	}
+}
+
+func sessionLimits(l api.Limits) session.Limits {
+	return session.Limits{
+		MaxSessions:   l.MaxSessions,
+		MaxQueued:     l.MaxQueuedPrompts,
+		PrimerBytes:   l.MaxPrimerBytes,
+		TextBytes:     l.MaxTurnTextBytes,
+		IdleTimeout:   milliseconds(l.IdleTimeoutMs),
+		CancelTimeout: milliseconds(l.CancelTimeoutMs),
 	}
 }
 

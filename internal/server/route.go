@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"io"
@@ -171,11 +172,13 @@ func newAPI(s *Server, mux *http.ServeMux, version string) huma.API {
 // absent to the earlier clients.
 var jsonFormat = huma.Format{
 	Marshal: func(w io.Writer, v any) error {
-		data, err := json.Marshal(v)
-		if err != nil {
+		var data bytes.Buffer
+		encoder := json.NewEncoder(&data)
+		encoder.SetEscapeHTML(false) // what agents said stays as they said it
+		if err := encoder.Encode(v); err != nil {
 			return err
 		}
-		_, err = w.Write(data)
+		_, err := w.Write(bytes.TrimSuffix(data.Bytes(), []byte{'\n'}))
 		return err
 	},
 	Unmarshal: func(data []byte, v any) error {

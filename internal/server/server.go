@@ -59,8 +59,6 @@ type Config struct {
 	Limits api.Limits   // zeros mean the defaults
 	Logger *slog.Logger // nil means none
 
-	Sessions session.Limits // zeros mean the defaults
-
 	// Stop is called when a client asks the server to shut down.
 	Stop context.CancelFunc
 }

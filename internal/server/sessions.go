@@ -35,7 +35,7 @@ func (s *Server) openSessions() error {
 		},
 		CWD:     s.cfg.Home,
 		Version: s.cfg.Version,
-		Limits:  s.cfg.Sessions,
+		Limits:  sessionLimits(s.limits),
 		Logger:  s.log,
 	})
 	if err != nil {

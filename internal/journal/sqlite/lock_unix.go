@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/sandboxagent/sandboxagent/api"
 )
@@ -19,7 +20,7 @@ func lockFile(path string) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open lock: %w", err)
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+	if err := tryLock(f); err != nil {
 		defer f.Close()
 		if !errors.Is(err, syscall.EWOULDBLOCK) {
 			return nil, fmt.Errorf("lock %s: %w", path, err)
@@ -36,4 +37,18 @@ func lockFile(path string) (*os.File, error) {
 		return nil, fmt.Errorf("write lock: %w", err)
 	}
 	return f, nil
+}
+
+// lockWait is how long a lock is tried for. A process that was killed while it
+// started a child leaves its lock to that child until the child runs its own
+// program, which is a matter of milliseconds.
+const lockWait = time.Second
+
+func tryLock(f *os.File) error {
+	for deadline := time.Now().Add(lockWait); ; time.Sleep(5 * time.Millisecond) {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if !errors.Is(err, syscall.EWOULDBLOCK) || time.Now().After(deadline) {
+			return err
+		}
+	}
 }
