@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	"github.com/sandboxagent/sandboxagent/api"
-	"github.com/sandboxagent/sandboxagent/internal/session"
 )
 
 // foreign is a client that speaks to an agent itself.
@@ -53,7 +52,7 @@ func (f *foreign) newSession() string {
 }
 
 func TestForeignSessionsShareAConnection(t *testing.T) {
-	r := start(t, "", session.Limits{})
+	r := start(t, "", api.Limits{})
 	f := r.open("shared", "keeper")
 	one, two := f.newSession(), f.newSession()
 	for i, id := range []string{one, two, one} {
@@ -82,7 +81,7 @@ func TestForeignSessionsShareAConnection(t *testing.T) {
 // TestForeignLoad has a client load a session that another one opened: what the
 // agent tells again is no new event.
 func TestForeignLoad(t *testing.T) {
-	r := start(t, "", session.Limits{})
+	r := start(t, "", api.Limits{})
 	f := r.open("before", "keeper")
 	id := f.newSession()
 	f.call("session/prompt", `{"sessionId":"`+id+`","prompt":[{"type":"text","text":"/echo said once"}]}`)
@@ -108,7 +107,7 @@ func TestForeignLoad(t *testing.T) {
 
 // TestForeignPermission is asked of a client, and answered by it or by another.
 func TestForeignPermission(t *testing.T) {
-	r := start(t, "", session.Limits{})
+	r := start(t, "", api.Limits{})
 	f := r.open("asked", "keeper")
 	id := f.newSession()
 	for _, by := range []string{"the client", "somebody else"} {
@@ -144,7 +143,7 @@ func TestForeignPermission(t *testing.T) {
 }
 
 func TestForeignAgentDies(t *testing.T) {
-	r := start(t, "", session.Limits{})
+	r := start(t, "", api.Limits{})
 	f := r.open("mortal", "keeper")
 	id := f.newSession()
 	f.call("session/prompt", `{"sessionId":"`+id+`","prompt":[{"type":"text","text":"remember me"}]}`)

@@ -19,7 +19,6 @@ import (
 	"github.com/sandboxagent/sandboxagent/api"
 	"github.com/sandboxagent/sandboxagent/internal/fakeagent"
 	"github.com/sandboxagent/sandboxagent/internal/server"
-	"github.com/sandboxagent/sandboxagent/internal/session"
 )
 
 // TestMain makes the test binary the agents and the server of the tests too.
@@ -135,7 +134,7 @@ type rig struct {
 }
 
 // start runs a server within the test, on data if that is not empty.
-func start(t *testing.T, data string, limits session.Limits) *rig {
+func start(t *testing.T, data string, limits api.Limits) *rig {
 	t.Helper()
 	r := &rig{t: t, data: data, home: t.TempDir(), http: &http.Client{Transport: &http.Transport{}}}
 	if data == "" {
@@ -145,7 +144,7 @@ func start(t *testing.T, data string, limits session.Limits) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg.Sessions = limits
+	cfg.Limits = limits
 	srv, err := server.Open(cfg)
 	if err != nil {
 		t.Fatal(err)

@@ -12,10 +12,8 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/sandboxagent/sandboxagent/api"
-	"github.com/sandboxagent/sandboxagent/internal/session"
 )
 
 // TestRestore kills agents and servers, and expects sessions to go on as well as
@@ -31,7 +29,7 @@ func TestRestore(t *testing.T) {
 		},
 		"server restarted": func(r *rig, id string) *rig {
 			r.stop()
-			next := start(r.t, r.data, session.Limits{})
+			next := start(r.t, r.data, api.Limits{})
 			if s := next.get(id); s.Status != api.SessionStopped || s.Title == "" {
 				r.t.Errorf("after the restart: %+v", s)
 			}
@@ -45,7 +43,7 @@ func TestRestore(t *testing.T) {
 	} {
 		for name, kill := range deaths {
 			t.Run(test.agent+"/"+name, func(t *testing.T) {
-				r := start(t, "", session.Limits{})
+				r := start(t, "", api.Limits{})
 				s := r.create(`{"agent":"` + test.agent + `"}`)
 				first := r.prompt(s.ID, "remember swordfish")
 				r = kill(r, s.ID)
@@ -93,7 +91,7 @@ func TestRestore(t *testing.T) {
 
 // TestRestoreAfterCrash has the agent die in the middle of a turn.
 func TestRestoreAfterCrash(t *testing.T) {
-	r := start(t, "", session.Limits{})
+	r := start(t, "", api.Limits{})
 	s := r.create(`{"agent":"keeper","mode":"plan","thoughtLevel":"high"}`)
 	r.prompt(s.ID, "one")
 	err := r.send(t.Context(), "POST", "/v1/sessions/"+s.ID+"/prompt", promptBody("/crash 7", ""), nil)
@@ -109,7 +107,7 @@ func TestRestoreAfterCrash(t *testing.T) {
 }
 
 func TestPrimerKeepsTheNewest(t *testing.T) {
-	r := start(t, "", session.Limits{PrimerBytes: 400})
+	r := start(t, "", api.Limits{MaxPrimerBytes: 400})
 	s := r.create(`{"agent":"plain"}`)
 	for i := range 20 {
 		r.prompt(s.ID, fmt.Sprintf("word-%d", i))
@@ -128,7 +126,7 @@ func TestPrimerKeepsTheNewest(t *testing.T) {
 }
 
 func TestIdleAgentIsStopped(t *testing.T) {
-	r := start(t, "", session.Limits{IdleTimeout: 20 * time.Millisecond})
+	r := start(t, "", api.Limits{IdleTimeoutMs: 20})
 	s := r.create(`{"agent":"keeper"}`)
 	r.prompt(s.ID, "hello")
 	await(t, "the agent to be stopped", func() bool {
@@ -145,7 +143,7 @@ func TestIdleAgentIsStopped(t *testing.T) {
 
 // TestReaders has many clients follow one session, one of which does not read.
 func TestReaders(t *testing.T) {
-	r := start(t, "", session.Limits{})
+	r := start(t, "", api.Limits{})
 	s := r.create(`{"agent":"keeper"}`)
 	stalled, err := r.http.Get(r.url + "/v1/sessions/" + s.ID + "/events/stream")
 	if err != nil {
@@ -206,7 +204,7 @@ func follow(ctx context.Context, t *testing.T, r *rig, id string, after uint64, 
 }
 
 func TestFirstAnswerWins(t *testing.T) {
-	r := start(t, "", session.Limits{})
+	r := start(t, "", api.Limits{})
 	s := r.create(`{"agent":"keeper"}`)
 	r.promptAsync(s.ID, "/permission", "")
 	p := r.awaitPermission(s.ID)
@@ -237,7 +235,7 @@ func TestFirstAnswerWins(t *testing.T) {
 }
 
 func TestPermissionExpires(t *testing.T) {
-	r := start(t, "", session.Limits{})
+	r := start(t, "", api.Limits{})
 	s := r.create(`{"agent":"keeper","permissions":{"expireAfterMs":10}}`)
 	if turn := r.prompt(s.ID, "/permission"); turn.StopReason != "cancelled" {
 		t.Errorf("the turn ended with %s", turn.StopReason)
@@ -260,7 +258,7 @@ func TestPolicies(t *testing.T) {
 		{"chained command", `{"default":"reject","rules":[{"command":"true *","decision":"allow"}]}`, "run `true ; touch a.txt`", "policy", false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			r := start(t, "", session.Limits{})
+			r := start(t, "", api.Limits{})
 			s := r.create(`{"agent":"keeper","permissions":` + test.policy + `}`)
 			r.prompt(s.ID, test.prompt)
 			_, err := os.Stat(filepath.Join(r.home, "a.txt"))
@@ -281,9 +279,9 @@ func TestCancel(t *testing.T) {
 		forced bool
 	}{{"/silence", false}, {"/hang", true}} {
 		t.Run(test.prompt, func(t *testing.T) {
-			r := start(t, "", session.Limits{CancelTimeout: 300 * time.Millisecond})
+			r := start(t, "", api.Limits{CancelTimeoutMs: 300})
 			if !test.forced {
-				r = start(t, "", session.Limits{})
+				r = start(t, "", api.Limits{})
 			}
 			s := r.create(`{"agent":"keeper"}`)
 			r.prompt(s.ID, "remember this")
@@ -317,7 +315,7 @@ func TestCancel(t *testing.T) {
 
 // TestCancelDeaf stops an agent that has ceased to read.
 func TestCancelDeaf(t *testing.T) {
-	r := start(t, "", session.Limits{CancelTimeout: 200 * time.Millisecond})
+	r := start(t, "", api.Limits{CancelTimeoutMs: 200})
 	s := r.create(`{"agent":"keeper"}`)
 	r.prompt(s.ID, "/deaf")
 	r.promptAsync(s.ID, "hello", "")
@@ -333,7 +331,7 @@ func TestCancelDeaf(t *testing.T) {
 }
 
 func TestQueue(t *testing.T) {
-	r := start(t, "", session.Limits{MaxQueued: 2})
+	r := start(t, "", api.Limits{MaxQueuedPrompts: 2})
 	s := r.create(`{"agent":"keeper"}`)
 	r.promptAsync(s.ID, "/permission", "")
 	p := r.awaitPermission(s.ID)
@@ -365,7 +363,7 @@ func TestQueue(t *testing.T) {
 
 // TestUsage counts what turns tell.
 func TestUsage(t *testing.T) {
-	r := start(t, "", session.Limits{})
+	r := start(t, "", api.Limits{})
 	s := r.create(`{"agent":"keeper"}`)
 	total := int64(0)
 	for range 3 {
@@ -377,7 +375,7 @@ func TestUsage(t *testing.T) {
 }
 
 func TestListPages(t *testing.T) {
-	r := start(t, "", session.Limits{IdleTimeout: -1})
+	r := start(t, "", api.Limits{IdleTimeoutMs: -1})
 	want := map[string]bool{}
 	for i := range 7 {
 		want[r.create(fmt.Sprintf(`{"agent":"plain","id":"s%d"}`, i)).ID] = true
