@@ -111,7 +111,7 @@ test("a turn goes on while another view is shown", async () => {
   await prompt("run echo started; sleep 1; echo ended");
   await page.getByRole("group", { name: /Permission/ }).waitFor();
   await page.getByRole("link", { name: "Files" }).click();
-  await page.getByRole("link", { name: "notes.txt" }).waitFor();
+  await page.getByRole("link", { name: "notes.txt", exact: true }).waitFor();
   await page.getByRole("link", { name: /write notes.txt with hi/ }).click();
   await page.getByRole("button", { name: "Allow", exact: true }).click();
   await page.locator(".output", { hasText: "started" }).waitFor();
