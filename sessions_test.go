@@ -567,3 +567,55 @@ func TestPromptBreaksOff(t *testing.T) {
 		}
 	}
 }
+
+// Who leaves does not end the turn, and a session that is purged ends its events.
+func TestLeaveAndPurge(t *testing.T) {
+	s := newServer(t)
+	session := newServerSession(t, s.Client, api.SessionCreateRequest{})
+	ctx, leave := context.WithCancel(testContext(t))
+	left := make(chan error, 1)
+	go func() {
+		_, err := session.Prompt(ctx, sandboxagent.Text("/silence"))
+		left <- err
+	}()
+	waitInfo(t, session, func(info *api.Session) bool { return info.Status == api.SessionRunning })
+	leave()
+	if err := <-left; !errors.Is(err, context.Canceled) {
+		t.Errorf("left with %v", err)
+	}
+	info, err := session.Info(testContext(t))
+	if err != nil || info.Status != api.SessionRunning {
+		t.Errorf("session is %+v, %v", info, err)
+	}
+	events := make(chan error, 1)
+	go func() {
+		var last error
+		for _, last = range session.Events(testContext(t), info.LastEvent) {
+		}
+		events <- last
+	}()
+	waitInfo(t, session, func(info *api.Session) bool { return len(info.Clients) == 1 })
+	if err := session.Purge(testContext(t)); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-events; !errors.Is(err, sandboxagent.ErrSessionNotFound) {
+		t.Errorf("events of a purged session end with %v", err)
+	}
+}
+
+func BenchmarkEvents(b *testing.B) {
+	s := newServer(b)
+	session := newServerSession(b, s.Client, api.SessionCreateRequest{})
+	last := mustPrompt(b, session, "/burst 10000").LastEvent
+	for b.Loop() {
+		for e, err := range session.Events(testContext(b), 0) {
+			if err != nil {
+				b.Fatal(err)
+			}
+			if e.EventIndex == last {
+				break
+			}
+		}
+	}
+	b.ReportMetric(float64(last)*float64(b.N)/b.Elapsed().Seconds(), "events/s")
+}

@@ -66,6 +66,7 @@ type attachment struct {
 	tries     int
 	again     <-chan time.Time // when to look at the list again
 	marked    bool             // the mark for a prompt is shown
+	asking    bool             // the question is what stands on the last line
 	busy      bool             // a prompt of ours was taken, and no turn has ended since
 }
 
@@ -196,6 +197,10 @@ func (a *attachment) mark() {
 
 // unmark makes room for what is shown next.
 func (a *attachment) unmark() {
+	if a.asking {
+		fmt.Fprintln(a.g.env.Err)
+		a.asking = false
+	}
 	if a.marked {
 		fmt.Fprint(a.g.env.Err, "\r\x1b[K")
 		a.marked = false
@@ -228,8 +233,10 @@ func (a *attachment) take(ctx context.Context, e sandboxagent.SessionEvent) {
 	case api.EventPermissionResolved:
 	default:
 		if before >= a.present {
-			return // else the past is over, and what it left open is asked
+			a.ask() // again, as it has scrolled away
+			return
 		}
+		// The past is over, and what it has left open is asked.
 	}
 	a.look(ctx)
 }
@@ -245,10 +252,6 @@ func (a *attachment) look(ctx context.Context) {
 		a.complain(err)
 		return
 	}
-	asked := ""
-	if len(a.questions) > 0 {
-		asked = a.questions[0].ID
-	}
 	a.questions = slices.DeleteFunc(list, func(p api.Permission) bool { return a.seen[p.ID] })
 	for _, p := range list {
 		if p.Event >= a.wanted {
@@ -259,27 +262,27 @@ func (a *attachment) look(ctx context.Context) {
 		a.tries--
 		a.again = time.After(questionTry)
 	}
-	if len(a.questions) > 0 && a.questions[0].ID != asked {
-		a.ask()
-	}
+	a.ask()
 }
 
+// ask asks the oldest question, unless it stands there or there is none.
 func (a *attachment) ask() {
+	if len(a.questions) == 0 || a.asking || a.g.json {
+		return
+	}
 	p := a.questions[0]
 	choices := "[y]es, [n]o"
 	if slices.Contains(p.AvailableReplies, api.ReplyAlways) {
 		choices = "[y]es, [a]lways, [n]o"
 	}
-	if a.g.json {
-		return
-	}
 	a.unmark()
+	a.asking = true
 	a.view.question(fmt.Sprintf("Allow %s? %s: ", describeCall(p.ToolCall), choices))
 }
 
 // typed takes a line: the answer to a question, or a prompt.
 func (a *attachment) typed(ctx context.Context, line string) {
-	a.marked = false // the line has ended it
+	a.marked, a.asking = false, false // the line has ended it
 	ctx, cancel := context.WithTimeout(ctx, attachCall)
 	defer cancel()
 	if len(a.questions) > 0 {
