@@ -4,7 +4,7 @@ GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS  = -s -w -X github.com/sandboxagent/sandboxagent/internal/cli.release=$(VERSION)
 
-.PHONY: build test check gen conformance bench fuzz
+.PHONY: build test check gen ui conformance bench fuzz
 
 build: ## the static binary, in bin/
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "$(LDFLAGS)" -o bin/ ./cmd/...
@@ -24,10 +24,16 @@ check: ## format, vet, lint, freshness of generated files, and the tests
 gen: ## what is generated from code: the OpenAPI document and the CLI reference
 	$(GO) run ./internal/gen
 
-conformance: build ## the clients of the earlier SDKs, unmodified, and real agents
+conformance: build ## foreign clients, real agents, a browser, a database, and a minute of chaos
+	.ci/install-postgres
 	conformance/run
-	$(GO) test -tags conformance -count=1 ./conformance/... ./internal/journal/postgres
-	$(GO) test -tags conformance,postgres -count=1 -run Postgres ./internal/server
+	conformance/ui/run
+	$(GO) test -tags conformance -count=1 ./conformance/... ./internal/journal/postgres ./store/...
+	$(GO) test -tags conformance,postgres -count=1 -run 'Postgres|Thousand|ReplayOfMany' ./internal/server
+	$(GO) test -count=1 -run TestChaos ./internal/session -chaos.duration 60s
+
+ui: ## the page of the inspector, from its sources
+	internal/ui/build
 
 bench: build ## our server and the earlier one in turns, on the same work
 	$(GO) run ./bench

@@ -47,6 +47,16 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+// build makes a program of this module in a folder.
+func build(dir, pkg string) (string, error) {
+	program := filepath.Join(dir, filepath.Base(pkg))
+	out, err := exec.Command("go", "build", "-o", program, "github.com/sandboxagent/sandboxagent/"+pkg).CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("build %s: %w\n%s", pkg, err, out)
+	}
+	return program, nil
+}
+
 func setUp(m *testing.M) (int, error) {
 	cache = *cacheFlag
 	if cache == "" {
@@ -64,10 +74,8 @@ func setUp(m *testing.M) (int, error) {
 		return 0, err
 	}
 	defer os.RemoveAll(temp)
-	binary = filepath.Join(temp, "sandbox-agent")
-	build := exec.Command("go", "build", "-o", binary, "github.com/sandboxagent/sandboxagent/cmd/sandbox-agent")
-	if out, err := build.CombinedOutput(); err != nil {
-		return 0, fmt.Errorf("build server: %w\n%s", err, out)
+	if binary, err = build(temp, "cmd/sandbox-agent"); err != nil {
+		return 0, err
 	}
 	return m.Run(), nil
 }
@@ -77,6 +85,7 @@ type real struct {
 	id       string
 	mode     string
 	escalate bool
+	env      []string // beside what makes it use the scripted model
 }
 
 // TestTask gives each agent a task: it writes a file, asks for it first, gets the
@@ -163,7 +172,7 @@ func startServer(ctx context.Context, t *testing.T, agent real, url string) *san
 	if err != nil {
 		t.Fatal(err)
 	}
-	env := append([]string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + os.TempDir()}, wired...)
+	env := append([]string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + os.TempDir()}, append(wired, agent.env...)...)
 	sandbox, err := sandboxagent.Start(ctx, sandboxagent.StartOptions{
 		Binary: binary, Token: token, Dir: home, Env: env, Args: []string{"--data-dir", data}, Logs: t.Output(),
 	})

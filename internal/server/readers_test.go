@@ -1,0 +1,128 @@
+//go:build conformance
+
+package server_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// residentKiB is what a process holds in memory.
+func residentKiB(t *testing.T, pid int) int {
+	t.Helper()
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(data)) {
+		if text, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+			n, err := strconv.Atoi(strings.Fields(text)[0])
+			if err != nil {
+				t.Fatal(err)
+			}
+			return n
+		}
+	}
+	t.Fatal("the kernel does not say what is resident")
+	return 0
+}
+
+// count reads a stream until it has had the event last, and checks that no event
+// was missed on the way.
+func (in *instance) countTo(ctx context.Context, path string, after, last uint64) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, in.url+path, nil)
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Last-Event-ID", strconv.FormatUint(after, 10))
+	resp, err := in.client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	lines := bufio.NewReaderSize(resp.Body, 32<<10)
+	for seen := after; seen < last; {
+		line, err := lines.ReadSlice('\n')
+		if err != nil {
+			return fmt.Errorf("after event %d: %w", seen, err)
+		}
+		if text, ok := bytes.CutPrefix(line, []byte("id: ")); ok {
+			id, err := strconv.ParseUint(string(bytes.TrimSpace(text)), 10, 64)
+			if err != nil || id != seen+1 {
+				return fmt.Errorf("event %d follows event %d", id, seen)
+			}
+			seen = id
+		}
+	}
+	return nil
+}
+
+// burst has the mock say that many things in a session.
+func (in *instance) burst(t *testing.T, session string, updates int) {
+	t.Helper()
+	in.check(t, scenario{method: "POST", path: "/v1/sessions/" + session + "/prompt", header: jsonHeader, status: 200,
+		body: fmt.Sprintf(`{"prompt":"/burst %d"}`, updates)})
+}
+
+// TestThousandReaders has a thousand readers of one busy session, one of which
+// does not read at all. The others miss nothing, and the server holds less than
+// half a MiB for each.
+func TestThousandReaders(t *testing.T) {
+	const readers, updates = 1000, 2000
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	in, cmd := startChild(t, t.TempDir())
+	in.check(t, scenario{method: "POST", path: "/v1/sessions", header: jsonHeader, status: 201, body: `{"agent":"mock","id":"busy"}`})
+	in.burst(t, "busy", 1)
+	before := residentKiB(t, cmd.Process.Pid)
+
+	stalled, err := in.client.Get(in.url + "/v1/sessions/busy/events/stream?after=0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stalled.Body.Close()
+	var wg sync.WaitGroup
+	for range readers - 1 {
+		wg.Go(func() {
+			if err := in.countTo(ctx, "/v1/sessions/busy/events/stream", 0, updates); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	in.burst(t, "busy", updates)
+	wg.Wait()
+	grown := residentKiB(t, cmd.Process.Pid) - before
+	t.Logf("grown by %d KiB with %d readers", grown, readers)
+	if grown > readers*512 {
+		t.Errorf("the server has grown by %d KiB", grown)
+	}
+}
+
+// TestReplayOfManyEvents reads 100,000 events of a server that was started after
+// they were made, each exactly once.
+func TestReplayOfManyEvents(t *testing.T) {
+	const updates = 100_000
+	dir := t.TempDir()
+	in, cmd := startChild(t, dir)
+	in.check(t, scenario{method: "POST", path: "/v1/sessions", header: jsonHeader, status: 201, body: `{"agent":"mock","id":"long"}`})
+	in.burst(t, "long", updates)
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	cmd.Wait()
+	again, _ := startChild(t, dir)
+	started := time.Now()
+	if err := again.countTo(t.Context(), "/v1/sessions/long/events/stream", 0, updates); err != nil {
+		t.Error(err)
+	}
+	t.Logf("replayed %d events in %v", updates, time.Since(started))
+}
