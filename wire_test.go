@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/sandboxagent/sandboxagent"
@@ -262,13 +263,13 @@ func TestUnknownRequestsAreRefused(t *testing.T) {
 }
 
 func TestSessionWithoutID(t *testing.T) {
-	n := 0
+	var n atomic.Int32
 	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodPost {
 			http.NotFound(rw, r)
 			return
 		}
-		n++
+		n.Add(1)
 		var msg struct{ ID json.RawMessage }
 		json.NewDecoder(r.Body).Decode(&msg)
 		io.WriteString(rw, response(string(msg.ID), `{"echoed":{}}`))
@@ -277,8 +278,8 @@ func TestSessionWithoutID(t *testing.T) {
 	c := sandboxagent.New(server.URL, sandboxagent.WithDir("/"))
 	defer c.Close()
 	_, err := c.CreateSession(testContext(t), "x", sandboxagent.CreateSessionOptions{})
-	if err == nil || n > 3 {
-		t.Errorf("after %d requests: %v", n, err)
+	if err == nil || n.Load() > 3 {
+		t.Errorf("after %d requests: %v", n.Load(), err)
 	}
 }
 

@@ -33,7 +33,6 @@ type turn struct {
 	text        strings.Builder
 	cut         bool
 	cancelled   bool
-	forced      bool
 }
 
 // Turn is a prompt that was accepted.
