@@ -81,6 +81,22 @@ func joinable(blocks []Block) (n int, complete bool) {
 	return len(blocks), false
 }
 
+// Join returns blocks of one stream, in order, with small ones that follow each
+// other made one, as [Journal.Trim] does with those that are stored.
+func Join(blocks []Block) []Block {
+	var joined []Block
+	for len(blocks) > 0 {
+		n, _ := joinable(blocks)
+		if b, ok := join(blocks[:n]); ok {
+			joined = append(joined, b)
+		} else {
+			joined = append(joined, blocks[:n]...)
+		}
+		blocks = blocks[n:]
+	}
+	return joined
+}
+
 // join returns blocks that follow each other as one. It reports false if there
 // is nothing to join, and leaves what is damaged for readers to come upon.
 func join(blocks []Block) (Block, bool) {

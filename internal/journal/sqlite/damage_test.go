@@ -230,25 +230,21 @@ func checkSalvaged(t *testing.T, store journal.Store, found Salvaged) {
 }
 
 // salvageLog salvages what a killed server leaves: entries that are only in the
-// log beside the file, which stays as it is too.
+// log beside the file and in the tail, which stay as they are too.
 func salvageLog(t *testing.T) {
 	t.Helper()
 	from, to := filepath.Join(t.TempDir(), "journal.db"), filepath.Join(t.TempDir(), "copy.db")
-	j := journaltest.Open(t, mustOpen(t, from), journal.Options{})
+	store := mustOpenTuned(t, from, lazy)
+	j := journaltest.Open(t, store, journal.Options{})
 	journaltest.Append(t, j, "stream/0", 100)
-	want := make(map[string]string)
-	for _, suffix := range []string{"", "-wal"} {
-		data, err := os.ReadFile(from + suffix)
-		if err != nil || len(data) == 0 {
-			t.Fatalf("%d bytes, %v", len(data), err)
-		}
-		want[to+suffix] = string(data)
-		if err := os.WriteFile(to+suffix, data, 0o600); err != nil {
-			t.Fatal(err)
-		}
+	if err := store.flush(false); err != nil {
+		t.Fatal(err)
 	}
+	journaltest.Append(t, j, "stream/0", 50)
+	journaltest.Append(t, j, "stream/1", 7)
+	want := copyFiles(t, from, to)
 	found, err := Salvage(t.Context(), to, journal.Memory())
-	if err != nil || found.Entries != 100 {
+	if err != nil || found != (Salvaged{Tally: journal.Tally{Streams: 2, Entries: 157}}) {
 		t.Errorf("salvage with a log: %+v, %v", found, err)
 	}
 	for path, data := range want {
@@ -256,4 +252,30 @@ func salvageLog(t *testing.T) {
 			t.Errorf("%s has changed: %v", path, err)
 		}
 	}
+	if err := os.WriteFile(to, make([]byte, 8192), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(to + "-wal"); err != nil {
+		t.Fatal(err)
+	}
+	if found, err := Salvage(t.Context(), to, journal.Memory()); err != nil || found.Entries != 57 {
+		t.Errorf("salvage of a tail alone: %+v, %v", found, err)
+	}
+}
+
+// copyFiles copies a journal as a process that is killed now leaves it.
+func copyFiles(t *testing.T, from, to string) map[string]string {
+	t.Helper()
+	copied := make(map[string]string)
+	for _, suffix := range []string{"", "-wal", tailSuffixes[0], tailSuffixes[1]} {
+		data, err := os.ReadFile(from + suffix)
+		if err != nil {
+			t.Fatal(err)
+		}
+		copied[to+suffix] = string(data)
+		if err := os.WriteFile(to+suffix, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return copied
 }

@@ -56,7 +56,7 @@ func fillDisk(dir string) error {
 	}
 	var last uint64
 	for range 2 {
-		if last, err = through(ctx, j, dir, last); err != nil {
+		if last, err = through(ctx, j, store, dir, last); err != nil {
 			return err
 		}
 	}
@@ -77,7 +77,7 @@ func fillDisk(dir string) error {
 }
 
 // through fills the disk, appends, makes room and waits until all is stored.
-func through(ctx context.Context, j *journal.Journal, dir string, last uint64) (uint64, error) {
+func through(ctx context.Context, j *journal.Journal, store *Store, dir string, last uint64) (uint64, error) {
 	appendSome := func(n int) (err error) {
 		for range n {
 			if last, err = j.Append("a", journal.FromAgent, fmt.Appendf(nil, "a %d", last+1)); err != nil {
@@ -90,6 +90,10 @@ func through(ctx context.Context, j *journal.Journal, dir string, last uint64) (
 		return last, err
 	}
 	if err := errors.Join(j.Wait(ctx, "a", last), j.PutRecord(ctx, "k", "id", []byte("data"))); err != nil {
+		return last, fmt.Errorf("before the disk is full: %w", err)
+	}
+	// What is in the tail now would make room when it goes to SQLite.
+	if err := store.flush(false); err != nil {
 		return last, fmt.Errorf("before the disk is full: %w", err)
 	}
 	filler := filepath.Join(dir, "filler")

@@ -14,6 +14,11 @@ const vacuumPages = 1024
 
 // Replace puts a block in the place of smaller ones, or notes how far that is done.
 func (s *Store) Replace(ctx context.Context, b journal.Block) error {
+	if len(s.waitingOf(b.Stream)) > 0 {
+		if err := s.flush(false); err != nil {
+			return fmt.Errorf("replace blocks: %w", err)
+		}
+	}
 	return s.transact(ctx, func() error {
 		ctx := context.WithoutCancel(ctx)
 		if b.Data == nil {

@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -29,8 +30,8 @@ type Salvaged struct {
 	Lost int // blocks and records that are known of and cannot be read
 }
 
-// Salvage copies what is readable of a damaged journal into an empty store. The
-// file is not changed. Entries that are gone are gaps of their streams; streams
+// Salvage copies what is readable of a damaged journal, and of its tail, into an
+// empty store. The files are not changed. Entries that are gone are gaps of their streams; streams
 // whose names are gone are called salvaged/1 and so on. If nothing can be read
 // at all it returns a problem of the code data_corrupt.
 func Salvage(ctx context.Context, path string, to journal.Store) (found Salvaged, err error) {
@@ -54,11 +55,14 @@ func Salvage(ctx context.Context, path string, to journal.Store) (found Salvaged
 		return found, err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
+	s := salvage{db: db, to: to}
+	if s.tail, err = salvageTail(path); err != nil {
+		return found, fmt.Errorf("salvage journal: %w", err)
+	}
 	var n int
-	if err := db.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_schema").Scan(&n); err != nil {
+	if err := db.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_schema").Scan(&n); err != nil && len(s.tail) == 0 {
 		return found, openError(path, err)
 	}
-	s := salvage{db: db, to: to}
 	if err := s.streams(ctx); err != nil {
 		return s.found, fmt.Errorf("salvage journal: %w", err)
 	}
@@ -71,7 +75,29 @@ func Salvage(ctx context.Context, path string, to journal.Store) (found Salvaged
 type salvage struct {
 	db    *sql.DB
 	to    journal.Store
+	tail  map[string][]journal.Block
 	found Salvaged
+}
+
+// salvageTail returns the blocks of both tail files, by stream.
+func salvageTail(path string) (map[string][]journal.Block, error) {
+	var groups []group
+	for _, suffix := range tailSuffixes {
+		data, err := os.ReadFile(path + suffix)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return nil, err
+		}
+		more, _ := decodeTail(data)
+		groups = append(groups, more...)
+	}
+	slices.SortStableFunc(groups, func(a, b group) int { return cmp.Compare(a.number, b.number) })
+	tail := make(map[string][]journal.Block)
+	for _, g := range groups {
+		for _, b := range g.blocks {
+			tail[b.Stream] = append(tail[b.Stream], b)
+		}
+	}
+	return tail, nil
 }
 
 // scan reads rows until they end or cannot be read.
@@ -133,6 +159,14 @@ func (s *salvage) streams(ctx context.Context) error {
 			return err
 		}
 	}
+	for _, name := range slices.Sorted(maps.Keys(s.tail)) {
+		if !written[name] {
+			c := copier{s: s, name: name}
+			if err := c.finish(ctx); err != nil {
+				return err
+			}
+		}
+	}
 	return nil
 }
 
@@ -161,36 +195,64 @@ func (s *salvage) stream(ctx context.Context, id int64, name string) error {
 		s.scan(ctx, row, "SELECT first FROM blocks WHERE stream = ? AND first < ? ORDER BY first DESC", id, at)
 	}
 	s.fromBothEnds(ctx, row, "SELECT first FROM blocks WHERE stream = ?", "first", id)
-	var blocks []journal.Block
-	var size, entries int
-	var last uint64
+	c := copier{s: s, name: name}
 	for _, first := range slices.Sorted(maps.Keys(firsts)) {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
 		b := journal.Block{Stream: name}
 		err := s.db.QueryRowContext(ctx, "SELECT first, last, oldest, newest, data FROM blocks WHERE stream = ? AND first = ?", id, first).
 			Scan(&b.First, &b.Last, &b.Oldest, &b.Newest, &b.Data)
-		if err != nil || b.First <= last || !whole(b) {
-			s.found.Lost++
-			continue
+		if err != nil {
+			b = journal.Block{}
 		}
-		last = b.Last
-		blocks, size, entries = append(blocks, b), size+len(b.Data), entries+int(b.Last-b.First+1)
-		if size < salvageBytes {
-			continue
-		}
-		if err := s.to.AppendBlocks(ctx, blocks); err != nil {
+		if err := c.add(ctx, b); err != nil {
 			return err
 		}
-		blocks, size = blocks[:0], 0
 	}
-	if entries == 0 {
+	return c.finish(ctx)
+}
+
+// copier writes the blocks of one stream to the new store.
+type copier struct {
+	s       *salvage
+	name    string
+	blocks  []journal.Block
+	size    int
+	entries int
+	last    uint64
+}
+
+func (c *copier) add(ctx context.Context, b journal.Block) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if b.First <= c.last || !whole(b) {
+		c.s.found.Lost++
+		return nil
+	}
+	c.last = b.Last
+	c.blocks, c.size, c.entries = append(c.blocks, b), c.size+len(b.Data), c.entries+int(b.Last-b.First+1)
+	if c.size < salvageBytes {
+		return nil
+	}
+	err := c.s.to.AppendBlocks(ctx, c.blocks)
+	c.blocks, c.size = c.blocks[:0], 0
+	return err
+}
+
+// finish adds what of the stream is only in the tail.
+func (c *copier) finish(ctx context.Context) error {
+	for _, b := range c.s.tail[c.name] {
+		if b.First > c.last {
+			if err := c.add(ctx, b); err != nil {
+				return err
+			}
+		}
+	}
+	if c.entries == 0 {
 		return ctx.Err()
 	}
-	s.found.Streams++
-	s.found.Entries += entries
-	return s.to.AppendBlocks(ctx, blocks)
+	c.s.found.Streams++
+	c.s.found.Entries += c.entries
+	return c.s.to.AppendBlocks(ctx, c.blocks)
 }
 
 func whole(b journal.Block) bool {

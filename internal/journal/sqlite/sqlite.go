@@ -4,6 +4,7 @@
 package sqlite
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -22,7 +24,8 @@ import (
 const lockSuffix = ".lock"
 
 // Store is a [journal.Store] in a file. It writes through one connection and
-// reads through others, so that readers never wait for the writer.
+// reads through others, so that readers never wait for the writer. Blocks go to
+// a small file first, the tail, and from there to SQLite a moment later.
 type Store struct {
 	path   string
 	lock   *os.File
@@ -38,6 +41,8 @@ type Store struct {
 	insert  *sql.Stmt
 	update  *sql.Stmt
 	known   map[string]known
+
+	tail tail
 }
 
 // known is what the writer remembers of a stream, so that it need not ask.
@@ -51,7 +56,9 @@ var _ journal.Store = (*Store)(nil)
 // Open opens the journal in a file, or makes one, with its folder. Problems
 // have the codes data_locked (another process has it open), data_corrupt,
 // data_too_new, and not_supported if path is a URL.
-func Open(path string) (*Store, error) {
+func Open(path string) (*Store, error) { return openTuned(path, defaultTuning) }
+
+func openTuned(path string, tuning tuning) (*Store, error) {
 	if scheme, _, isURL := strings.Cut(path, "://"); isURL {
 		return nil, api.InvalidRequest(api.CodeNotSupported, "this program keeps journals in files, not in %s", scheme)
 	}
@@ -66,7 +73,7 @@ func Open(path string) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{path: path, lock: lock, known: make(map[string]known)}
+	s := &Store{path: path, lock: lock, known: make(map[string]known), tail: tail{tuning: tuning}}
 	if err := s.open(path); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -99,7 +106,10 @@ func (s *Store) open(path string) error {
 	}
 	s.reader.SetMaxOpenConns(2)
 	s.reader.SetMaxIdleConns(1)
-	return s.prepare(ctx, path)
+	if err := s.prepare(ctx, path); err != nil {
+		return err
+	}
+	return s.openTail(ctx)
 }
 
 func connect(path string, pragmas ...string) (*sql.DB, error) {
@@ -153,7 +163,7 @@ func (s *Store) prepare(ctx context.Context, path string) error {
 
 // Close gives the file and its lock back.
 func (s *Store) Close() error {
-	var errs []error
+	errs := []error{s.closeTail()}
 	for _, stmt := range []*sql.Stmt{s.read, s.bounds, s.begin, s.commit, s.insert, s.update} {
 		if stmt != nil {
 			errs = append(errs, stmt.Close())
@@ -200,49 +210,6 @@ func (s *Store) rollback(ctx context.Context, cause error) error {
 	return s.fault(cause)
 }
 
-// AppendBlocks writes blocks in one transaction.
-func (s *Store) AppendBlocks(ctx context.Context, blocks []journal.Block) error {
-	return s.transact(ctx, func() error {
-		for len(blocks) > 0 {
-			n := 1
-			for n < len(blocks) && blocks[n].Stream == blocks[0].Stream {
-				n++
-			}
-			if err := s.appendRun(context.WithoutCancel(ctx), blocks[:n]); err != nil {
-				return fmt.Errorf("append to %s: %w", blocks[0].Stream, err)
-			}
-			blocks = blocks[n:]
-		}
-		return nil
-	})
-}
-
-// appendRun writes blocks of one stream.
-func (s *Store) appendRun(ctx context.Context, blocks []journal.Block) error {
-	head, tail := &blocks[0], &blocks[len(blocks)-1]
-	stream, err := s.writerStream(ctx, head)
-	if err != nil {
-		return err
-	}
-	var size int64
-	for i := range blocks {
-		b := &blocks[i]
-		if b.First <= stream.last {
-			return journal.ErrOutOfOrder
-		}
-		stream.last = b.Last
-		size += int64(len(b.Data))
-		if _, err := s.insert.ExecContext(ctx, stream.id, b.First, b.Last, b.Oldest, b.Newest, b.Data); err != nil {
-			return err
-		}
-	}
-	if _, err := s.update.ExecContext(ctx, head.First, tail.Last, size, tail.Newest, stream.id); err != nil {
-		return err
-	}
-	s.known[head.Stream] = stream
-	return nil
-}
-
 // maxKnown bounds what the writer remembers.
 const maxKnown = 4096
 
@@ -271,16 +238,19 @@ func (s *Store) writerStream(ctx context.Context, b *journal.Block) (known, erro
 
 // Read returns blocks of a stream.
 func (s *Store) Read(ctx context.Context, stream string, after uint64, limit journal.Limit) (blocks []journal.Block, err error) {
+	waiting := s.waitingOf(stream)
 	rows, err := s.read.QueryContext(ctx, stream, after+1)
 	if err != nil {
 		return nil, fmt.Errorf("read blocks: %w", s.fault(err))
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
+	var end uint64
 	for limit.Entries > 0 && limit.Bytes > 0 && rows.Next() {
 		b := journal.Block{Stream: stream}
 		if err := rows.Scan(&b.First, &b.Last, &b.Oldest, &b.Newest, &b.Data); err != nil {
 			return nil, fmt.Errorf("read blocks: %w", s.fault(err))
 		}
+		end = b.Last
 		if b.Last <= after {
 			continue
 		}
@@ -290,6 +260,18 @@ func (s *Store) Read(ctx context.Context, stream string, after uint64, limit jou
 	}
 	if err := rows.Err(); err != nil {
 		return nil, fmt.Errorf("read blocks: %w", s.fault(err))
+	}
+	for _, b := range waiting {
+		if limit.Entries <= 0 || limit.Bytes <= 0 {
+			break
+		}
+		if b.First <= end || b.Last <= after {
+			continue
+		}
+		b.Data = bytes.Clone(b.Data)
+		limit.Entries -= int(b.Last - b.First + 1)
+		limit.Bytes -= len(b.Data)
+		blocks = append(blocks, b)
 	}
 	return blocks, nil
 }
@@ -303,6 +285,16 @@ func scanStream(row interface{ Scan(...any) error }) (info journal.StreamInfo, e
 
 // Stream returns what is known of a stream.
 func (s *Store) Stream(ctx context.Context, stream string) (journal.StreamInfo, error) {
+	waiting := s.waitingOf(stream)
+	info, err := s.stored(ctx, stream)
+	if err == nil {
+		extend(&info, waiting)
+	}
+	return info, err
+}
+
+// stored returns what SQLite knows of a stream.
+func (s *Store) stored(ctx context.Context, stream string) (journal.StreamInfo, error) {
 	info, err := scanStream(s.bounds.QueryRowContext(ctx, stream))
 	if errors.Is(err, sql.ErrNoRows) {
 		return journal.StreamInfo{}, nil
@@ -314,7 +306,29 @@ func (s *Store) Stream(ctx context.Context, stream string) (journal.StreamInfo, 
 }
 
 // Streams returns the streams whose name starts with prefix.
-func (s *Store) Streams(ctx context.Context, prefix string) (list []journal.StreamInfo, err error) {
+func (s *Store) Streams(ctx context.Context, prefix string) ([]journal.StreamInfo, error) {
+	waiting := s.allWaiting()
+	list, err := s.allStored(ctx, prefix)
+	if err != nil || len(waiting) == 0 {
+		return list, err
+	}
+	for i := range list {
+		extend(&list[i], waiting[list[i].Name])
+		delete(waiting, list[i].Name)
+	}
+	for name, blocks := range waiting {
+		if strings.HasPrefix(name, prefix) {
+			var info journal.StreamInfo
+			extend(&info, blocks)
+			list = append(list, info)
+		}
+	}
+	slices.SortFunc(list, func(a, b journal.StreamInfo) int { return strings.Compare(a.Name, b.Name) })
+	return list, nil
+}
+
+// allStored returns what SQLite knows of the streams whose name starts with prefix.
+func (s *Store) allStored(ctx context.Context, prefix string) (list []journal.StreamInfo, err error) {
 	rows, err := s.reader.QueryContext(ctx, selectStreams+" WHERE name >= ? ORDER BY name", prefix)
 	if err != nil {
 		return nil, fmt.Errorf("list streams: %w", s.fault(err))
@@ -339,8 +353,14 @@ func (s *Store) Streams(ctx context.Context, prefix string) (list []journal.Stre
 
 // Delete removes a stream.
 func (s *Store) Delete(ctx context.Context, stream string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return s.withoutTail(stream, func() error { return s.delete(context.WithoutCancel(ctx), stream) })
+}
+
+func (s *Store) delete(ctx context.Context, stream string) error {
 	return s.transact(ctx, func() error {
-		ctx := context.WithoutCancel(ctx)
 		delete(s.known, stream)
 		if _, err := s.conn.ExecContext(ctx, "DELETE FROM blocks WHERE stream = (SELECT id FROM streams WHERE name = ?)", stream); err != nil {
 			return fmt.Errorf("delete blocks: %w", err)
@@ -354,7 +374,10 @@ func (s *Store) Delete(ctx context.Context, stream string) error {
 
 // Trim applies a retention to all streams.
 func (s *Store) Trim(ctx context.Context, keep journal.Retention, now time.Time) ([]journal.StreamInfo, error) {
-	all, err := s.Streams(ctx, "")
+	if err := s.flush(false); err != nil {
+		return nil, fmt.Errorf("trim: %w", err)
+	}
+	all, err := s.allStored(ctx, "")
 	if err != nil {
 		return nil, err
 	}

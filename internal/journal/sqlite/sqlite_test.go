@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -50,11 +51,31 @@ func mustOpen(tb testing.TB, path string) *Store {
 	return s
 }
 
+// lazy leaves blocks in the tail as long as it can, and busy takes them out at
+// once; neither changes blocks, at which the suite looks.
+var (
+	lazy = tuning{every: time.Hour, full: 1 << 20, bound: 8 << 20, retry: time.Millisecond, join: true}
+	busy = tuning{every: 50 * time.Microsecond, full: 1, bound: 1, retry: time.Millisecond}
+)
+
+func mustOpenTuned(tb testing.TB, path string, tuning tuning) *Store {
+	tb.Helper()
+	s, err := openTuned(path, tuning)
+	if err != nil {
+		tb.Fatalf("open store: %v", err)
+	}
+	return s
+}
+
 func TestStore(t *testing.T) {
-	journaltest.Run(t, func(tb testing.TB) func() journal.Store {
-		path := filepath.Join(tb.TempDir(), "data", "journal.db")
-		return func() journal.Store { return mustOpen(tb, path) }
-	})
+	for name, tuning := range map[string]tuning{"lazy": lazy, "busy": busy} {
+		t.Run(name, func(t *testing.T) {
+			journaltest.Run(t, func(tb testing.TB) func() journal.Store {
+				path := filepath.Join(tb.TempDir(), "data", "journal.db")
+				return func() journal.Store { return mustOpenTuned(tb, path, tuning) }
+			})
+		})
+	}
 }
 
 func TestOpenModes(t *testing.T) {
@@ -144,7 +165,14 @@ func execute(t *testing.T, path, query string) {
 
 // write appends without end, and prints each number that a reader has seen.
 func write(path string) error {
-	store, err := Open(path)
+	var every int
+	if _, err := fmt.Sscanf(path, "%d ", &every); err != nil {
+		return err
+	}
+	_, path, _ = strings.Cut(path, " ")
+	tuning := defaultTuning
+	tuning.every = time.Duration(every)
+	store, err := openTuned(path, tuning)
 	if err != nil {
 		return err
 	}
@@ -180,9 +208,10 @@ func write(path string) error {
 func TestKill(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "journal.db")
 	seen := uint64(0)
-	for round := range 6 {
+	for round := range 24 {
+		every := []time.Duration{1, time.Millisecond, 10 * time.Millisecond, time.Hour}[round%4]
 		cmd := exec.CommandContext(t.Context(), os.Args[0])
-		cmd.Env = append(os.Environ(), childEnv+"="+path)
+		cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d %s", childEnv, every, path))
 		cmd.Stderr = os.Stderr
 		out, err := cmd.StdoutPipe()
 		if err != nil {
@@ -196,7 +225,7 @@ func TestKill(t *testing.T) {
 			if seen, err = strconv.ParseUint(lines.Text(), 10, 64); err != nil {
 				t.Fatal(err)
 			}
-			if n == 20*(round+1) {
+			if n == 20*(round%8+1) {
 				if err := cmd.Process.Kill(); err != nil {
 					t.Fatal(err)
 				}

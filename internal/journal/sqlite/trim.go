@@ -16,7 +16,7 @@ const trimBlocks = 128
 // may be more to drop.
 func (s *Store) trimSome(ctx context.Context, stream string, keep journal.Retention, now time.Time) (info journal.StreamInfo, more bool, err error) {
 	// Most streams have nothing to drop; that is found without the writer.
-	if info, err = s.Stream(ctx, stream); err != nil {
+	if info, err = s.stored(ctx, stream); err != nil {
 		return info, false, err
 	}
 	next, n, err := s.dropped(ctx, info, keep, now)

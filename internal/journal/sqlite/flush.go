@@ -1,0 +1,441 @@
+package sqlite
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/sandboxagent/sandboxagent/internal/journal"
+)
+
+// tuning is when the tail goes to SQLite.
+type tuning struct {
+	every time.Duration // after the first block that waits
+	full  int64         // bytes that wait, then at once
+	bound int64         // bytes that wait, then AppendBlocks waits too
+	retry time.Duration // after a failure, doubled up to 16 times
+	join  bool          // small blocks, so that fewer rows are written
+}
+
+var defaultTuning = tuning{every: 100 * time.Millisecond, full: 1 << 20, bound: 8 << 20, retry: 250 * time.Millisecond, join: true}
+
+// tailSuffixes name the two files of the tail, beside that of SQLite.
+var tailSuffixes = [2]string{"-tail0", "-tail1"}
+
+// tail is what AppendBlocks has written and SQLite may not have yet. One of two
+// files takes what comes while the other goes to SQLite. Page 3 of docs/design
+// says why there is one.
+type tail struct {
+	tuning
+
+	// flushing is held while blocks go to SQLite, around mu.
+	flushing sync.Mutex
+
+	mu     sync.Mutex
+	halves [2]*half // nil once closed
+	active int
+	number uint64            // of the last record
+	ends   map[string]uint64 // last entries of streams, some of them
+	failed error             // of the last flush
+	tried  chan struct{}     // closed after the next flush
+
+	wake chan struct{} // something waits
+	soon chan struct{} // too much waits
+	stop chan struct{}
+	done chan struct{} // nil unless the flusher runs
+}
+
+func (t *tail) waiting() int64 { return t.halves[0].bytes + t.halves[1].bytes }
+
+// openTail reads what a process that was killed has left.
+func (s *Store) openTail(ctx context.Context) error {
+	s.tail.ends = make(map[string]uint64)
+	s.tail.tried = make(chan struct{})
+	s.tail.wake, s.tail.soon, s.tail.stop = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{})
+	var found [2][]group
+	for i, suffix := range tailSuffixes {
+		h, groups, err := readHalf(s.path + suffix)
+		if err != nil {
+			return err
+		}
+		s.tail.halves[i], found[i] = h, groups
+	}
+	if len(found[1]) > 0 && (len(found[0]) == 0 || found[0][0].number < found[1][0].number) {
+		s.tail.active = 1
+	}
+	for _, i := range []int{1 - s.tail.active, s.tail.active} {
+		if err := s.load(ctx, s.tail.halves[i], found[i]); err != nil {
+			return err
+		}
+	}
+	if len(s.tail.halves[0].runs)+len(s.tail.halves[1].runs) > 0 {
+		signal(s.tail.wake)
+	}
+	s.tail.done = make(chan struct{})
+	go s.flusher()
+	return nil
+}
+
+// load takes the blocks of a file that SQLite does not have.
+func (s *Store) load(ctx context.Context, h *half, groups []group) error {
+	for _, g := range groups {
+		s.tail.number = max(s.tail.number, g.number)
+		for _, b := range g.blocks {
+			end, err := s.end(ctx, b.Stream)
+			if err != nil {
+				return err
+			}
+			if b.First > end {
+				h.add(b)
+				s.tail.ends[b.Stream] = b.Last
+			}
+		}
+	}
+	if len(h.runs) == 0 {
+		h.forget()
+	}
+	return h.clean()
+}
+
+// end returns the number of the last entry of a stream.
+func (s *Store) end(ctx context.Context, stream string) (uint64, error) {
+	if end, ok := s.tail.ends[stream]; ok {
+		return end, nil
+	}
+	info, err := s.stored(ctx, stream)
+	if err != nil {
+		return 0, err
+	}
+	for _, h := range s.tail.halves {
+		if r := h.index[stream]; r != nil {
+			info.Last = max(info.Last, r.last())
+		}
+	}
+	if len(s.tail.ends) >= maxKnown {
+		clear(s.tail.ends)
+	}
+	s.tail.ends[stream] = info.Last
+	return info.Last, nil
+}
+
+// AppendBlocks writes blocks to the tail. It waits for SQLite only if that is
+// far behind.
+func (s *Store) AppendBlocks(ctx context.Context, blocks []journal.Block) error {
+	if err := ctx.Err(); err != nil || len(blocks) == 0 {
+		return err
+	}
+	s.tail.mu.Lock()
+	defer s.tail.mu.Unlock()
+	if err := s.waitForRoom(ctx); err != nil {
+		return err
+	}
+	err := s.follow(ctx, blocks)
+	if err == nil {
+		err = s.appendTail(blocks)
+	}
+	if err != nil {
+		for i := range blocks {
+			delete(s.tail.ends, blocks[i].Stream)
+		}
+	}
+	return err
+}
+
+// waitForRoom is called with mu held.
+func (s *Store) waitForRoom(ctx context.Context) (err error) {
+	for err == nil {
+		if s.tail.halves[0] == nil {
+			return os.ErrClosed
+		}
+		if s.tail.waiting() <= s.tail.bound {
+			return nil
+		}
+		if s.tail.failed != nil {
+			return s.tail.failed
+		}
+		signal(s.tail.soon)
+		tried := s.tail.tried
+		s.tail.mu.Unlock()
+		select {
+		case <-tried:
+		case <-s.tail.stop:
+			err = os.ErrClosed
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
+		s.tail.mu.Lock()
+	}
+	return err
+}
+
+// follow checks that blocks start behind what is there, and notes their ends.
+func (s *Store) follow(ctx context.Context, blocks []journal.Block) error {
+	for i := range blocks {
+		b := &blocks[i]
+		end, err := s.end(ctx, b.Stream)
+		if err == nil && b.First <= end {
+			err = journal.ErrOutOfOrder
+		}
+		if err != nil {
+			return fmt.Errorf("append to %s: %w", b.Stream, err)
+		}
+		s.tail.ends[b.Stream] = b.Last
+	}
+	return nil
+}
+
+func (s *Store) appendTail(blocks []journal.Block) error {
+	h := s.tail.halves[s.tail.active]
+	record, own, err := encodeGroup(s.tail.number+1, blocks)
+	if err != nil {
+		return err
+	}
+	if err := h.write(record); err != nil {
+		return err
+	}
+	s.tail.number++
+	if len(h.runs) == 0 {
+		signal(s.tail.wake)
+	}
+	for _, b := range own {
+		h.add(b)
+	}
+	if h.bytes >= s.tail.full {
+		signal(s.tail.soon)
+	}
+	return nil
+}
+
+func signal(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// flusher moves blocks to SQLite until the store closes.
+func (s *Store) flusher() {
+	defer close(s.tail.done)
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		select {
+		case <-s.tail.wake:
+		case <-s.tail.stop:
+			return
+		}
+		delay, soon := s.tail.every, s.tail.soon
+		for {
+			timer.Reset(delay)
+			select {
+			case <-timer.C:
+			case <-soon:
+			case <-s.tail.stop:
+				return
+			}
+			if s.flush(s.tail.join) == nil {
+				break
+			}
+			// What failed is not tried more often because more is waiting.
+			if soon != nil {
+				delay, soon = s.tail.retry, nil
+			} else {
+				delay = min(2*delay, 16*s.tail.retry)
+			}
+		}
+	}
+}
+
+// flush moves to SQLite everything that was appended before, with small blocks
+// joined or as they are.
+func (s *Store) flush(join bool) error {
+	s.tail.flushing.Lock()
+	defer s.tail.flushing.Unlock()
+	s.tail.mu.Lock()
+	old := s.tail.halves[1-s.tail.active]
+	s.tail.mu.Unlock()
+	err := s.empty(old, join)
+	if err == nil {
+		s.tail.mu.Lock()
+		old = s.tail.halves[s.tail.active]
+		if old != nil && len(old.runs) > 0 {
+			s.tail.active = 1 - s.tail.active
+		}
+		s.tail.mu.Unlock()
+		err = s.empty(old, join)
+	}
+	s.tail.mu.Lock()
+	defer s.tail.mu.Unlock()
+	s.tail.failed = err
+	close(s.tail.tried)
+	s.tail.tried = make(chan struct{})
+	return err
+}
+
+// empty moves a half to SQLite to which nothing is appended.
+func (s *Store) empty(h *half, join bool) error {
+	if h == nil || len(h.runs) == 0 {
+		return nil
+	}
+	if err := s.insertRuns(h.runs, join); err != nil {
+		return err
+	}
+	s.tail.mu.Lock()
+	h.forget()
+	s.tail.mu.Unlock()
+	// If this fails, it is done before the next record is written.
+	_ = h.clean()
+	return nil
+}
+
+// waitingOf returns the blocks of a stream that SQLite may not have. Who reads
+// SQLite after that misses none.
+func (s *Store) waitingOf(stream string) (blocks []journal.Block) {
+	s.tail.mu.Lock()
+	defer s.tail.mu.Unlock()
+	for _, i := range []int{1 - s.tail.active, s.tail.active} {
+		if h := s.tail.halves[i]; h != nil && h.index[stream] != nil {
+			blocks = append(blocks, h.index[stream].blocks...)
+		}
+	}
+	return blocks
+}
+
+// allWaiting returns the blocks of all streams that SQLite may not have.
+func (s *Store) allWaiting() map[string][]journal.Block {
+	s.tail.mu.Lock()
+	defer s.tail.mu.Unlock()
+	all := make(map[string][]journal.Block)
+	for _, i := range []int{1 - s.tail.active, s.tail.active} {
+		if s.tail.halves[i] == nil {
+			continue
+		}
+		for name, r := range s.tail.halves[i].index {
+			all[name] = append(all[name], r.blocks...)
+		}
+	}
+	return all
+}
+
+// extend brings what SQLite knows of a stream up to the blocks that wait.
+func extend(info *journal.StreamInfo, blocks []journal.Block) {
+	for _, b := range blocks {
+		if b.First <= info.Last {
+			continue
+		}
+		if info.Last == 0 {
+			info.Name, info.Created = b.Stream, b.Oldest
+		}
+		if info.First > info.Last || info.Last == 0 {
+			info.First = b.First
+		}
+		info.Last, info.Updated = b.Last, b.Newest
+		info.Bytes += int64(len(b.Data))
+	}
+}
+
+// insertRuns moves blocks to SQLite in one transaction.
+func (s *Store) insertRuns(runs []*run, join bool) error {
+	ctx := context.Background()
+	joined := make([][]journal.Block, len(runs))
+	for i, r := range runs {
+		joined[i] = r.blocks
+		if join {
+			joined[i] = journal.Join(r.blocks)
+		}
+	}
+	return s.transact(ctx, func() error {
+		for _, blocks := range joined {
+			if err := s.insertRun(ctx, blocks); err != nil {
+				return fmt.Errorf("append to %s: %w", blocks[0].Stream, err)
+			}
+		}
+		return nil
+	})
+}
+
+// insertRun writes blocks of one stream, without those that are there.
+func (s *Store) insertRun(ctx context.Context, blocks []journal.Block) error {
+	stream, err := s.writerStream(ctx, &blocks[0])
+	if err != nil {
+		return err
+	}
+	for len(blocks) > 0 && blocks[0].First <= stream.last {
+		blocks = blocks[1:]
+	}
+	if len(blocks) == 0 {
+		return nil
+	}
+	var size int64
+	for i := range blocks {
+		b := &blocks[i]
+		size += int64(len(b.Data))
+		if _, err := s.insert.ExecContext(ctx, stream.id, b.First, b.Last, b.Oldest, b.Newest, b.Data); err != nil {
+			return err
+		}
+	}
+	head, tail := &blocks[0], &blocks[len(blocks)-1]
+	if _, err := s.update.ExecContext(ctx, head.First, tail.Last, size, tail.Newest, stream.id); err != nil {
+		return err
+	}
+	stream.last = tail.Last
+	s.known[head.Stream] = stream
+	return nil
+}
+
+// withoutTail runs do, which takes away what there is of a stream, with nothing
+// in either file: what is read there after a crash must not bring it back.
+// Appending waits meanwhile.
+func (s *Store) withoutTail(stream string, do func() error) error {
+	s.tail.flushing.Lock()
+	defer s.tail.flushing.Unlock()
+	s.tail.mu.Lock()
+	defer s.tail.mu.Unlock()
+	for _, i := range []int{1 - s.tail.active, s.tail.active} {
+		h := s.tail.halves[i]
+		if h == nil {
+			return os.ErrClosed
+		}
+		if len(h.runs) > 0 {
+			if err := s.insertRuns(h.runs, false); err != nil {
+				return err
+			}
+			h.forget()
+		}
+		if err := h.clean(); err != nil {
+			return err
+		}
+	}
+	delete(s.tail.ends, stream)
+	return do()
+}
+
+// closeTail ends the flusher and moves what is left to SQLite. The files go
+// too, unless something of them could not be moved.
+func (s *Store) closeTail() error {
+	if s.tail.done != nil {
+		close(s.tail.stop)
+		<-s.tail.done
+		s.tail.done = nil
+	}
+	var errs []error
+	if s.tail.halves[0] != nil && s.tail.halves[1] != nil {
+		errs = append(errs, s.flush(false))
+	}
+	s.tail.mu.Lock()
+	defer s.tail.mu.Unlock()
+	for i, h := range s.tail.halves {
+		if h == nil {
+			continue
+		}
+		errs = append(errs, h.file.Close())
+		if len(h.runs) == 0 && errors.Join(errs...) == nil {
+			errs = append(errs, os.Remove(s.path+tailSuffixes[i]))
+		}
+		s.tail.halves[i] = nil
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,219 @@
+package sqlite
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"math"
+	"os"
+
+	"github.com/sandboxagent/sandboxagent/internal/journal"
+)
+
+// A tail file is a row of records, each of them what one AppendBlocks has
+// written: the length and the CRC-32C of the rest, four bytes each, a version
+// byte, the number of the record, and blocks up to its end. A record that is
+// cut or damaged ends the file. Numbers go on by one, from file to file.
+const (
+	tailVersion = 1
+	tailHead    = 8
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+var errBadRecord = errors.New("malformed record")
+
+// group is a record of a tail file.
+type group struct {
+	number uint64
+	blocks []journal.Block
+}
+
+// encodeGroup returns the record of some blocks, and the blocks as parts of it.
+func encodeGroup(number uint64, blocks []journal.Block) ([]byte, []journal.Block, error) {
+	size := tailHead + 1 + binary.MaxVarintLen64
+	for i := range blocks {
+		size += len(blocks[i].Stream) + len(blocks[i].Data) + 6*binary.MaxVarintLen64
+	}
+	if size > math.MaxInt32 {
+		return nil, nil, fmt.Errorf("encode blocks: %d bytes are too many at once", size)
+	}
+	buf := make([]byte, tailHead, size)
+	buf = append(buf, tailVersion)
+	buf = binary.AppendUvarint(buf, number)
+	own := make([]journal.Block, len(blocks))
+	for i, b := range blocks {
+		buf = binary.AppendUvarint(buf, uint64(len(b.Stream)))
+		buf = append(buf, b.Stream...)
+		buf = binary.AppendUvarint(buf, b.First)
+		buf = binary.AppendUvarint(buf, b.Last-b.First)
+		buf = binary.AppendVarint(buf, b.Oldest)
+		buf = binary.AppendVarint(buf, b.Newest)
+		buf = binary.AppendUvarint(buf, uint64(len(b.Data)))
+		from := len(buf)
+		buf = append(buf, b.Data...)
+		b.Data = buf[from:len(buf):len(buf)]
+		own[i] = b
+	}
+	binary.LittleEndian.PutUint32(buf, uint32(len(buf)-tailHead))
+	binary.LittleEndian.PutUint32(buf[4:], crc32.Checksum(buf[tailHead:], castagnoli))
+	return buf, own, nil
+}
+
+// decodeTail returns the whole records at the start of a tail file and the
+// bytes that they take. Their blocks are parts of data.
+func decodeTail(data []byte) (groups []group, size int) {
+	for len(data)-size > tailHead {
+		rest := data[size:]
+		n := uint64(binary.LittleEndian.Uint32(rest))
+		if n > uint64(len(rest)-tailHead) {
+			break
+		}
+		body := rest[tailHead : tailHead+n]
+		if crc32.Checksum(body, castagnoli) != binary.LittleEndian.Uint32(rest[4:]) {
+			break
+		}
+		g, err := decodeGroup(body)
+		if err != nil || len(groups) > 0 && g.number != groups[len(groups)-1].number+1 {
+			break
+		}
+		groups = append(groups, g)
+		size += tailHead + int(n)
+	}
+	return groups, size
+}
+
+func decodeGroup(body []byte) (g group, err error) {
+	if len(body) == 0 || body[0] != tailVersion {
+		return g, fmt.Errorf("decode record: unknown version: %w", errBadRecord)
+	}
+	d := decoder{rest: body[1:]}
+	g.number = d.uvarint()
+	for len(d.rest) > 0 && !d.bad {
+		b := journal.Block{Stream: string(d.bytes())}
+		b.First = d.uvarint()
+		b.Last = b.First + d.uvarint()
+		b.Oldest, b.Newest = d.varint(), d.varint()
+		b.Data = d.bytes()
+		d.bad = d.bad || b.First == 0 || b.Last < b.First
+		g.blocks = append(g.blocks, b)
+	}
+	if d.bad {
+		return group{}, fmt.Errorf("decode record %d: %w", g.number, errBadRecord)
+	}
+	return g, nil
+}
+
+// decoder takes values off the front of a record.
+type decoder struct {
+	rest []byte
+	bad  bool
+}
+
+func (d *decoder) uvarint() uint64 {
+	v, n := binary.Uvarint(d.rest)
+	d.skip(n)
+	return v
+}
+
+func (d *decoder) varint() int64 {
+	v, n := binary.Varint(d.rest)
+	d.skip(n)
+	return v
+}
+
+func (d *decoder) skip(n int) {
+	if n <= 0 {
+		d.bad, n = true, len(d.rest)
+	}
+	d.rest = d.rest[n:]
+}
+
+func (d *decoder) bytes() []byte {
+	n := d.uvarint()
+	if n > uint64(len(d.rest)) {
+		d.bad, n = true, 0
+	}
+	b := d.rest[:n:n]
+	d.rest = d.rest[n:]
+	return b
+}
+
+// half is one of the two tail files, and what it holds that SQLite may lack.
+type half struct {
+	file  *os.File
+	size  int64 // of the whole records in the file
+	torn  bool  // there may be more behind size
+	runs  []*run
+	index map[string]*run
+	bytes int64
+}
+
+// run is what a half holds of one stream.
+type run struct {
+	blocks []journal.Block // in order
+}
+
+func (r *run) last() uint64 { return r.blocks[len(r.blocks)-1].Last }
+
+func (h *half) add(b journal.Block) {
+	r := h.index[b.Stream]
+	if r == nil {
+		r = new(run)
+		if h.index == nil {
+			h.index = make(map[string]*run)
+		}
+		h.index[b.Stream] = r
+		h.runs = append(h.runs, r)
+	}
+	r.blocks = append(r.blocks, b)
+	h.bytes += int64(len(b.Data) + len(b.Stream))
+}
+
+// write puts a record at the end of the file, wholly or not at all.
+func (h *half) write(record []byte) error {
+	if err := h.clean(); err != nil {
+		return err
+	}
+	if _, err := h.file.WriteAt(record, h.size); err != nil {
+		h.torn = true
+		return errors.Join(fmt.Errorf("write tail: %w", err), h.clean())
+	}
+	h.size += int64(len(record))
+	return nil
+}
+
+// clean cuts off what is behind the whole records. Until that is done nothing
+// may be written: a later, shorter record would leave a part of it.
+func (h *half) clean() error {
+	if !h.torn {
+		return nil
+	}
+	if err := h.file.Truncate(h.size); err != nil {
+		return fmt.Errorf("cut tail: %w", err)
+	}
+	h.torn = false
+	return nil
+}
+
+// forget drops what SQLite has now.
+func (h *half) forget() {
+	h.torn = h.torn || h.size > 0
+	h.size, h.bytes, h.runs, h.index = 0, 0, nil, nil
+}
+
+// readHalf opens a tail file, or makes one, and returns the records in it.
+func readHalf(path string) (*half, []group, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, nil, fmt.Errorf("open tail: %w", err)
+	}
+	data, err := io.ReadAll(f)
+	if err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("read tail: %w", err), f.Close())
+	}
+	groups, size := decodeTail(data)
+	return &half{file: f, size: int64(size), torn: size < len(data)}, groups, nil
+}

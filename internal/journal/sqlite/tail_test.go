@@ -1,0 +1,372 @@
+package sqlite
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sandboxagent/sandboxagent/internal/journal"
+	"github.com/sandboxagent/sandboxagent/internal/journal/journaltest"
+)
+
+// numbered returns a block whose frames hold their numbers.
+func numbered(stream string, first, last uint64) journal.Block {
+	var entries []journal.Entry
+	for seq := first; seq <= last; seq++ {
+		entries = append(entries, journal.Entry{Seq: seq, Time: int64(seq), Dir: journal.FromAgent, Frame: fmt.Appendf(nil, "%s %d", stream, seq)})
+	}
+	return journal.Block{
+		Stream: stream, First: first, Last: last, Oldest: int64(first), Newest: int64(last),
+		Data: journal.EncodeBlock(nil, entries),
+	}
+}
+
+func mustAppend(t *testing.T, s *Store, blocks ...journal.Block) {
+	t.Helper()
+	if err := s.AppendBlocks(t.Context(), blocks); err != nil {
+		t.Fatalf("append: %v", err)
+	}
+}
+
+// wantEntries checks that a stream holds the entries up to last, each once.
+func wantEntries(t *testing.T, s *Store, stream string, last uint64) {
+	t.Helper()
+	info, err := s.Stream(t.Context(), stream)
+	if err != nil || info.Last != last {
+		t.Errorf("stream %s: %+v, %v, want %d entries", stream, info, err, last)
+	}
+	blocks, err := s.Read(t.Context(), stream, 0, journal.Limit{Entries: 1 << 30, Bytes: 1 << 30})
+	if err != nil {
+		t.Fatal(err)
+	}
+	next, size := uint64(1), int64(0)
+	for _, b := range blocks {
+		if want := numbered(stream, next, b.Last); b.First != next || !reflect.DeepEqual(b, want) {
+			t.Fatalf("block %d-%d of %s where %d was to come", b.First, b.Last, stream, next)
+		}
+		next, size = b.Last+1, size+int64(len(b.Data))
+	}
+	if next != last+1 || size != info.Bytes {
+		t.Errorf("%s has %d bytes up to %d, want %d, %+v", stream, size, next-1, last, info)
+	}
+}
+
+func mustClose(t *testing.T, s *Store) {
+	t.Helper()
+	if err := s.Close(); err != nil {
+		t.Errorf("close: %v", err)
+	}
+}
+
+// TestTailTorn cuts and damages the last record at each of its bytes.
+func TestTailTorn(t *testing.T) {
+	s := mustOpenTuned(t, filepath.Join(t.TempDir(), "journal.db"), lazy)
+	defer mustClose(t, s)
+	mustAppend(t, s, numbered("a", 1, 3), numbered("b", 1, 1))
+	whole := s.tail.halves[0].size
+	mustAppend(t, s, numbered("a", 4, 5), numbered("b", 2, 2))
+	to := filepath.Join(t.TempDir(), "journal.db")
+	files := copyFiles(t, s.path, to)
+	data := files[to+tailSuffixes[0]]
+	for at := int(whole); at < len(data); at++ {
+		bad := []byte(data)
+		bad[at] ^= 0x40
+		for name, content := range map[string][]byte{"cut": []byte(data[:at]), "changed": bad, "zeros": append([]byte(data[:at]), make([]byte, 64)...)} {
+			if err := os.WriteFile(to+tailSuffixes[0], content, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			s := mustOpenTuned(t, to, lazy)
+			wantEntries(t, s, "a", 3)
+			wantEntries(t, s, "b", 1)
+			// What comes next takes the place of the damage.
+			mustAppend(t, s, numbered("a", 4, 4))
+			again, err := os.ReadFile(to + tailSuffixes[0])
+			if err != nil {
+				t.Fatal(err)
+			}
+			if groups, size := decodeTail(again); len(groups) != 2 || size != len(again) {
+				t.Fatalf("%s at %d: %d records in %d of %d bytes", name, at, len(groups), size, len(again))
+			}
+			// The next round must not find this one in SQLite.
+			s.tail.halves[0].forget()
+			mustClose(t, s)
+		}
+	}
+}
+
+// TestTailOld opens what a crash leaves between a flush and the cut of the file.
+func TestTailOld(t *testing.T) {
+	for _, join := range []bool{false, true} {
+		for later := range uint64(3) {
+			t.Run(fmt.Sprint(join, later), func(t *testing.T) {
+				s := mustOpenTuned(t, filepath.Join(t.TempDir(), "journal.db"), lazy)
+				mustAppend(t, s, numbered("a", 1, 1))
+				if err := s.flush(join); err != nil {
+					t.Fatal(err)
+				}
+				mustAppend(t, s, numbered("a", 2, 4), numbered("b", 1, 1))
+				mustAppend(t, s, numbered("a", 5, 10))
+				old, err := os.ReadFile(s.path + tailSuffixes[1])
+				if err != nil || len(old) == 0 {
+					t.Fatalf("%d bytes, %v", len(old), err)
+				}
+				if err := s.flush(join); err != nil {
+					t.Fatal(err)
+				}
+				if later > 0 {
+					mustAppend(t, s, numbered("a", 11, 10+later))
+				}
+				to := filepath.Join(t.TempDir(), "journal.db")
+				copyFiles(t, s.path, to)
+				mustClose(t, s)
+				if err := os.WriteFile(to+tailSuffixes[1], old, 0o600); err != nil {
+					t.Fatal(err)
+				}
+				s = mustOpenTuned(t, to, lazy)
+				wantEntries(t, s, "a", 10+later)
+				wantEntries(t, s, "b", 1)
+				mustAppend(t, s, numbered("a", 11+later, 20))
+				s = crash(t, s)
+				wantEntries(t, s, "a", 20)
+				wantEntries(t, s, "b", 1)
+				mustClose(t, s)
+				s = mustOpenTuned(t, s.path, lazy)
+				wantEntries(t, s, "a", 20)
+				mustClose(t, s)
+			})
+		}
+	}
+}
+
+// crash opens what a process that is killed now leaves of a store.
+func crash(t *testing.T, s *Store) *Store {
+	t.Helper()
+	to := filepath.Join(t.TempDir(), "journal.db")
+	copyFiles(t, s.path, to)
+	mustClose(t, s)
+	return mustOpenTuned(t, to, lazy)
+}
+
+// TestTailBoth opens both files with blocks that SQLite lacks, in each order.
+func TestTailBoth(t *testing.T) {
+	for turns := range 2 {
+		s := mustOpenTuned(t, filepath.Join(t.TempDir(), "journal.db"), lazy)
+		for turn := range uint64(turns) {
+			mustAppend(t, s, numbered("x", turn+1, turn+1))
+			if err := s.flush(false); err != nil {
+				t.Fatal(err)
+			}
+		}
+		mustAppend(t, s, numbered("a", 1, 3))
+		s.tail.active = 1 - s.tail.active
+		mustAppend(t, s, numbered("a", 4, 6), numbered("b", 1, 2))
+		s = crash(t, s)
+		wantEntries(t, s, "a", 6)
+		mustAppend(t, s, numbered("a", 7, 9))
+		s = crash(t, s)
+		wantEntries(t, s, "a", 9)
+		if err := s.flush(true); err != nil {
+			t.Fatal(err)
+		}
+		wantEntries(t, s, "a", 9)
+		wantEntries(t, s, "b", 2)
+		if blocks, err := s.Read(t.Context(), "a", 0, journal.Limit{Entries: 100, Bytes: 1 << 20}); err != nil || len(blocks) != 2 {
+			t.Errorf("blocks that were not joined: %d, %v", len(blocks), err)
+		}
+		mustClose(t, s)
+	}
+}
+
+// TestTailDelete looks for a stream that a crash must not bring back.
+func TestTailDelete(t *testing.T) {
+	s := mustOpenTuned(t, filepath.Join(t.TempDir(), "journal.db"), lazy)
+	mustAppend(t, s, numbered("a", 1, 3))
+	s.tail.active = 1 - s.tail.active
+	mustAppend(t, s, numbered("a", 4, 6), numbered("b", 1, 2))
+	if err := s.Delete(t.Context(), "a"); err != nil {
+		t.Fatal(err)
+	}
+	s = crash(t, s)
+	wantEntries(t, s, "a", 0)
+	wantEntries(t, s, "b", 2)
+	mustAppend(t, s, numbered("a", 1, 2))
+	s = crash(t, s)
+	wantEntries(t, s, "a", 2)
+	mustClose(t, s)
+	for _, suffix := range tailSuffixes {
+		if _, err := os.Stat(s.path + suffix); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s after a close: %v", suffix, err)
+		}
+	}
+}
+
+// TestTailFailing makes SQLite refuse blocks: they wait, up to the bound, and
+// go there once it takes them.
+func TestTailFailing(t *testing.T) {
+	tuning := tuning{every: time.Millisecond, full: 1 << 10, bound: 4 << 10, retry: time.Millisecond}
+	s := mustOpenTuned(t, filepath.Join(t.TempDir(), "journal.db"), tuning)
+	refuse := func(query string) {
+		t.Helper()
+		s.writing.Lock()
+		defer s.writing.Unlock()
+		if _, err := s.conn.ExecContext(t.Context(), query); err != nil {
+			t.Fatal(err)
+		}
+	}
+	refuse("CREATE TEMP TRIGGER refuse BEFORE INSERT ON blocks BEGIN SELECT raise(ABORT, 'no more'); END")
+	last := uint64(0)
+	var err error
+	for err == nil {
+		if err = s.AppendBlocks(t.Context(), []journal.Block{numbered("a", last+1, last+10)}); err == nil {
+			last += 10
+		}
+	}
+	if last < 100 || !strings.Contains(err.Error(), "no more") {
+		t.Fatalf("after %d entries: %v", last, err)
+	}
+	wantEntries(t, s, "a", last)
+	if err := s.Delete(t.Context(), "a"); err == nil {
+		t.Error("deleted what could not be moved")
+	}
+	wantEntries(t, s, "a", last)
+	copied := filepath.Join(t.TempDir(), "journal.db")
+	copyFiles(t, s.path, copied)
+	refuse("DROP TRIGGER refuse")
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for err != nil && ctx.Err() == nil {
+		err = s.AppendBlocks(ctx, []journal.Block{numbered("a", last+1, last+10)})
+	}
+	wantEntries(t, s, "a", last+10)
+	mustClose(t, s)
+	s = mustOpenTuned(t, copied, tuning)
+	wantEntries(t, s, "a", last)
+	mustClose(t, s)
+}
+
+// TestTailWrite makes writes to the file fail half way.
+func TestTailWrite(t *testing.T) {
+	s := mustOpenTuned(t, filepath.Join(t.TempDir(), "journal.db"), lazy)
+	mustAppend(t, s, numbered("a", 1, 3))
+	h := s.tail.halves[s.tail.active]
+	good, err := os.Open(h.file.Name()) // cannot be written
+	if err != nil {
+		t.Fatal(err)
+	}
+	good, h.file = h.file, good
+	for range 2 {
+		if err := s.AppendBlocks(t.Context(), []journal.Block{numbered("a", 4, 6), numbered("b", 1, 9)}); err == nil {
+			t.Fatal("a write to a file that cannot be written")
+		}
+	}
+	wantEntries(t, s, "a", 3)
+	wantEntries(t, s, "b", 0)
+	if err := h.file.Close(); err != nil {
+		t.Fatal(err)
+	}
+	h.file = good
+	// What a write has left that stopped half way.
+	if _, err := h.file.WriteAt(bytes.Repeat([]byte("x"), 1000), h.size); err != nil {
+		t.Fatal(err)
+	}
+	mustAppend(t, s, numbered("a", 4, 4))
+	if info, err := h.file.Stat(); err != nil || info.Size() != h.size {
+		t.Errorf("%d bytes, %v, want %d", info.Size(), err, h.size)
+	}
+	s = crash(t, s)
+	wantEntries(t, s, "a", 4)
+	mustClose(t, s)
+}
+
+// TestTailJournal reads and appends at full speed while blocks move.
+func TestTailJournal(t *testing.T) {
+	for _, tuning := range []tuning{
+		{every: 50 * time.Microsecond, full: 1, bound: 1, retry: time.Millisecond, join: true},
+		{every: time.Millisecond, full: 16 << 10, bound: 32 << 10, retry: time.Millisecond, join: true},
+	} {
+		store := mustOpenTuned(t, filepath.Join(t.TempDir(), "journal.db"), tuning)
+		j := journaltest.Open(t, store, journal.Options{WindowBytes: 1, BacklogBytes: 32 << 10})
+		const last = 20_000
+		errs := make(chan error)
+		for i := range 4 {
+			go func() { errs <- journaltest.Follow(t.Context(), j, "a", 0, last, 100*i) }()
+		}
+		for seq := 1; seq <= last; seq++ {
+			if _, err := j.Append("a", journal.FromAgent, fmt.Appendf(nil, "a %d", seq)); err != nil {
+				t.Fatal(err)
+			}
+			if seq%1000 == 0 {
+				if err := j.Trim(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		for range 4 {
+			if err := <-errs; err != nil {
+				t.Error(err)
+			}
+		}
+		if err := j.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestTailClosed(t *testing.T) {
+	s := mustOpen(t, filepath.Join(t.TempDir(), "journal.db"))
+	mustClose(t, s)
+	if err := s.AppendBlocks(t.Context(), []journal.Block{numbered("a", 1, 1)}); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("append: %v", err)
+	}
+	if err := s.Delete(t.Context(), "a"); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("delete: %v", err)
+	}
+}
+
+func FuzzTail(f *testing.F) {
+	var seed []byte
+	for number, blocks := range [][]journal.Block{{numbered("a", 1, 3)}, {numbered("", 4, 4), numbered("b", 1<<60, 1<<60)}, nil} {
+		record, _, err := encodeGroup(uint64(number+7), blocks)
+		if err != nil {
+			f.Fatal(err)
+		}
+		seed = append(seed, record...)
+		f.Add(seed)
+	}
+	f.Add([]byte{})
+	f.Add(make([]byte, 100))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		groups, size := decodeTail(data)
+		if size > len(data) || len(groups) > 0 != (size > 0) {
+			t.Fatalf("%d records in %d of %d bytes", len(groups), size, len(data))
+		}
+		var again []byte
+		for _, g := range groups {
+			record, _, err := encodeGroup(g.number, g.blocks)
+			if err != nil {
+				t.Fatal(err)
+			}
+			again = append(again, record...)
+		}
+		same, n := decodeTail(again)
+		if n != len(again) || len(same) != len(groups) {
+			t.Fatalf("%d records became %d", len(groups), len(same))
+		}
+		for i := range groups {
+			if !reflect.DeepEqual(same[i], groups[i]) {
+				t.Fatalf("record %+v became %+v", groups[i], same[i])
+			}
+		}
+		// What is whole stays, whatever comes behind.
+		if _, n := decodeTail(append(again, data...)); n < len(again) {
+			t.Fatalf("%d of %d bytes", n, len(again))
+		}
+	})
+}
