@@ -13,6 +13,11 @@
 //	turn, err := session.Prompt(ctx, sandboxagent.Text("add a README that says hello"))
 //	fmt.Println(turn.Text, turn.StopReason)
 //
+// A session of [Client.CreateSession] is driven by this client, and goes on as
+// long as the client does. Those of [Client.Sessions] are kept by the server:
+// they outlive clients, agents and the server itself, and are shared by all who
+// are attached to them.
+//
 // The package does not read the environment unless told to by [FromEnv], keeps
 // no global state, writes nothing to disk, and sets no timeout of its own on
 // work that an agent does: contexts bound everything. It is not a binding of

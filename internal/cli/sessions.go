@@ -74,7 +74,7 @@ func newSessionsNew(g *globals) *cobra.Command {
 		Use:   "new",
 		Short: "Start a session",
 		Long:  "Start a session with an agent, and print its id.",
-		Example: `  sandbox-agent sessions new --agent claude --cwd /work/project
+		Example: `  sandbox-agent sessions new --agent claude --cwd /workspace/project
   sandbox-agent sessions new --agent mock --id nightly --permissions allow`,
 		Args: arguments(0, 0),
 		RunE: g.onSessions(func(ctx context.Context, sessions *sandboxagent.Sessions, _ []string) error {
