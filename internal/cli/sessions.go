@@ -167,6 +167,8 @@ func newSessionsShow(g *globals) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "show ID",
 		Short: "Describe a session, or tell what was said in it",
+		Long: `Describe a session: its agent, state, settings, use and pending questions. With
+--transcript, tell what was said in it instead, as text, Markdown or JSON.`,
 		Example: `  sandbox-agent sessions show 3f2a
   sandbox-agent sessions show --transcript 3f2a
   sandbox-agent sessions show --transcript=markdown 3f2a >session.md`,
@@ -325,6 +327,7 @@ func newSessionsCancel(g *globals) *cobra.Command {
 		Use:               "cancel ID",
 		Short:             "End the turn of a session, and the queued ones",
 		Long:              "End the turn of a session, and the queued ones. An agent that does not obey is\nstopped; the next prompt brings it back.",
+		Example:           "  sandbox-agent sessions cancel 3f2a",
 		Args:              arguments(1, 1),
 		ValidArgsFunction: g.completeSession,
 		RunE: g.onSessions(func(ctx context.Context, sessions *sandboxagent.Sessions, args []string) error {
