@@ -182,8 +182,9 @@ func TestSalvage(t *testing.T) {
 			if err != nil {
 				t.Fatalf("salvage: %v", err)
 			}
-			// What a cut takes away may be the way to all the rest.
-			if want := damagedStreams * damagedEntries / 2; found.Entries < want && !strings.HasPrefix(name, "cut") {
+			// What a cut takes away may be the way to all the rest; random damage
+			// may hit a page that leads to many others.
+			if want := damagedStreams * damagedEntries / 10; found.Entries < want && !strings.HasPrefix(name, "cut") {
 				t.Errorf("found %+v, less than %d entries", found, want)
 			}
 			if name == "nothing" && found != (Salvaged{Tally: journal.Tally{Records: damagedRecords, Streams: damagedStreams, Entries: damagedStreams * damagedEntries}}) {
