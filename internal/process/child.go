@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -94,6 +95,7 @@ type Child struct {
 
 // Start starts a process. The caller owns the Child and its streams.
 func Start(spec Spec) (*Child, error) {
+	heedSignals()
 	path, err := lookPath(spec.Path, spec.Env)
 	if err != nil {
 		return nil, err
@@ -120,6 +122,18 @@ func Start(spec Spec) (*Child, error) {
 	go c.wait(cmd, spec.Drain)
 	return c, nil
 }
+
+// heedSignals makes children heed SIGHUP and SIGINT although this program was
+// started to ignore them, as nohup and shells do with what they run in the
+// background: a child inherits what is ignored, and could not be stopped by these
+// then. We go on ignoring them, since nobody reads what is notified.
+var heedSignals = sync.OnceFunc(func() {
+	for _, sig := range []os.Signal{syscall.SIGHUP, syscall.SIGINT} {
+		if signal.Ignored(sig) {
+			signal.Notify(make(chan os.Signal, 1), sig)
+		}
+	}
+})
 
 // connect makes the streams of c and gives their other ends to cmd. It returns
 // these ends, which the caller closes, even with an error.

@@ -3,6 +3,7 @@ package process
 import (
 	"bufio"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"testing"
@@ -18,7 +19,36 @@ func TestMain(m *testing.M) {
 		runHost()
 		return
 	}
+	if os.Getenv(ignoredEnv) != "" {
+		os.Exit(m.Run()) // a part of the tests, under other conditions
+	}
 	goleak.VerifyTestMain(m)
+}
+
+// ignoredEnv marks the run of TestSignals within TestIgnoredSignals.
+const ignoredEnv = "PROCESS_TEST_IGNORED"
+
+// TestIgnoredSignals repeats TestSignals in a program that was started to ignore
+// SIGHUP and SIGINT.
+func TestIgnoredSignals(t *testing.T) {
+	if os.Getenv(ignoredEnv) != "" {
+		t.Fatal("not meant to be nested")
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec := sh(`trap '' HUP INT; exec "$0" -test.run '^TestSignals$' 2>&1`)
+	spec.Args = append(spec.Args, exe)
+	spec.Env = append(os.Environ(), ignoredEnv+"=1")
+	c, err := Start(spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := io.ReadAll(c.Stdout)
+	if <-c.Done(); err != nil || c.Exit().Code == nil || *c.Exit().Code != 0 {
+		t.Errorf("%s: %v\n%s", c.Exit(), err, out)
+	}
 }
 
 // runHost starts children of each kind, prints their ids and waits for its death.
