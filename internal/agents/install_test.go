@@ -296,7 +296,7 @@ func TestInstallNode(t *testing.T) {
 	}
 }
 
-func TestInstallFromRegistry(t *testing.T) {
+func TestFault29InstallFromRegistry(t *testing.T) {
 	const document = `{"version":"1.0.0","agents":[
 	  {"id":"claude-acp","version":"9.8.7","distribution":{"npx":{"package":"@x/other-acp@9.8.7","args":["--acp","it's"],"env":{"K":"a'b"}}}},
 	  {"id":"gemini","version":"1.0.0","distribution":{"npx":{"package":"/tmp/evil"}}},

@@ -186,7 +186,7 @@ func wantCode(t *testing.T, err error, code api.Code) *api.Error {
 	return problem
 }
 
-func TestRawBytesStayRaw(t *testing.T) {
+func TestFault08RawBytesStayRaw(t *testing.T) {
 	f := newFixture(t, bridge.Limits{})
 	for _, id := range []string{`0`, `"1.0"`, `12345678901234567890123`, `1e2`, `"a\u00e9\n"`, `null`} {
 		frame := `{"jsonrpc":"2.0","id":` + id + `,"method":"x","params":{"z":1.0,"a":1e2,"m":12345678901234567890123}}`
@@ -210,7 +210,7 @@ func TestProtocolVersion(t *testing.T) {
 	}
 }
 
-func TestBadFrames(t *testing.T) {
+func TestFault07BadFrames(t *testing.T) {
 	f := newFixture(t, bridge.Limits{})
 	tests := []struct {
 		name, agent, frame string
@@ -355,7 +355,7 @@ func TestRubbish(t *testing.T) {
 	}
 }
 
-func TestLongLine(t *testing.T) {
+func TestFault10LongLine(t *testing.T) {
 	f := newFixture(t, bridge.Limits{MaxFrameBytes: 1 << 20})
 	reply := f.mustPost("s", "test", `{"id":"long","method":"long","params":{"n":52428800}}`)
 	if !strings.Contains(reply, `"id":"long","error"`) || !strings.Contains(reply, "exceeds maxFrameBytes (1048576)") {
