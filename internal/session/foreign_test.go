@@ -117,13 +117,15 @@ func TestForeignPermission(t *testing.T) {
 		p := r.awaitPermission(id)
 		if by == "the client" {
 			var asked struct{ ID json.RawMessage }
-			for _, e := range r.events(id) {
-				if e.EventIndex == p.Event {
-					if err := json.Unmarshal(e.Payload, &asked); err != nil {
-						t.Fatal(err)
+			// The question is known a moment before its event is on disk.
+			await(t, "the event of the question", func() bool {
+				for _, e := range r.events(id) {
+					if e.EventIndex == p.Event {
+						return json.Unmarshal(e.Payload, &asked) == nil
 					}
 				}
-			}
+				return false
+			})
 			r.do("POST", "/v1/acp/asked", `{"jsonrpc":"2.0","id":`+string(asked.ID)+`,"result":{"outcome":{"outcome":"selected","optionId":"allow-once"}}}`, nil)
 		} else {
 			r.do("POST", "/v1/sessions/"+id+"/permissions/"+p.ID, `{"reply":"once"}`, nil)
