@@ -85,9 +85,11 @@ func (r *run) finish(output *sync.WaitGroup) {
 		r.c.log().Warn("journal agent exit", "error", err)
 	}
 	problem := exitProblem(r.c.agent, exit, r.stderr.lines())
-	r.end(problem)
+	// Waiters last: who hears that the agent is gone, and asks again, meets a
+	// server that knows it everywhere.
 	r.c.exited(r, problem)
 	r.c.observe(Event{From: journal.FromAgent, Exit: problem})
+	r.end(problem)
 	r.c.log().Info("agent exited", "pid", r.child.PID(), "how", exit.String())
 	close(r.gone)
 }

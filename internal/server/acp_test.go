@@ -305,7 +305,9 @@ func TestFragileClient(t *testing.T) {
 		body: fmt.Sprintf(`{"jsonrpc":"2.0","method":"session/cancel","params":{"sessionId":%q}}`, reply.Result.SessionID)})
 	remembers := func(in *instance, id int) {
 		t.Helper()
-		prompt(in, id, "what did I say")
+		if reply := prompt(in, id, "what did I say"); !strings.Contains(reply, `"stopReason":"end_turn"`) {
+			t.Fatalf("the prompt was answered with %s", reply)
+		}
 		zero := uint64(0)
 		all := in.events(t, "/v1/acp/sdk", &zero, nil, func(e event) bool { return strings.Contains(e.data, fmt.Sprintf(`"id":%d,`, id)) })
 		if !strings.Contains(fmt.Sprint(all[len(all)-6:]), "swordfish") {
