@@ -194,6 +194,12 @@ func TestWrite(t *testing.T) {
 		t.Errorf("calls %+v, asked %d, text %q", calls, c.asked, text)
 	}
 	expectFile(t, dir, "README.md", "hello\n")
+	c.prompt(id, "add a README that says welcome")
+	c.take()
+	expectFile(t, dir, "README.md", "hello\nwelcome\n")
+	c.prompt(id, "write README.md with hello")
+	c.take()
+	expectFile(t, dir, "README.md", "hello\n")
 
 	c.prompt(id, "replace hello with goodbye in README.md")
 	_, _, calls = c.take()

@@ -171,7 +171,7 @@ func (t *turn) prepare(j job) (step, error) {
 	}
 	text := j.content
 	switch {
-	case j.verb == appendTo:
+	case j.verb == appendTo || j.keep:
 		if old != "" && !strings.HasSuffix(old, "\n") {
 			old += "\n"
 		}

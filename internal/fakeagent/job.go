@@ -12,6 +12,7 @@ type job struct {
 	path    string // the file; may be outside the session's folder, which is refused later
 	to      string // rename: the new name
 	content string // write, append
+	keep    bool   // write: what an existing file has stays, the content goes to its end
 	old     string // replace
 	new     string // replace
 	command string // run
@@ -141,10 +142,16 @@ func parseReplace(text string) (job, bool) {
 
 // parseWrite reads "README that says X", "F with X", "X to F" and "a file called F".
 func parseWrite(v verb, rest string) (job, bool) {
-	toEnd := v
-	if v == add {
-		v, toEnd = write, appendTo
+	if v != add {
+		return parseWriteAs(v, v, rest)
 	}
+	j, ok := parseWriteAs(write, appendTo, rest)
+	j.keep = j.verb == write // who adds something does not want to lose what is there
+	return j, ok
+}
+
+// parseWriteAs reads it as v, and as toEnd where the text says into which file.
+func parseWriteAs(v, toEnd verb, rest string) (job, bool) {
 	mark := saying.FindStringIndex(rest)
 	head, content, said := rest, "", false
 	if mark != nil {
