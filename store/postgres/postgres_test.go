@@ -36,8 +36,10 @@ func TestMain(m *testing.M) {
 	}())
 }
 
+// schemas counts those that tests have made.
+var schemas atomic.Int64
+
 func TestStore(t *testing.T) {
-	var schemas atomic.Int64
 	storetest.Run(t, func(t testing.TB) func() sandboxagent.SessionStore {
 		schema := fmt.Sprintf("store_%d", schemas.Add(1))
 		if err := shared.Exec(t.Context(), "CREATE SCHEMA "+schema); err != nil {

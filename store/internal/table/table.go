@@ -213,9 +213,22 @@ func (s *Store) PutEvent(ctx context.Context, e api.SessionEvent) error {
 	if e.ID == "" || e.SessionID == "" {
 		return errors.New("put event: id is empty")
 	}
-	_, err := s.db.ExecContext(ctx, s.sql(`INSERT INTO events (id, event_index, session_id, created_at, connection_id, sender, payload)
-		VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING`),
+	// With no target, since PostgreSQL lets the first writer of an event win only
+	// in the indexes that are named, and fails the second in the others.
+	done, err := s.db.ExecContext(ctx, s.sql(`INSERT INTO events (id, event_index, session_id, created_at, connection_id, sender, payload)
+		VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`),
 		e.ID, int64(e.EventIndex), e.SessionID, e.CreatedAt, e.ConnectionID, e.Sender, []byte(e.Payload))
+	if err != nil {
+		return fmt.Errorf("put event %s: %w", e.ID, err)
+	}
+	if n, err := done.RowsAffected(); err != nil || n == 1 {
+		return err
+	}
+	var found int
+	err = s.db.QueryRowContext(ctx, s.sql(`SELECT 1 FROM events WHERE id = ?`), e.ID).Scan(&found)
+	if errors.Is(err, sql.ErrNoRows) {
+		return fmt.Errorf("put event %s: another event of session %s has its index, %d", e.ID, e.SessionID, e.EventIndex)
+	}
 	if err != nil {
 		return fmt.Errorf("put event %s: %w", e.ID, err)
 	}
