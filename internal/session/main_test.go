@@ -305,6 +305,12 @@ func (r *rig) awaitStatus(id, status string) {
 	await(r.t, "status "+status, func() bool { return r.get(id).Status == status })
 }
 
+// awaitPrompt waits until the agent has been sent a prompt.
+func (r *rig) awaitPrompt(id, text string) {
+	r.t.Helper()
+	await(r.t, "the prompt "+text, func() bool { return count(r.events(id), text) > 0 })
+}
+
 func (r *rig) awaitPermission(id string) api.Permission {
 	r.t.Helper()
 	var list api.PermissionList

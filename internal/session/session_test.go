@@ -293,7 +293,7 @@ func TestCancel(t *testing.T) {
 				}
 				turn <- ended
 			}()
-			r.awaitStatus(s.ID, api.SessionRunning)
+			r.awaitPrompt(s.ID, test.prompt)
 			r.promptAsync(s.ID, "never", `,"queue":true`)
 			var result api.SessionCancelResult
 			r.do("POST", "/v1/sessions/"+s.ID+"/cancel", "", &result)
@@ -319,7 +319,7 @@ func TestCancelDeaf(t *testing.T) {
 	s := r.create(`{"agent":"keeper"}`)
 	r.prompt(s.ID, "/deaf")
 	r.promptAsync(s.ID, "hello", "")
-	r.awaitStatus(s.ID, api.SessionRunning)
+	r.awaitPrompt(s.ID, "hello")
 	var result api.SessionCancelResult
 	r.do("POST", "/v1/sessions/"+s.ID+"/cancel", "", &result)
 	if !result.Forced {
