@@ -123,7 +123,8 @@ func readInstall(events *eventReader, progress func(api.AgentInstallEvent)) (*ap
 }
 
 // UninstallAgent removes what [Client.InstallAgent] put in place. An agent that
-// is not installed is no error.
+// is not installed is no error; one that is installed elsewhere, or built in, is
+// [api.CodeNotInstalledHere].
 func (c *Client) UninstallAgent(ctx context.Context, id string) error {
 	if err := c.do(ctx, http.MethodDelete, route("v1", "agents", id, "install"), nil, nil); err != nil {
 		return fmt.Errorf("uninstall agent: %w", err)

@@ -20,7 +20,8 @@ func exampleServer() (server *embedded.Server, stop func()) {
 	}
 	server, err = embedded.Start(context.Background(), embedded.Options{
 		Home: home, Dir: home, DataDir: filepath.Join(home, "data"),
-		Env: append(os.Environ(), "HOME="+home, "XDG_DATA_HOME="+home),
+		Env:    append(os.Environ(), "HOME="+home, "XDG_DATA_HOME="+home),
+		Client: []sandboxagent.Option{withWatch()},
 	})
 	if err != nil {
 		panic(err)

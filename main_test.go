@@ -20,7 +20,7 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && (os.Args[1] == "server" || os.Args[1] == "mock") {
 		os.Exit(cli.Main(cli.System()))
 	}
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(tests{m})
 }
 
 // testContext ends before the test binary would.
@@ -46,7 +46,7 @@ func newServer(t testing.TB, opts ...sandboxagent.Option) *testServer {
 	s, err := embedded.Start(testContext(t), embedded.Options{
 		DataDir: filepath.Join(home, "data"), Home: home, Dir: dir,
 		Env:    append(os.Environ(), "HOME="+home, "XDG_DATA_HOME="+home),
-		Client: opts,
+		Client: append([]sandboxagent.Option{withWatch()}, opts...),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -371,10 +371,22 @@ func TestAgents(t *testing.T) {
 	if _, err := s.Agent(ctx, "nope", sandboxagent.AgentsOptions{}); !errors.Is(err, sandboxagent.ErrUnsupportedAgent) {
 		t.Errorf("error is %v", err)
 	}
+	if installed, err := s.InstallAgent(ctx, "mock", sandboxagent.InstallAgentOptions{}); err != nil || len(installed.Artifacts) != 1 {
+		t.Errorf("installed %+v, %v", installed, err)
+	}
+	if err := s.UninstallAgent(ctx, "mock"); err != nil {
+		t.Errorf("uninstall: %v", err)
+	}
+	if err := s.UninstallAgent(ctx, "mock"); !errors.Is(err, api.CodeNotInstalledHere) {
+		t.Errorf("uninstall what is built in: %v", err)
+	}
 	newSession(t, s, sandboxagent.CreateSessionOptions{})
 	servers, err := s.ACPServers(ctx)
 	if err != nil || len(servers) != 1 || servers[0].Agent != "mock" {
 		t.Errorf("servers are %+v, %v", servers, err)
+	}
+	if version, err := s.Version(ctx); err != nil || version.Name != "sandbox-agent" {
+		t.Errorf("version is %+v, %v", version, err)
 	}
 	if limits, err := s.Limits(ctx); err != nil || limits.MaxFrameBytes == 0 {
 		t.Errorf("limits are %+v, %v", limits, err)
