@@ -20,6 +20,7 @@ func commands(g *globals) []*cobra.Command {
 		newProcess(g),
 		newTerminal(g),
 		newConfig(g),
+		newSandbox(g),
 		newDoctor(g),
 		newCredentials(g),
 		newDaemon(g),
