@@ -274,6 +274,25 @@ func (s *server) leave() {
 
 func (s *server) pid() int { return s.cmd.Process.Pid }
 
+// spent is the processor time, in microseconds, that a part of some work took:
+// of the server itself, and of the children that it waited for. Unlike the time
+// that passes, it hardly depends on what else the machine does.
+type spent struct{ own, children float64 }
+
+// during does some work of n parts and returns what each of them took.
+func (s *server) during(n int, work func() error) (spent, error) {
+	own, children, err := cpuOf(s.pid())
+	if err != nil {
+		return spent{}, err
+	}
+	if err := work(); err != nil {
+		return spent{}, err
+	}
+	ownAfter, childrenAfter, err := cpuOf(s.pid())
+	each := func(d time.Duration) float64 { return float64(d.Microseconds()) / float64(n) }
+	return spent{each(ownAfter - own), each(childrenAfter - children)}, err
+}
+
 // within starts a server, lets f work with it, and ends it.
 func (l *lab) within(ctx context.Context, s side, f func(*server) ([]sample, error)) ([]sample, error) {
 	srv, err := l.start(ctx, s)

@@ -62,6 +62,29 @@ func resetPeak(pid int) error {
 	return os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte("5"), 0)
 }
 
+// cpuOf is the processor time, in ticks of 10 ms, that a process has used so far,
+// and that of its children which it has waited for.
+func cpuOf(pid int) (own, children time.Duration, err error) {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, 0, fmt.Errorf("read processor use: %w", err)
+	}
+	// The second field is a name in parentheses; after it, the twelfth to the
+	// fifteenth are user and system time, own and of children.
+	fields := strings.Fields(string(data[bytes.LastIndexByte(data, ')')+1:]))
+	if len(fields) < 15 {
+		return 0, 0, fmt.Errorf("read processor use: %q", data)
+	}
+	var ticks [4]int64
+	for i := range ticks {
+		if ticks[i], err = strconv.ParseInt(fields[11+i], 10, 64); err != nil {
+			return 0, 0, fmt.Errorf("read processor use: %w", err)
+		}
+	}
+	const tick = time.Second / 100
+	return time.Duration(ticks[0]+ticks[1]) * tick, time.Duration(ticks[2]+ticks[3]) * tick, nil
+}
+
 // cpu is processor time used so far.
 type cpu struct {
 	machine time.Duration // by everything

@@ -16,9 +16,9 @@ import (
 
 const (
 	smallFile    = 4 << 10
-	smallRounds  = 1000
+	smallRounds  = 2000
 	listEntries  = 5000
-	listRounds   = 20
+	listRounds   = 40
 	largeFile    = 256 << 20
 	hugeFile     = 1 << 30
 	maxGrowthMiB = 32
@@ -27,9 +27,11 @@ const (
 var fileWork = []work{
 	{name: "smallfile", do: measureSmallFile, rows: []row{
 		{title: "file of 4 KiB, write and read", unit: "pairs/s", budget: budget{ratio: 2}},
+		{title: "of it, processor time of the server", unit: "us", lessBetter: true},
 	}},
 	{name: "list", do: measureList, rows: []row{
 		{title: "list of 5,000 entries", unit: "1/s", budget: budget{ratio: 2}},
+		{title: "of it, processor time of the server", unit: "us", lessBetter: true},
 	}},
 	{name: "largefile", do: measureLargeFile, oursOnly: refuses, rows: []row{
 		{title: "256 MiB up", unit: "MB/s"},
@@ -52,7 +54,7 @@ func fileURL(path string) string { return "/v1/fs/file?path=" + url.QueryEscape(
 func measureSmallFile(ctx context.Context, l *lab, s side) ([]sample, error) {
 	return l.within(ctx, s, func(srv *server) ([]sample, error) {
 		content := bytes.Repeat([]byte("small file "), smallFile/11+1)[:smallFile]
-		rate, err := parallel(srv.addr, 1, smallRounds, func(c *conn, _, i int) error {
+		rate, each, err := parallelSpent(srv, 1, smallRounds, func(c *conn, _, i int) error {
 			target := fileURL(filepath.Join(srv.home, "small", fmt.Sprint(i%100)))
 			if _, err := c.expect(request(srv.addr, "PUT", target, "application/octet-stream", content), 200); err != nil {
 				return err
@@ -63,7 +65,7 @@ func measureSmallFile(ctx context.Context, l *lab, s side) ([]sample, error) {
 			}
 			return err
 		})
-		return []sample{{value: rate}}, err
+		return []sample{{value: rate}, {value: each.own}}, err
 	})
 }
 
@@ -79,14 +81,14 @@ func measureList(ctx context.Context, l *lab, s side) ([]sample, error) {
 			}
 		}
 		req := request(srv.addr, "GET", "/v1/fs/entries?path="+url.QueryEscape(dir), "", nil)
-		rate, err := parallel(srv.addr, 1, listRounds, func(c *conn, _, _ int) error {
+		rate, each, err := parallelSpent(srv, 1, listRounds, func(c *conn, _, _ int) error {
 			got, err := c.expect(req, 200)
 			if n := bytes.Count(got, []byte(`"entryType"`)); err == nil && n != listEntries {
 				err = fmt.Errorf("list of %d entries", n)
 			}
 			return err
 		})
-		return []sample{{value: rate}}, err
+		return []sample{{value: rate}, {value: each.own}}, err
 	})
 }
 

@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	runRounds   = 150 // on each connection
+	runRounds   = 250 // on each connection
 	followMiB   = 64
 	terminalMiB = 32
 	echoRounds  = 1000
@@ -23,12 +23,15 @@ const (
 var processWork = []work{
 	{name: "run", do: measureRun, rows: []row{
 		{title: "`run /bin/true`, 4 at once", unit: "1/s", budget: budget{ratio: 2}},
+		{title: "of it, processor time of the server", unit: "us", lessBetter: true},
+		{title: "of it, processor time of the child", unit: "us", lessBetter: true},
 	}},
 	{name: "logs", do: measureLogs, rows: []row{
 		{title: "follow of a log, 64 MiB", unit: "MB/s", lossy: true, budget: budget{ratio: 3}},
 	}},
 	{name: "terminal", do: measureTerminal, rows: []row{
 		{title: "terminal throughput, 32 MiB", unit: "MB/s", lossy: true, budget: budget{ratio: 3}},
+		{title: "of it, processor time of the server", unit: "us/MiB", lessBetter: true},
 	}},
 	{name: "echo", do: measureEcho, rows: []row{
 		{title: "terminal echo, p50", unit: "ms", lessBetter: true, budget: budget{ratio: .95}},
@@ -43,14 +46,14 @@ func selfCommand(ctx context.Context, self string, args ...string) *exec.Cmd {
 func measureRun(ctx context.Context, l *lab, s side) ([]sample, error) {
 	return l.within(ctx, s, func(srv *server) ([]sample, error) {
 		req := request(srv.addr, "POST", "/v1/processes/run", "application/json", []byte(`{"command":"/bin/true"}`))
-		rate, err := parallel(srv.addr, 4, runRounds, func(c *conn, _, _ int) error {
+		rate, each, err := parallelSpent(srv, 4, runRounds, func(c *conn, _, _ int) error {
 			got, err := c.expect(req, 200)
 			if err == nil && !bytes.Contains(got, []byte(`"exitCode":0`)) {
 				err = fmt.Errorf("run answered %s", got)
 			}
 			return err
 		})
-		return []sample{{value: rate}}, err
+		return []sample{{value: rate}, {value: each.own}, {value: each.children}}, err
 	})
 }
 
@@ -194,20 +197,23 @@ func measureTerminal(ctx context.Context, l *lab, s side) ([]sample, error) {
 		}
 		var got int64
 		end := began
-		for got < terminalMiB<<20 {
-			kind, data, err := ws.Read(ctx)
-			if ctx.Err() != nil {
-				return nil, ctx.Err()
+		each, err := srv.during(terminalMiB, func() error {
+			for got < terminalMiB<<20 {
+				kind, data, err := ws.Read(ctx)
+				if ctx.Err() != nil {
+					return ctx.Err()
+				}
+				if err != nil || kind == websocket.MessageText && bytes.Contains(data, []byte(`"exit"`)) {
+					break
+				}
+				if kind == websocket.MessageBinary {
+					got += int64(len(data))
+					end = time.Now()
+				}
 			}
-			if err != nil || kind == websocket.MessageText && bytes.Contains(data, []byte(`"exit"`)) {
-				break
-			}
-			if kind == websocket.MessageBinary {
-				got += int64(len(data))
-				end = time.Now()
-			}
-		}
-		return []sample{{float64(got) / 1e6 / end.Sub(began).Seconds(), terminalMiB<<20 - got}}, nil
+			return nil
+		})
+		return []sample{{float64(got) / 1e6 / end.Sub(began).Seconds(), terminalMiB<<20 - got}, {value: each.own}}, err
 	})
 }
 

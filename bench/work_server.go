@@ -105,5 +105,14 @@ func parallel(addr string, conns, times int, do func(c *conn, worker, i int) err
 	}
 }
 
+// parallelSpent is parallel, and also returns what one time took the server.
+func parallelSpent(srv *server, conns, times int, do func(c *conn, worker, i int) error) (rate float64, each spent, err error) {
+	each, err = srv.during(conns*times, func() error {
+		rate, err = parallel(srv.addr, conns, times, do)
+		return err
+	})
+	return rate, each, err
+}
+
 func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 func mib(n int64) float64        { return float64(n) / (1 << 20) }
