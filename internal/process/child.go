@@ -142,18 +142,20 @@ func (c *Child) connect(cmd *exec.Cmd, spec Spec) (theirs []*os.File, err error)
 		return c.connectTTY(cmd, *spec.TTY)
 	}
 	if spec.Stdin {
-		r, w, err := os.Pipe()
+		w, r, err := pipe(true)
 		if err != nil {
 			return theirs, fmt.Errorf("make pipe: %w", err)
 		}
 		theirs = append(theirs, r)
 		cmd.Stdin, c.stdin, c.Stdin = r, w, w
+	} else if cmd.Stdin, err = nothing(); err != nil {
+		return theirs, err
 	}
 	for _, end := range []struct {
 		ours   *io.ReadCloser
 		theirs *io.Writer
 	}{{&c.Stdout, &cmd.Stdout}, {&c.Stderr, &cmd.Stderr}} {
-		r, w, err := os.Pipe()
+		r, w, err := pipe(false)
 		if err != nil {
 			return theirs, fmt.Errorf("make pipe: %w", err)
 		}
@@ -178,8 +180,12 @@ func (c *Child) connectTTY(cmd *exec.Cmd, size Size) (theirs []*os.File, err err
 	return []*os.File{slave}, nil
 }
 
+// nothing is the standard input of all children that get none.
+var nothing = sync.OnceValues(func() (*os.File, error) { return os.Open(os.DevNull) })
+
 // wait is the goroutine that each running child has.
 func (c *Child) wait(cmd *exec.Cmd, drain time.Duration) {
+	awaitEnd(c.pid)
 	_ = cmd.Wait() // how it ended is in ProcessState
 	c.exit = exitOf(cmd.ProcessState)
 	if c.stdin != nil && c.tty == nil {

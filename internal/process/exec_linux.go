@@ -1,0 +1,49 @@
+package process
+
+import (
+	"os"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// pipe makes a pipe between us and a child. Our end waits in the poller of the
+// runtime; theirs blocks, as programs expect. [os.Pipe] would put theirs into the
+// poller too, only for it to be taken out again when the child starts.
+func pipe(toChild bool) (ours, theirs *os.File, err error) {
+	var fds [2]int
+	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC); err != nil {
+		return nil, nil, os.NewSyscallError("pipe2", err)
+	}
+	our, their := fds[0], fds[1]
+	if toChild {
+		our, their = their, our
+	}
+	err = unix.SetNonblock(our, true) // by which NewFile tells what to do
+	ours, theirs = os.NewFile(uintptr(our), "pipe"), os.NewFile(uintptr(their), "pipe")
+	if err != nil {
+		closeAll([]*os.File{ours, theirs})
+		return nil, nil, os.NewSyscallError("fcntl", err)
+	}
+	return ours, theirs, nil
+}
+
+// awaitEnd returns when a child has ended that nobody has waited for. This takes no
+// thread, as waiting for the child itself does. Where the kernel cannot do it (before
+// Linux 5.10, gVisor), it returns at once.
+func awaitEnd(pid int) {
+	fd, err := unix.PidfdOpen(pid, unix.PIDFD_NONBLOCK)
+	if err != nil {
+		return
+	}
+	file := os.NewFile(uintptr(fd), "pidfd")
+	defer file.Close()
+	conn, err := file.SyscallConn()
+	if err != nil {
+		return
+	}
+	_ = conn.Read(func(fd uintptr) (ended bool) {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
+		return n != 0 || err != nil && err != syscall.EINTR
+	})
+}

@@ -1,0 +1,17 @@
+//go:build !linux
+
+package process
+
+import "os"
+
+// pipe makes a pipe between us and a child.
+func pipe(toChild bool) (ours, theirs *os.File, err error) {
+	r, w, err := os.Pipe()
+	if toChild {
+		return w, r, err
+	}
+	return r, w, err
+}
+
+// awaitEnd does nothing here.
+func awaitEnd(int) {}
