@@ -92,46 +92,65 @@ func (f *FS) stage(ctx context.Context, path string, r io.Reader, opts WriteOpti
 	return s, nil
 }
 
-// look finds what is at the path, refuses what cannot be written and makes the
-// folders above.
+// look finds what is at the path, and refuses what cannot be written.
 func (s *staged) look() error {
 	if strings.HasSuffix(s.path, "/") {
 		return syscall.EISDIR
 	}
-	info, err := os.Stat(s.path)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
-		if s.dest, err = followLinks(s.path); err == nil && s.dest != s.path {
-			return nil // a broken link: its target is made, not the folder of it
-		}
-		s.dest = s.path
-		s.made, err = makeDirs(parent(s.path))
-		return err
+	info, err := os.Lstat(s.path)
+	if err == nil && info.Mode().Type() == fs.ModeSymlink {
+		return s.lookThrough()
+	}
+	s.dest = s.path
+	if missing(err) {
+		return nil
 	}
 	if err != nil {
 		return err
 	}
+	s.direct = s.opts.Append
+	return s.replace(info)
+}
+
+// lookThrough is look for a symbolic link.
+func (s *staged) lookThrough() error {
+	var err error
+	if s.dest, err = followLinks(s.path); err != nil {
+		return err
+	}
+	info, err := os.Stat(s.path)
+	if missing(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	// A link of /proc need not point where it says.
+	target, err := os.Lstat(s.dest)
+	s.direct = s.opts.Append || err != nil || !os.SameFile(info, target)
+	return s.replace(info)
+}
+
+// replace notes what is there now, unless it cannot be written.
+func (s *staged) replace(info fs.FileInfo) error {
 	if info.IsDir() {
 		return syscall.EISDIR
 	}
 	if err := regular(info, s.path); err != nil {
 		return err
 	}
+	s.old = info
 	// Replacing needs no right to the file itself, and a caller who may not
 	// write a file is not to change it.
-	if err := unix.Faccessat(unix.AT_FDCWD, s.path, unix.W_OK, unix.AT_EACCESS); err != nil {
-		return err
-	}
-	s.old = info
-	if s.dest, err = followLinks(s.path); err != nil {
-		return err
-	}
-	// A link of /proc need not point where it says.
-	target, err := os.Lstat(s.dest)
-	s.direct = s.opts.Append || err != nil || !os.SameFile(info, target)
-	return nil
+	return unix.Faccessat(unix.AT_FDCWD, s.path, unix.W_OK, unix.AT_EACCESS)
 }
 
-// create makes the hidden file, beside the target if it can.
+func missing(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)
+}
+
+// create makes the hidden file, beside the target if it can, and the folders above
+// a new one.
 func (s *staged) create(tempDir string) (*os.File, error) {
 	if !s.direct {
 		perm := fs.FileMode(0o600)
@@ -139,6 +158,11 @@ func (s *staged) create(tempDir string) (*os.File, error) {
 			perm = 0o666
 		}
 		temp, err := createTemp(parent(s.dest), perm)
+		if missing(err) && s.old == nil && s.dest == s.path { // not for a broken link
+			if s.made, err = makeDirs(parent(s.path)); err == nil {
+				temp, err = createTemp(parent(s.path), perm)
+			}
+		}
 		if err == nil {
 			s.temp = temp.Name()
 			return temp, nil
@@ -166,7 +190,7 @@ const tempPrefix = ".sandbox-agent-"
 
 func createTemp(dir string, perm fs.FileMode) (*os.File, error) {
 	for {
-		file, err := os.OpenFile(tempName(dir, "write"), os.O_RDWR|os.O_CREATE|os.O_EXCL, perm)
+		file, err := openFile(tempName(dir, "write"), os.O_RDWR|os.O_CREATE|os.O_EXCL, perm)
 		if !errors.Is(err, fs.ErrExist) {
 			return file, err
 		}
@@ -224,7 +248,8 @@ func (s *staged) commit(ctx context.Context) error {
 		}
 		return err
 	}
-	err := os.Rename(s.temp, s.dest)
+	// The system call itself, since [os.Rename] looks for a folder there first.
+	err := unix.Rename(s.temp, s.dest)
 	if s.old != nil && (errors.Is(err, syscall.EBUSY) || errors.Is(err, fs.ErrPermission)) {
 		return s.copyIn(ctx)
 	}
