@@ -1,6 +1,11 @@
 package api
 
-import "time"
+import (
+	"encoding/json"
+	"strconv"
+	"time"
+	"unicode/utf8"
+)
 
 // The codes of the filesystem.
 const (
@@ -62,6 +67,40 @@ type FileEntry struct {
 	Mode      string    `json:"mode,omitempty" doc:"Permission bits in octal, for example 0644"`
 	Target    string    `json:"target,omitempty" doc:"What a link points at, as written in the link"`
 	RawName   string    `json:"rawName,omitempty" doc:"Only for a name that is not UTF-8, which name and path show with replacement characters: the name percent-encoded byte by byte, ready for a query"`
+}
+
+// AppendJSON appends e as [encoding/json] encodes it. It is quicker, for folders of
+// many entries.
+func (e *FileEntry) AppendJSON(b []byte) []byte {
+	b = appendString(append(b, `{"name":`...), e.Name)
+	b = appendString(append(b, `,"path":`...), e.Path)
+	b = appendString(append(b, `,"entryType":`...), string(e.EntryType))
+	b = strconv.AppendInt(append(b, `,"size":`...), e.Size, 10)
+	b = appendMember(b, `,"modified":`, e.Modified)
+	b = appendMember(b, `,"kind":`, string(e.Kind))
+	b = appendMember(b, `,"mode":`, e.Mode)
+	b = appendMember(b, `,"target":`, e.Target)
+	b = appendMember(b, `,"rawName":`, e.RawName)
+	return append(b, '}')
+}
+
+// appendMember appends a member of an object unless it is empty.
+func appendMember(b []byte, name, value string) []byte {
+	if value == "" {
+		return b
+	}
+	return appendString(append(b, name...), value)
+}
+
+func appendString(b []byte, s string) []byte {
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c < ' ', c >= utf8.RuneSelf, c == '"', c == '\\', c == '<', c == '>', c == '&':
+			quoted, _ := json.Marshal(s) // no string is an error
+			return append(b, quoted...)
+		}
+	}
+	return append(append(append(b, '"'), s...), '"')
 }
 
 // FileStat describes one path, links followed.

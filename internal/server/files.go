@@ -107,10 +107,14 @@ func sendFileJSON(w http.ResponseWriter, v any, err error) error {
 	if err != nil {
 		return err
 	}
+	return sendFileBytes(w, data)
+}
+
+func sendFileBytes(w http.ResponseWriter, data []byte) error {
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
 	h.Set("Content-Length", strconv.Itoa(len(data)))
-	_, err = w.Write(data)
+	_, err := w.Write(data)
 	return err
 }
 
@@ -164,10 +168,31 @@ func (h fileHandlers) list(w http.ResponseWriter, r *http.Request) error {
 		return q.err
 	}
 	page, err := h.fs.Entries(r.Context(), q.Get("path"), q.Get("cursor"), limit)
+	if err != nil {
+		return err
+	}
 	if page.Next != "" {
 		w.Header().Set(nextCursor, page.Next)
 	}
-	return sendFileJSON(w, page.Entries, err)
+	return sendFileBytes(w, encodeEntries(page.Entries))
+}
+
+// entryRest is more than an entry mostly has beside its name and path.
+const entryRest = 160
+
+func encodeEntries(entries []api.FileEntry) []byte {
+	size := len("[]")
+	for i := range entries {
+		size += len(entries[i].Name) + len(entries[i].Path) + entryRest
+	}
+	b := append(make([]byte, 0, size), '[')
+	for i := range entries {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = entries[i].AppendJSON(b)
+	}
+	return append(b, ']')
 }
 
 func (h fileHandlers) stat(w http.ResponseWriter, r *http.Request) error {
