@@ -5,12 +5,10 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 )
 
@@ -28,6 +26,7 @@ var fileWork = []work{
 	{name: "smallfile", do: measureSmallFile, rows: []row{
 		{title: "file of 4 KiB, write and read", unit: "pairs/s", budget: budget{ratio: 2}},
 		{title: "of it, processor time of the server", unit: "us", lessBetter: true},
+		{title: "of it, times a bare net/http server that does the same", unit: "x", budget: budget{limit: .8}},
 	}},
 	{name: "list", do: measureList, rows: []row{
 		{title: "list of 5,000 entries", unit: "1/s", budget: budget{ratio: 2}},
@@ -54,7 +53,7 @@ func fileURL(path string) string { return "/v1/fs/file?path=" + url.QueryEscape(
 func measureSmallFile(ctx context.Context, l *lab, s side) ([]sample, error) {
 	return l.within(ctx, s, func(srv *server) ([]sample, error) {
 		content := bytes.Repeat([]byte("small file "), smallFile/11+1)[:smallFile]
-		rate, each, err := parallelSpent(srv, 1, smallRounds, func(c *conn, _, i int) error {
+		pair := func(c *conn, _, i int) error {
 			target := fileURL(filepath.Join(srv.home, "small", fmt.Sprint(i%100)))
 			if _, err := c.expect(request(srv.addr, "PUT", target, "application/octet-stream", content), 200); err != nil {
 				return err
@@ -64,8 +63,13 @@ func measureSmallFile(ctx context.Context, l *lab, s side) ([]sample, error) {
 				err = fmt.Errorf("read %d bytes that are not those written", len(got))
 			}
 			return err
-		})
-		return []sample{{value: rate}, {value: each.own}}, err
+		}
+		rate, each, err := parallelSpent(srv, 1, smallRounds, pair)
+		if err != nil {
+			return nil, err
+		}
+		bare, err := l.bare(ctx, 1, smallRounds, pair)
+		return []sample{{value: rate}, {value: each.own}, {value: rate / bare}}, err
 	})
 }
 
@@ -166,16 +170,16 @@ func measureLargeFile(ctx context.Context, l *lab, s side) ([]sample, error) {
 		if err := os.Remove(path); err != nil {
 			return nil, err
 		}
-		ref, err := l.startReference(ctx, path)
+		ref, err := l.startReference(ctx)
 		if err != nil {
 			return nil, err
 		}
 		defer ref.stop()
-		refUp, err := up(ctx, "http://"+ref.addr+"/", largeFile)
+		refUp, err := up(ctx, "http://"+ref.addr+fileURL(path), largeFile)
 		if err != nil {
 			return nil, err
 		}
-		refDown, err := down(ctx, "http://"+ref.addr+"/", largeFile)
+		refDown, err := down(ctx, "http://"+ref.addr+fileURL(path), largeFile)
 		return []sample{{value: upRate}, {value: upRate / refUp}, read, {value: read.value / refDown.value}}, err
 	})
 }
@@ -207,77 +211,4 @@ func measureHugeFile(ctx context.Context, l *lab, s side) ([]sample, error) {
 		after, err := memoryOf(srv.pid())
 		return []sample{{upRate, hugeFile - info.Size()}, read, {value: mib(after.peak - before.resident)}}, err
 	})
-}
-
-// runReference is the least that a server of one file can do: it says where it
-// listens, copies a request to the file that it was told of, or the file to the
-// answer, and ends with its input.
-func runReference(in io.Reader, out io.Writer) error {
-	var path string
-	if _, err := fmt.Fscanln(in, &path); err != nil {
-		return err
-	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return err
-	}
-	fmt.Fprintln(out, listener.Addr())
-	go http.Serve(listener, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if err := copyFile(w, r, path); err != nil {
-			http.Error(w, err.Error(), http.StatusInternalServerError)
-		}
-	}))
-	_, err = io.Copy(io.Discard, in)
-	return err
-}
-
-func copyFile(w http.ResponseWriter, r *http.Request, path string) error {
-	if r.Method == http.MethodGet {
-		f, err := os.Open(path)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		_, err = io.Copy(w, f)
-		return err
-	}
-	f, err := os.Create(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	_, err = io.Copy(f, r.Body)
-	return err
-}
-
-// reference is a running [runReference].
-type reference struct {
-	addr string
-	stop func()
-}
-
-func (l *lab) startReference(ctx context.Context, path string) (*reference, error) {
-	cmd := selfCommand(ctx, l.self, "reference")
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		return nil, err
-	}
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	if err := cmd.Start(); err != nil {
-		return nil, err
-	}
-	ref := &reference{stop: func() { stdin.Close(); _ = cmd.Wait() }}
-	if _, err := fmt.Fprintln(stdin, path); err != nil {
-		ref.stop()
-		return nil, err
-	}
-	if _, err := fmt.Fscanln(stdout, &ref.addr); err != nil {
-		ref.stop()
-		return nil, fmt.Errorf("start reference: %w", err)
-	}
-	ref.addr = strings.TrimSpace(ref.addr)
-	return ref, nil
 }

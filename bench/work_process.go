@@ -7,10 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"os/exec"
 	"time"
-
-	"github.com/coder/websocket"
 )
 
 const (
@@ -25,6 +24,7 @@ var processWork = []work{
 		{title: "`run /bin/true`, 4 at once", unit: "1/s", budget: budget{ratio: 2}},
 		{title: "of it, processor time of the server", unit: "us", lessBetter: true},
 		{title: "of it, processor time of the child", unit: "us", lessBetter: true},
+		{title: "of it, times a bare net/http server that does the same", unit: "x", budget: budget{limit: .8}},
 	}},
 	{name: "logs", do: measureLogs, rows: []row{
 		{title: "follow of a log, 64 MiB", unit: "MB/s", lossy: true, budget: budget{ratio: 3}},
@@ -46,14 +46,19 @@ func selfCommand(ctx context.Context, self string, args ...string) *exec.Cmd {
 func measureRun(ctx context.Context, l *lab, s side) ([]sample, error) {
 	return l.within(ctx, s, func(srv *server) ([]sample, error) {
 		req := request(srv.addr, "POST", "/v1/processes/run", "application/json", []byte(`{"command":"/bin/true"}`))
-		rate, each, err := parallelSpent(srv, 4, runRounds, func(c *conn, _, _ int) error {
+		run := func(c *conn, _, _ int) error {
 			got, err := c.expect(req, 200)
 			if err == nil && !bytes.Contains(got, []byte(`"exitCode":0`)) {
 				err = fmt.Errorf("run answered %s", got)
 			}
 			return err
-		})
-		return []sample{{value: rate}, {value: each.own}, {value: each.children}}, err
+		}
+		rate, each, err := parallelSpent(srv, 4, runRounds, run)
+		if err != nil {
+			return nil, err
+		}
+		bare, err := l.bare(ctx, 4, runRounds, run)
+		return []sample{{value: rate}, {value: each.own}, {value: each.children}, {value: rate / bare}}, err
 	})
 }
 
@@ -144,7 +149,7 @@ func measureLogs(ctx context.Context, l *lab, s side) ([]sample, error) {
 // terminal opens the terminal of a new process and reads up to the word ready.
 // The process is started by a shell that has made the terminal raw, so that
 // bytes come as they were written.
-func (l *lab) terminal(ctx context.Context, srv *server, command string) (*websocket.Conn, error) {
+func (l *lab) terminal(srv *server, command string) (*socket, error) {
 	c, err := dial(srv.addr)
 	if err != nil {
 		return nil, err
@@ -154,59 +159,53 @@ func (l *lab) terminal(ctx context.Context, srv *server, command string) (*webso
 	if err != nil {
 		return nil, err
 	}
-	ws, _, err := websocket.Dial(ctx, "ws://"+srv.addr+"/v1/processes/"+id+"/terminal/ws", nil)
+	ws, err := dialSocket(srv.addr, "/v1/processes/"+id+"/terminal/ws")
 	if err != nil {
 		return nil, err
 	}
-	ws.SetReadLimit(-1)
 	// The shell may not have made the terminal raw when the first line comes, so
 	// the line may come back as an echo.
-	if err := input(ctx, ws, "start\\n"); err != nil {
-		return nil, errors.Join(err, ws.CloseNow())
+	if err := ws.input("start\\n"); err != nil {
+		ws.close()
+		return nil, err
 	}
 	var seen []byte
 	for !bytes.HasSuffix(seen, []byte("ready")) {
-		kind, data, err := ws.Read(ctx)
+		kind, data, err := ws.next()
 		if err != nil {
-			return nil, errors.Join(fmt.Errorf("await ready after %q: %w", seen, err), ws.CloseNow())
+			ws.close()
+			return nil, fmt.Errorf("await ready after %q: %w", seen, err)
 		}
-		if kind == websocket.MessageBinary {
+		if kind == frameBinary {
 			seen = append(seen, data...)
 		}
 	}
 	return ws, nil
 }
 
-// input sends text, as it stands in JSON, to a terminal.
-func input(ctx context.Context, ws *websocket.Conn, text string) error {
-	return ws.Write(ctx, websocket.MessageText, []byte(`{"type":"input","data":"`+text+`"}`))
-}
-
 func measureTerminal(ctx context.Context, l *lab, s side) ([]sample, error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
 	return l.within(ctx, s, func(srv *server) ([]sample, error) {
-		ws, err := l.terminal(ctx, srv, fmt.Sprintf("exec '%s' emit %d", l.self, terminalMiB))
+		ws, err := l.terminal(srv, fmt.Sprintf("exec '%s' emit %d", l.self, terminalMiB))
 		if err != nil {
 			return nil, err
 		}
-		defer ws.CloseNow()
+		defer ws.close()
 		began := time.Now()
-		if err := input(ctx, ws, "go\\n"); err != nil {
+		if err := ws.input("go\\n"); err != nil {
 			return nil, err
 		}
 		var got int64
 		end := began
 		each, err := srv.during(terminalMiB, func() error {
 			for got < terminalMiB<<20 {
-				kind, data, err := ws.Read(ctx)
-				if ctx.Err() != nil {
-					return ctx.Err()
+				kind, data, err := ws.next()
+				if errors.Is(err, os.ErrDeadlineExceeded) {
+					return err
 				}
-				if err != nil || kind == websocket.MessageText && bytes.Contains(data, []byte(`"exit"`)) {
-					break
+				if err != nil || kind == frameText && bytes.Contains(data, []byte(`"exit"`)) {
+					break // what is missing is lost
 				}
-				if kind == websocket.MessageBinary {
+				if kind == frameBinary {
 					got += int64(len(data))
 					end = time.Now()
 				}
@@ -218,26 +217,24 @@ func measureTerminal(ctx context.Context, l *lab, s side) ([]sample, error) {
 }
 
 func measureEcho(ctx context.Context, l *lab, s side) ([]sample, error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
 	return l.within(ctx, s, func(srv *server) ([]sample, error) {
-		ws, err := l.terminal(ctx, srv, "exec cat")
+		ws, err := l.terminal(srv, "exec cat")
 		if err != nil {
 			return nil, err
 		}
-		defer ws.CloseNow()
+		defer ws.close()
 		took := make([]float64, echoRounds)
 		for i := range took {
 			began := time.Now()
-			if err := input(ctx, ws, "x"); err != nil {
+			if err := ws.input("x"); err != nil {
 				return nil, err
 			}
 			for {
-				kind, data, err := ws.Read(ctx)
+				kind, data, err := ws.next()
 				if err != nil {
 					return nil, err
 				}
-				if kind == websocket.MessageBinary && bytes.Contains(data, []byte("x")) {
+				if kind == frameBinary && bytes.Contains(data, []byte("x")) {
 					break
 				}
 			}
