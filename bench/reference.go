@@ -15,6 +15,9 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/creack/pty"
+	"golang.org/x/term"
 )
 
 // runReference is the least that a server can do which keeps the promises of ours:
@@ -122,4 +125,31 @@ func (l *lab) bare(ctx context.Context, conns, times int, do func(c *conn, worke
 	}
 	defer ref.stop()
 	return parallel(ref.addr, conns, times, do)
+}
+
+// bareTerminal reads so many MiB from a terminal that nothing else is done with,
+// and returns MB/s.
+func (l *lab) bareTerminal(ctx context.Context, size int) (float64, error) {
+	master, slave, err := pty.Open()
+	if err != nil {
+		return 0, err
+	}
+	defer master.Close()
+	defer slave.Close()
+	if _, err := term.MakeRaw(int(slave.Fd())); err != nil {
+		return 0, err
+	}
+	cmd := selfCommand(ctx, l.self, "emit", fmt.Sprint(size))
+	cmd.Stdin, cmd.Stdout = slave, slave
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	if err := cmd.Start(); err != nil {
+		return 0, err
+	}
+	began := time.Now()
+	_, err = master.WriteString("go\n")
+	if err == nil {
+		_, err = io.CopyN(struct{ io.Writer }{io.Discard}, master, int64(size)<<20)
+	}
+	took := time.Since(began)
+	return float64(size<<20) / 1e6 / took.Seconds(), errors.Join(err, cmd.Wait())
 }

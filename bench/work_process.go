@@ -32,6 +32,7 @@ var processWork = []work{
 	{name: "terminal", do: measureTerminal, rows: []row{
 		{title: "terminal throughput, 32 MiB", unit: "MB/s", lossy: true, budget: budget{ratio: 3}},
 		{title: "of it, processor time of the server", unit: "us/MiB", lessBetter: true},
+		{title: "of it, times a bare reader of a terminal", unit: "x"},
 	}},
 	{name: "echo", do: measureEcho, rows: []row{
 		{title: "terminal echo, p50", unit: "ms", lessBetter: true, budget: budget{ratio: .95}},
@@ -212,7 +213,12 @@ func measureTerminal(ctx context.Context, l *lab, s side) ([]sample, error) {
 			}
 			return nil
 		})
-		return []sample{{float64(got) / 1e6 / end.Sub(began).Seconds(), terminalMiB<<20 - got}, {value: each.own}}, err
+		if err != nil {
+			return nil, err
+		}
+		rate := float64(got) / 1e6 / end.Sub(began).Seconds()
+		bare, err := l.bareTerminal(ctx, terminalMiB)
+		return []sample{{rate, terminalMiB<<20 - got}, {value: each.own}, {value: rate / bare}}, err
 	})
 }
 
