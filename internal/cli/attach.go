@@ -88,6 +88,7 @@ func (a *attachment) run(ctx context.Context, after uint64) error {
 	if err != nil {
 		return err
 	}
+	after = min(after, info.LastEvent) // what comes next is wanted in any case
 	a.present, a.last = info.LastEvent, after
 	a.view.note(fmt.Sprintf("session %s: %s in %s, %s", info.ID, info.Agent, info.CWD, info.Status))
 	events, lines := a.follow(ctx, after), a.read(ctx)
@@ -215,7 +216,7 @@ func (a *attachment) take(ctx context.Context, e sandboxagent.SessionEvent) {
 	a.unmark()
 	running := a.view.running()
 	a.view.event(e)
-	if running && !a.view.running() || e.Method() == api.EventTurnEnded {
+	if running && !a.view.running() || e.Method() == api.EventTurnEnded || e.Method() == api.EventPromptDropped {
 		a.busy = false
 	}
 	before := a.last
