@@ -224,10 +224,27 @@ type SessionTranscript struct {
 const (
 	EventSessionRestored    = "_session/restored"            // params: SessionRestored
 	EventPermissionResolved = "_session/permission_resolved" // params: PermissionResolved
-	EventTurnEnded          = "_session/turn_ended"          // of a turn that the agent did not answer
+	EventPromptQueued       = "_session/prompt_queued"       // the agent cannot have it yet; params: SessionPromptQueued
+	EventPromptDropped      = "_session/prompt_dropped"      // the agent never gets it; params: SessionTurnEnded
+	EventTurnStarted        = "_session/turn_started"        // of a prompt that was queued; params: turn
+	EventTurnEnded          = "_session/turn_ended"          // of a turn that the agent did not answer; params: SessionTurnEnded
 	EventSessionStopped     = "_session/stopped"             // params: reason
 	EventSessionDestroyed   = "_session/destroyed"
 )
+
+// SessionPromptQueued is a prompt that waits: for another turn to end, or for
+// the agent to be started.
+type SessionPromptQueued struct {
+	Turn   string     `json:"turn"`
+	Prompt acp.Prompt `json:"prompt"`
+}
+
+// SessionTurnEnded tells how a turn ended that the agent did not answer.
+type SessionTurnEnded struct {
+	Turn       string `json:"turn,omitempty"`
+	StopReason string `json:"stopReason,omitempty"`
+	Error      string `json:"error,omitempty"`
+}
 
 // MetaPrimer marks, in _meta of a content block, what the server told the agent
 // of the session before, so that nobody takes it for the user's words.

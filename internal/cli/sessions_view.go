@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/sandboxagent/sandboxagent"
 	"github.com/sandboxagent/sandboxagent/acp"
@@ -13,8 +14,9 @@ import (
 // sessionView shows the events of a session.
 type sessionView struct {
 	*view
-	own   []string        // prompts that were typed here, and so are on the screen
-	calls map[string]bool // ids of prompts that are worked on
+	own     []string          // prompts that were typed here, and so are on the screen
+	calls   map[string]bool   // ids of prompts that are worked on
+	waiting map[string]string // prompts that are not, by turn
 }
 
 // said notes a prompt that was typed on the terminal.
@@ -62,12 +64,35 @@ func (v *sessionView) prompt(e sandboxagent.SessionEvent, text string) {
 		}
 		v.calls[string(frame.ID)] = true
 	}
-	if i := slices.Index(v.own, text); i >= 0 {
-		v.own = slices.Delete(v.own, i, i+1)
+	if v.forget(text) {
 		return
 	}
 	v.line()
 	v.errorLine(v.paint(bold, "> "+text))
+}
+
+// forget takes one of our own prompts off the list, if it is one.
+func (v *sessionView) forget(text string) bool {
+	i := slices.Index(v.own, text)
+	if i >= 0 {
+		v.own = slices.Delete(v.own, i, i+1)
+	}
+	return i >= 0
+}
+
+// queued shows that a prompt of somebody else waits for the turn under way.
+func (v *sessionView) queued(e sandboxagent.SessionEvent) {
+	var p api.SessionPromptQueued
+	if e.Params(&p) != nil {
+		return
+	}
+	if v.waiting == nil {
+		v.waiting = make(map[string]string)
+	}
+	v.waiting[p.Turn] = p.Prompt.Text()
+	if v.running() && !slices.Contains(v.own, p.Prompt.Text()) {
+		v.note("next: " + short(p.Prompt.Text()))
+	}
 }
 
 // answer shows the answer to a prompt; others say nothing to people.
@@ -122,8 +147,16 @@ func (v *sessionView) notice(e sandboxagent.SessionEvent) {
 		if e.Params(&p) == nil {
 			v.note("the agent was stopped: " + p.Reason)
 		}
+	case api.EventPromptQueued:
+		v.queued(e)
+	case api.EventPromptDropped:
+		var p api.SessionTurnEnded
+		if e.Params(&p) == nil {
+			v.note(strings.TrimSpace("dropped " + short(v.waiting[p.Turn]) + " " + p.Error))
+			v.forget(v.waiting[p.Turn])
+		}
 	case api.EventTurnEnded:
-		var p struct{ StopReason, Error string }
+		var p api.SessionTurnEnded
 		clear(v.calls)
 		if e.Params(&p) == nil && p.Error != "" {
 			v.errorLine(v.paint(red, p.Error))

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/sandboxagent/sandboxagent/acp"
@@ -48,7 +49,7 @@ func (s *session) asked(l *link, id json.RawMessage, frame []byte, seq uint64) *
 	s.remember(whole)
 	p.request = req
 	p.Permission = api.Permission{
-		ID: "perm-" + newID(), SessionID: s.id, AgentSessionID: s.rec.AgentSessionID, ToolCall: whole,
+		ID: s.permissionID(seq), SessionID: s.id, AgentSessionID: s.rec.AgentSessionID, ToolCall: whole,
 		Options: req.Options, AvailableReplies: replies(req), CreatedAt: now.UnixMilli(), Event: seq,
 	}
 	decision, rule := s.decide(whole)
@@ -68,6 +69,12 @@ func (s *session) asked(l *link, id json.RawMessage, frame []byte, seq uint64) *
 	s.m.mirrorPermission(s, p, frame)
 	s.changed()
 	return p
+}
+
+// permissionID is the id of the question that an event asks. It can be told from
+// the event alone, and no other session has it.
+func (s *session) permissionID(event uint64) string {
+	return "perm-" + s.id + "-" + strconv.FormatUint(event, 10)
 }
 
 // hold keeps a question until somebody answers it. The caller holds mu.

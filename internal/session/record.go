@@ -28,7 +28,9 @@ type record struct {
 	CreatedAt      int64                 `json:"createdAt"`
 	UpdatedAt      int64                 `json:"updatedAt"`
 	DestroyedAt    int64                 `json:"destroyedAt,omitempty"`
-	Live           bool                  `json:"live,omitempty"` // had an agent when this was written
+	Live           bool                  `json:"live,omitempty"`    // had an agent when this was written
+	Settled        uint64                `json:"settled,omitempty"` // as of this event nothing was open
+	Turn           string                `json:"turn,omitempty"`    // that was under way when this was written
 	Reason         string                `json:"reason,omitempty"`
 	Title          string                `json:"title,omitempty"`
 	TitleSet       bool                  `json:"titleSet,omitempty"` // by a client, so the agent's does not count
@@ -60,8 +62,8 @@ func stream(id string) string { return streamPrefix + id }
 
 const streamPrefix = "session/"
 
-// load reads the sessions of the journal. Those that had an agent when the
-// server ended are told that it is gone.
+// load reads the sessions of the journal. What was open when the server ended is
+// settled.
 func (m *Manager) load(ctx context.Context) error {
 	records, err := m.cfg.Journal.ListRecords(ctx, recordKind, "")
 	if err != nil {
@@ -84,8 +86,8 @@ func (m *Manager) load(ctx context.Context) error {
 		rec.Last = last[stream(rec.ID)]
 		s := newSession(m, rec)
 		m.index(s)
-		if rec.Live {
-			s.stopped("the server ended")
+		if rec.Live || rec.Settled > 0 && rec.Settled < rec.Last {
+			s.settle(ctx)
 		}
 	}
 	return nil
@@ -160,6 +162,12 @@ func (m *Manager) save(ctx context.Context, s *session) error {
 	s.mu.Lock()
 	purged := s.purged
 	s.rec.Live = s.link != nil || s.running > 0 || s.turn != nil
+	if s.rec.Turn = ""; s.turn != nil {
+		s.rec.Turn = s.turn.id
+	}
+	if !s.busy() && len(s.pending) == 0 {
+		s.rec.Settled = s.rec.Last
+	}
 	rec := s.rec
 	rec.Env, rec.Chosen = maps.Clone(rec.Env), maps.Clone(rec.Chosen)
 	data, err := json.Marshal(rec)

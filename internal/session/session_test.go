@@ -106,6 +106,65 @@ func TestRestoreAfterCrash(t *testing.T) {
 	}
 }
 
+// TestServerKilled kills the server while sessions work, ask and have prompts
+// that wait. The next one tells of each that it has ended, and loses no words.
+func TestServerKilled(t *testing.T) {
+	data, home := t.TempDir(), t.TempDir()
+	server := spawn(t, data, home)
+	r := &rig{t: t, url: server.url, data: data, home: home, http: &http.Client{Transport: &http.Transport{}}}
+	defer r.http.CloseIdleConnections()
+	works := r.create(`{"agent":"keeper"}`).ID
+	r.promptAsync(works, "/silence", "")
+	r.promptAsync(works, "words that wait", `,"queue":true`)
+	turn := r.get(works).Turn
+	asks := r.create(`{"agent":"keeper"}`).ID
+	r.promptAsync(asks, "write a.txt with x", "")
+	p := r.awaitPermission(asks)
+	idle := r.create(`{"agent":"keeper"}`).ID
+	r.prompt(idle, "hello")
+
+	if err := syscall.Kill(server.PID(), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	<-server.Done()
+	server = spawn(t, data, home)
+	defer func() {
+		server.Stdin.Close()
+		<-server.Done()
+	}()
+	r.url = server.url
+	for _, want := range []struct {
+		id, event string
+		n         int
+	}{
+		{works, `"_session/turn_ended","params":{"turn":"` + turn + `","error":"the server ended"}`, 1},
+		{works, api.EventTurnEnded, 1},
+		{works, api.EventPromptDropped, 1},
+		{asks, `"permissionId":"` + p.ID + `","reply":"cancel","by":"agent"`, 1},
+		{asks, api.EventTurnEnded, 1},
+		{idle, api.EventTurnEnded, 0},
+		{idle, api.EventSessionStopped, 1},
+	} {
+		if n := count(r.events(want.id), want.event); n != want.n {
+			t.Errorf("%d events are %s, want %d", n, want.event, want.n)
+		}
+	}
+	var script api.SessionTranscript
+	r.do("GET", "/v1/sessions/"+works+"/transcript?format=json", "", &script)
+	if n := len(script.Messages); n < 2 || script.Messages[n-2].Text != "words that wait" {
+		t.Errorf("the transcript is %+v", script.Messages)
+	}
+	err := r.send(t.Context(), "POST", "/v1/sessions/"+asks+"/permissions/"+p.ID, `{"reply":"once"}`, nil)
+	if !errors.Is(err, api.CodePermissionResolved) {
+		t.Errorf("a late answer: %v", err)
+	}
+	for _, id := range []string{works, asks, idle} {
+		if turn := r.prompt(id, "/echo on"); turn.Text != "on" {
+			t.Errorf("the agent says %q", turn.Text)
+		}
+	}
+}
+
 func TestPrimerKeepsTheNewest(t *testing.T) {
 	r := start(t, "", api.Limits{MaxPrimerBytes: 400})
 	s := r.create(`{"agent":"plain"}`)
@@ -306,8 +365,9 @@ func TestCancel(t *testing.T) {
 			if got := r.prompt(s.ID, "what did i say"); !strings.Contains(got.Text, "remember this") {
 				t.Errorf("the agent says %q", got.Text)
 			}
-			if n := count(r.events(s.ID), `"never"`); n != 0 {
-				t.Errorf("the queued prompt was sent")
+			events := r.events(s.ID)
+			if queued, n := count(events, `"never"`), count(events, api.EventPromptDropped); queued != 1 || n != 1 {
+				t.Errorf("the queued prompt is in %d events and dropped in %d", queued, n)
 			}
 		})
 	}
@@ -349,7 +409,11 @@ func TestQueue(t *testing.T) {
 	r.do("POST", "/v1/sessions/"+s.ID+"/permissions/"+p.ID, `{"reply":"once"}`, nil)
 	r.awaitStatus(s.ID, api.SessionIdle)
 	var order []string
-	for _, e := range r.events(s.ID) {
+	events := r.events(s.ID)
+	if queued, started := count(events, api.EventPromptQueued), count(events, api.EventTurnStarted); queued != 2 || started != 2 {
+		t.Errorf("%d prompts were queued and %d started", queued, started)
+	}
+	for _, e := range events {
 		for _, word := range []string{"second", "third"} {
 			if e.Sender == "client" && strings.Contains(string(e.Payload), `"`+word+`"`) {
 				order = append(order, word)

@@ -44,7 +44,7 @@ func (s *session) messages(ctx context.Context) ([]api.SessionMessage, error) {
 	if err != nil {
 		return nil, err
 	}
-	sc := script{tools: make(map[string]int), list: []api.SessionMessage{}}
+	sc := script{tools: make(map[string]int), waiting: make(map[string]string), list: []api.SessionMessage{}}
 	reader := s.m.cfg.Journal.Reader(name, 0)
 	for reader.Cursor() < last {
 		batch, err := reader.Next(ctx)
@@ -68,7 +68,8 @@ type script struct {
 	text  strings.Builder // of the newest message, if it is spoken
 	tools map[string]int  // index of tool calls in list
 	plan  int             // index of the plan in list, plus one
-	turn  uint64          // event of the newest prompt
+
+	waiting map[string]string // prompts that the agent does not have yet, by turn
 }
 
 func (sc *script) add(m api.SessionMessage) int {
@@ -123,10 +124,15 @@ func (sc *script) take(e journal.Entry) {
 		if json.Unmarshal(frame.Params, &p) == nil {
 			sc.update(&p.Update, e)
 		}
-	case api.EventTurnEnded:
-		var p struct{ StopReason, Error string }
+	case api.EventPromptQueued:
+		var p api.SessionPromptQueued
 		if json.Unmarshal(frame.Params, &p) == nil {
-			sc.system("The turn ended: "+p.StopReason+p.Error, e)
+			sc.waiting[p.Turn] = promptText(p.Prompt)
+		}
+	case api.EventTurnStarted, api.EventPromptDropped, api.EventTurnEnded:
+		var p api.SessionTurnEnded
+		if json.Unmarshal(frame.Params, &p) == nil {
+			sc.ended(frame.Method, p, e)
 		}
 	case api.EventPermissionResolved:
 		var p api.PermissionResolved
@@ -144,13 +150,42 @@ func (sc *script) system(text string, e journal.Entry) {
 	sc.add(api.SessionMessage{Role: roleSystem, Text: text, At: e.Time, Event: e.Seq})
 }
 
+// ended takes the end of a wait or of a turn. A prompt that the agent never got
+// was said nevertheless.
+func (sc *script) ended(method string, p api.SessionTurnEnded, e journal.Entry) {
+	said, waited := sc.waiting[p.Turn]
+	delete(sc.waiting, p.Turn)
+	switch method {
+	case api.EventTurnStarted:
+		return
+	case api.EventPromptDropped:
+		sc.say(said, e)
+		sc.system("The prompt was dropped: "+p.StopReason+p.Error, e)
+	default:
+		if waited {
+			sc.say(said, e)
+		}
+		sc.system("The turn ended: "+p.StopReason+p.Error, e)
+	}
+}
+
 func (sc *script) prompt(params json.RawMessage, e journal.Entry) {
 	var p acp.PromptRequest
-	if json.Unmarshal(params, &p) != nil {
-		return
+	if json.Unmarshal(params, &p) == nil {
+		clear(sc.tools)
+		sc.plan = 0
+		sc.say(promptText(p.Prompt), e)
 	}
+}
+
+func (sc *script) say(text string, e journal.Entry) {
+	sc.add(api.SessionMessage{Role: roleUser, Text: text, At: e.Time, Event: e.Seq})
+}
+
+// promptText writes a prompt as the words of its user.
+func promptText(prompt acp.Prompt) string {
 	var parts []string
-	for _, b := range p.Prompt {
+	for _, b := range prompt {
 		switch {
 		case isPrimer(b):
 		case b.Type == acp.ContentText:
@@ -161,9 +196,7 @@ func (sc *script) prompt(params json.RawMessage, e journal.Entry) {
 			parts = append(parts, "["+b.Type+"]")
 		}
 	}
-	clear(sc.tools)
-	sc.plan, sc.turn = 0, e.Seq
-	sc.add(api.SessionMessage{Role: roleUser, Text: strings.Join(parts, "\n"), At: e.Time, Event: e.Seq})
+	return strings.Join(parts, "\n")
 }
 
 // isPrimer reports whether a block is what the server told the agent of the

@@ -21,12 +21,15 @@ type turn struct {
 	ctx    context.Context // ends when the turn is cancelled before the agent has it
 	cancel context.CancelFunc
 	first  uint64        // its events have this number or a higher one
+	waits  bool          // the agent could not have it at once, and an event says so
+	told   chan struct{} // closed when that event is there, or need not be
 	done   chan struct{} // closed when result and err are set
 
 	result api.SessionTurn
 	err    error
 
 	// Guarded by session.mu.
+	started     bool   // an event says that it no longer waits
 	call        string // id of the request
 	sent        bool
 	start, last uint64 // events of the request and of its answer
@@ -62,8 +65,9 @@ func (t Turn) Wait(ctx context.Context) (*api.SessionTurn, error) {
 }
 
 // Prompt starts a turn. While another one is under way it fails with
-// session_busy, unless the request wants to be queued.
-func (m *Manager) Prompt(_ context.Context, id string, req api.SessionPromptRequest) (Turn, error) {
+// session_busy, unless the request wants to be queued. A prompt that has to wait
+// is on disk when Prompt returns.
+func (m *Manager) Prompt(ctx context.Context, id string, req api.SessionPromptRequest) (Turn, error) {
 	s, err := m.find(id)
 	if err != nil {
 		return Turn{}, err
@@ -71,12 +75,12 @@ func (m *Manager) Prompt(_ context.Context, id string, req api.SessionPromptRequ
 	if len(req.Prompt) == 0 {
 		return Turn{}, api.InvalidRequest(api.CodeInvalidPrompt, "prompt must have text or content blocks")
 	}
-	ctx, cancel := context.WithCancel(m.ctx)
-	t := &turn{id: "turn-" + newID(), s: s, prompt: req.Prompt, ctx: ctx, cancel: cancel, done: make(chan struct{})}
+	t := &turn{id: "turn-" + newID(), s: s, prompt: req.Prompt, told: make(chan struct{}), done: make(chan struct{})}
+	t.ctx, t.cancel = context.WithCancel(m.ctx)
 	s.mu.Lock()
 	err = s.accepts(req.Queue)
 	if err == nil {
-		t.first = s.rec.Last + 1
+		t.first, t.waits = s.rec.Last+1, s.busy() || s.link == nil
 		s.queue = append(s.queue, t)
 		if s.rec.First == "" {
 			s.rec.First = clip(strings.TrimSpace(req.Prompt.Text()), 400)
@@ -90,10 +94,24 @@ func (m *Manager) Prompt(_ context.Context, id string, req api.SessionPromptRequ
 	}
 	s.mu.Unlock()
 	if err != nil {
-		cancel()
+		t.cancel()
 		return Turn{}, err
 	}
+	t.tell(ctx)
 	return Turn{t}, nil
+}
+
+// tell records a prompt that has to wait, so that it is not lost with the server.
+func (t *turn) tell(ctx context.Context) {
+	defer close(t.told)
+	if !t.waits {
+		return
+	}
+	s := t.s
+	seq := s.notify(api.EventPromptQueued, api.SessionPromptQueued{Turn: t.id, Prompt: t.prompt})
+	if err := s.m.cfg.Journal.Wait(ctx, stream(s.id), seq); err != nil {
+		s.m.log.Warn("prompt is not on disk", "session", s.id, "turn", t.id, "error", err)
+	}
 }
 
 // accepts returns the reason why a prompt cannot be taken. The caller holds mu.
@@ -145,6 +163,7 @@ const exitTimeout = 10 * time.Second
 // run does the turn and tells how it ended.
 func (t *turn) run() {
 	s := t.s
+	<-t.told
 	reply, err := t.attempt()
 	if agentGone(err) {
 		// Waiters are told before observers; the session is not free until both are.
@@ -165,7 +184,7 @@ func (t *turn) run() {
 		t.result.StopReason, err = acp.StopCancelled, nil
 	}
 	if t.result.LastEvent == 0 {
-		t.endEvent(err)
+		t.endEvent(api.EventTurnEnded, err)
 	}
 	if err == nil {
 		// While the disk fails the journal says so itself; the answer is not held back.
@@ -187,16 +206,12 @@ func (t *turn) run() {
 }
 
 // endEvent is the event of a turn's end that has no answer of the agent.
-func (t *turn) endEvent(err error) {
-	params := struct {
-		Turn       string `json:"turn"`
-		StopReason string `json:"stopReason,omitempty"`
-		Error      string `json:"error,omitempty"`
-	}{Turn: t.id, StopReason: t.result.StopReason}
+func (t *turn) endEvent(method string, err error) {
+	params := api.SessionTurnEnded{Turn: t.id, StopReason: t.result.StopReason}
 	if err != nil {
 		params.Error = err.Error()
 	}
-	t.result.LastEvent = t.s.notify(api.EventTurnEnded, params)
+	t.result.LastEvent = t.s.notify(method, params)
 	if t.result.FirstEvent == 0 {
 		t.result.FirstEvent = t.result.LastEvent
 	}
@@ -299,10 +314,14 @@ func (t *turn) frame() ([]byte, error) {
 	id := s.m.callID()
 	s.mu.Lock()
 	t.call = string(id)
-	cancelled := t.cancelled
+	cancelled, starts := t.cancelled, t.waits && !t.started
+	t.started = t.started || starts && !cancelled
 	s.mu.Unlock()
 	if cancelled {
 		return nil, errCancelled
+	}
+	if starts {
+		s.notify(api.EventTurnStarted, map[string]string{"turn": t.id})
 	}
 	return acp.RequestFrame(id, acp.MethodSessionPrompt, acp.PromptRequest{SessionID: sid, Prompt: blocks})
 }
@@ -478,7 +497,8 @@ func (s *session) awaitEnd(ctx context.Context, t *turn) error {
 // abandon ends a turn that never began.
 func (t *turn) abandon() {
 	t.cancel()
+	<-t.told
 	t.result = api.SessionTurn{Turn: t.id, StopReason: acp.StopCancelled}
-	t.endEvent(nil)
+	t.endEvent(api.EventPromptDropped, nil)
 	close(t.done)
 }

@@ -1,0 +1,106 @@
+package session
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/sandboxagent/sandboxagent/acp"
+	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/journal"
+)
+
+// serverEnded is why what was open is ended at the next start.
+const serverEnded = "the server ended"
+
+// settle ends what was open in a session when the server did: the agent and its
+// turn, the questions that it asked, and the prompts that waited. Nobody works on
+// them any more, and who comes back must not wait for them. The record may be
+// older than the end, so the events tell.
+func (s *session) settle(ctx context.Context) {
+	open, err := s.unsettled(ctx)
+	if err != nil {
+		s.m.log.Error("what was open in a session cannot be told", "session", s.id, "error", err)
+	}
+	turn, own := cmp.Or(open.started, s.rec.Turn), s.rec.Server == s.server()
+	for _, event := range open.asks {
+		id := s.permissionID(event)
+		s.pending[id] = &permission{Permission: api.Permission{ID: id, Event: event}}
+	}
+	s.stopped(serverEnded)
+	if len(open.prompts) > 0 && own {
+		s.notify(api.EventTurnEnded, api.SessionTurnEnded{Turn: turn, Error: serverEnded})
+	}
+	for _, turn := range open.waiting {
+		s.notify(api.EventPromptDropped, api.SessionTurnEnded{Turn: turn, Error: serverEnded})
+	}
+}
+
+// unsettled reads what is open since the record was sure that nothing was.
+func (s *session) unsettled(ctx context.Context) (open unsettled, err error) {
+	open.prompts = make(map[string]bool)
+	reader := s.m.cfg.Journal.Reader(stream(s.id), min(s.rec.Settled, s.rec.Last))
+	for reader.Cursor() < s.rec.Last {
+		batch, err := reader.Next(ctx)
+		if err != nil {
+			return open, err
+		}
+		for _, e := range batch.Entries {
+			open.take(s, e)
+		}
+	}
+	return open, nil
+}
+
+// unsettled is what some events of a session have begun and not ended.
+type unsettled struct {
+	prompts map[string]bool // that the agent has, by the id of the request
+	started string          // turn of the newest one, if it had waited
+	waiting []string        // turns
+	asks    []uint64        // events that ask
+}
+
+func (u *unsettled) take(s *session, e journal.Entry) {
+	msg, err := acp.Parse(e.Frame)
+	if err != nil {
+		return
+	}
+	client := e.Dir == journal.FromClient
+	switch {
+	case msg.Kind == acp.Request && client && msg.Method == acp.MethodSessionPrompt:
+		u.prompts[string(msg.ID)] = true
+	case msg.Kind == acp.Request && !client && msg.Method == acp.MethodRequestPermission:
+		u.asks = append(u.asks, e.Seq)
+	case msg.Kind == acp.Response && !client && u.prompts[string(msg.ID)]:
+		delete(u.prompts, string(msg.ID))
+		u.started = ""
+	case msg.Kind == acp.Notification && strings.HasPrefix(msg.Method, "_session/"):
+		u.notice(s, msg.Method, e.Frame)
+	}
+}
+
+// notice takes what the server itself said.
+func (u *unsettled) notice(s *session, method string, frame []byte) {
+	var p struct {
+		Turn         string `json:"turn"`
+		PermissionID string `json:"permissionId"`
+	}
+	if !decodeMember(frame, "params", &p) {
+		return
+	}
+	waits := func(turn string) bool { return turn == p.Turn }
+	switch method {
+	case api.EventPromptQueued:
+		u.waiting = append(u.waiting, p.Turn)
+	case api.EventTurnStarted:
+		u.waiting, u.started = slices.DeleteFunc(u.waiting, waits), p.Turn
+	case api.EventPromptDropped, api.EventTurnEnded:
+		u.waiting = slices.DeleteFunc(u.waiting, waits)
+	case api.EventPermissionResolved:
+		u.asks = slices.DeleteFunc(u.asks, func(event uint64) bool { return s.permissionID(event) == p.PermissionID })
+	case api.EventSessionStopped:
+		clear(u.prompts)
+		u.started = ""
+	}
+}
