@@ -44,6 +44,23 @@ async def until(check, what: str):
         await asyncio.sleep(0.01)
 
 
+class Heard:
+    """Collects the messages of a session."""
+
+    def __init__(self):
+        self.messages = []
+
+    def __call__(self, message):
+        self.messages.append(message)
+
+    def updates(self):
+        return [m["params"]["update"] for m in self.messages if m.get("method") == "session/update"]
+
+    def text(self):
+        chunks = [u for u in self.updates() if u["sessionUpdate"] == "agent_message_chunk"]
+        return "".join(chunk["content"]["text"] for chunk in chunks)
+
+
 def server_env(home: Path) -> dict[str, str]:
     return {"PATH": os.environ["PATH"], "HOME": str(home), "LANG": "C.UTF-8"}
 
@@ -51,14 +68,16 @@ def server_env(home: Path) -> dict[str, str]:
 class Server:
     """A running server with a home of its own."""
 
-    def __init__(self, token: str | None = None) -> None:
+    def __init__(self, token: str | None = None, data: Path | None = None, env: dict[str, str] | None = None) -> None:
         assert BINARY, "SANDBOX_AGENT_BIN must name the server binary; use conformance/run"
         self.token = token
         self.home = Path(tempfile.mkdtemp(prefix="conformance-home-")).resolve()
-        auth = ["--token", token] if token else ["--no-token"]
+        options = ["--token", token] if token else ["--no-token"]
+        if data:
+            options += ["--data-dir", str(data)]
         self.process = subprocess.Popen(
-            [BINARY, "server", "--host", "127.0.0.1", "--port", "0", *auth],
-            env=server_env(self.home),
+            [BINARY, "server", "--host", "127.0.0.1", "--port", "0", *options],
+            env=server_env(self.home) | (env or {}),
             cwd=self.home,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -8,26 +8,9 @@ the agent's id where the server must know it; test_session_ids.py has the rest.
 import asyncio
 
 import pytest
-from conftest import until
+from conftest import Heard, until
 from sandboxagent import SandboxAgent
 from sandboxagent.http import SandboxAgentError
-
-
-class Heard:
-    """Collects the messages of a session."""
-
-    def __init__(self):
-        self.messages = []
-
-    def __call__(self, message):
-        self.messages.append(message)
-
-    def updates(self):
-        return [m["params"]["update"] for m in self.messages if m.get("method") == "session/update"]
-
-    def text(self):
-        chunks = [u for u in self.updates() if u["sessionUpdate"] == "agent_message_chunk"]
-        return "".join(chunk["content"]["text"] for chunk in chunks)
 
 
 def connect(server):
