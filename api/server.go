@@ -57,6 +57,8 @@ type Limits struct {
 	JournalWindowBytes   int64 `json:"journalWindowBytes" doc:"Bytes of each event stream kept in memory"`
 	JournalBacklogBytes  int64 `json:"journalBacklogBytes" doc:"Bytes of events that may wait for the disk before agents are held back"`
 	JournalRetentionDays int   `json:"journalRetentionDays" doc:"Age in days at which events are dropped"`
+	MaxJournalEntries    int64 `json:"maxJournalEntries,omitempty" doc:"Events of one stream beyond which the oldest are dropped; without limit when absent"`
+	MaxJournalBytes      int64 `json:"maxJournalBytes,omitempty" doc:"Bytes of one stream beyond which the oldest events are dropped; without limit when absent"`
 
 	ShutdownTimeoutMs int64 `json:"shutdownTimeoutMs" doc:"Time the server takes to stop; milliseconds"`
 }

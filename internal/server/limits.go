@@ -7,6 +7,7 @@ import (
 	"github.com/sandboxagent/sandboxagent/api"
 	"github.com/sandboxagent/sandboxagent/internal/bridge"
 	"github.com/sandboxagent/sandboxagent/internal/files"
+	"github.com/sandboxagent/sandboxagent/internal/journal"
 	"github.com/sandboxagent/sandboxagent/internal/process"
 	"github.com/sandboxagent/sandboxagent/internal/session"
 )
@@ -41,6 +42,8 @@ func limitsWithDefaults(l api.Limits) api.Limits {
 		JournalWindowBytes:   cmp.Or(l.JournalWindowBytes, 4<<20),
 		JournalBacklogBytes:  cmp.Or(l.JournalBacklogBytes, 16<<20),
 		JournalRetentionDays: cmp.Or(l.JournalRetentionDays, 30),
+		MaxJournalEntries:    l.MaxJournalEntries,
+		MaxJournalBytes:      l.MaxJournalBytes,
 		ShutdownTimeoutMs:    cmp.Or(l.ShutdownTimeoutMs, 10_000),
 	}
 }
@@ -66,6 +69,15 @@ func sessionLimits(l api.Limits) session.Limits {
 		TextBytes:     l.MaxTurnTextBytes,
 		IdleTimeout:   milliseconds(l.IdleTimeoutMs),
 		CancelTimeout: milliseconds(l.CancelTimeoutMs),
+	}
+}
+
+func retention(l api.Limits) journal.Retention {
+	const day, forever = 24 * time.Hour, 36_500
+	return journal.Retention{
+		MaxAge:     time.Duration(min(l.JournalRetentionDays, forever)) * day,
+		MaxEntries: l.MaxJournalEntries,
+		MaxBytes:   l.MaxJournalBytes,
 	}
 }
 

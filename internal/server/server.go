@@ -132,7 +132,7 @@ func (s *Server) openNouns() error {
 	s.journal, err = journal.Open(store, journal.Options{
 		WindowBytes:  s.limits.JournalWindowBytes,
 		BacklogBytes: s.limits.JournalBacklogBytes,
-		Retention:    journal.Retention{MaxAge: time.Duration(s.limits.JournalRetentionDays) * 24 * time.Hour},
+		Retention:    retention(s.limits),
 		Logger:       s.log,
 	})
 	if err != nil {
@@ -186,15 +186,14 @@ var setFrameworkErrors = sync.OnceFunc(func() { huma.NewError = frameworkError }
 
 func typeOf[T any]() reflect.Type { return reflect.TypeFor[T]() }
 
-// trim drops old events from time to time until the server stops.
+// trim drops old events soon after the start, as not every server lives for long,
+// and then from time to time until the server stops.
 func (s *Server) trim() {
-	ticker := time.NewTicker(time.Hour)
-	defer ticker.Stop()
-	for {
+	for after := time.Minute; ; after = time.Hour {
 		select {
 		case <-s.base.Done():
 			return
-		case <-ticker.C:
+		case <-time.After(after):
 			if err := s.journal.Trim(s.base); err != nil && s.base.Err() == nil {
 				s.log.Warn("trim journal", "error", err)
 			}
