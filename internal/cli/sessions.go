@@ -23,7 +23,7 @@ is that of the server or that of the agent.
 Exit codes: 0 done, 1 something went wrong, 2 the command was not understood;
 prompt and attach have more.`,
 		newSessionsNew(g), newSessionsList(g), newSessionsShow(g), newSessionsEvents(g), newSessionsAttach(g),
-		newSessionsPrompt(g), newSessionsCancel(g), newSessionsRemove(g), newSessionsExport(g), newSessionsImport(g))
+		newSessionsPrompt(g), newSessionsCancel(g), newSessionsRemove(g), newSessionsExport(g), newSessionsImport(g), newSessionsSalvage(g))
 	return g.endpointFlag(cmd, defaultEndpoint)
 }
 

@@ -92,6 +92,51 @@ to be stopped. The next prompt to a session brings its agent back.`,
 	}
 }
 
+func newSessionsSalvage(g *globals) *cobra.Command {
+	output := ""
+	cmd := &cobra.Command{
+		Use:   "salvage FILE",
+		Short: "Write what is readable of a damaged journal to a file",
+		Long: `Write the sessions that are readable of a damaged journal, such as a journal.db that
+was moved aside, to standard output or a file, which sessions import reads. Events
+that are lost are gaps. The journal, and its tail beside it, are left as they are.`,
+		Example: `  sandbox-agent sessions salvage --output saved.ndjson damaged/journal.db
+  sandbox-agent sessions import saved.ndjson`,
+		Args: arguments(1, 1),
+		RunE: g.local(func(ctx context.Context, args []string) error {
+			return g.salvage(ctx, absolute(g, args[0]), output)
+		}),
+	}
+	cmd.Flags().StringVarP(&output, "output", "o", "", "file to write, which comes into being whole or not at all")
+	return cmd
+}
+
+func (g *globals) salvage(ctx context.Context, damaged, output string) error {
+	dir, err := os.MkdirTemp("", "salvage-")
+	if err != nil {
+		return fmt.Errorf("make folder: %w", err)
+	}
+	defer os.RemoveAll(dir)
+	store, err := sqlite.Open(filepath.Join(dir, "journal.db"))
+	if err != nil {
+		return err
+	}
+	found, err := sqlite.Salvage(ctx, damaged, store)
+	if err != nil {
+		return errors.Join(err, store.Close())
+	}
+	j, err := journal.Open(store, journal.Options{})
+	if err != nil {
+		return errors.Join(err, store.Close())
+	}
+	tally, err := exportSessions(ctx, g, j, output, nil)
+	if err = errors.Join(err, j.Close()); err != nil {
+		return err
+	}
+	fmt.Fprintf(g.env.Err, "sandbox-agent: %s written; %d blocks and records are lost for sure\n", counted(tally), found.Lost)
+	return nil
+}
+
 func counted(t journal.Tally) string {
 	noun := "sessions"
 	if t.Records == 1 {

@@ -80,7 +80,7 @@ func openError(path string, err error) error {
 
 func damaged(path string, err error) error {
 	return api.NewError(api.KindUnavailable, api.CodeDataCorrupt,
-		"%s is damaged or not a journal; stop the server and move the file aside, its readable part can be salvaged: %w", path, err)
+		"%s is damaged or not a journal; stop the server and move the file aside; sandbox-agent sessions salvage gets back what is readable: %w", path, err)
 }
 
 // fault gives damage that an open store comes upon a code of its own.
