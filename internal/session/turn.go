@@ -72,7 +72,7 @@ func (m *Manager) Prompt(ctx context.Context, id string, req api.SessionPromptRe
 	if err != nil {
 		return Turn{}, err
 	}
-	if len(req.Prompt) == 0 {
+	if !slices.ContainsFunc(req.Prompt, says) {
 		return Turn{}, api.InvalidRequest(api.CodeInvalidPrompt, "prompt must have text or content blocks")
 	}
 	t := &turn{id: "turn-" + newID(), s: s, prompt: req.Prompt, told: make(chan struct{}), done: make(chan struct{})}
@@ -99,6 +99,11 @@ func (m *Manager) Prompt(ctx context.Context, id string, req api.SessionPromptRe
 	}
 	t.tell(ctx)
 	return Turn{t}, nil
+}
+
+// says reports whether there is anything in a block for the agent.
+func says(b acp.ContentBlock) bool {
+	return b.Type != acp.ContentText || strings.TrimSpace(b.Text) != ""
 }
 
 // tell records a prompt that has to wait, so that it is not lost with the server.
