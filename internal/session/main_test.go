@@ -59,7 +59,7 @@ func (w noResume) Write(p []byte) (int, error) {
 // block of a prompt.
 func plain(in io.Reader, out io.Writer) error {
 	conn := acp.NewConn(in, out, acp.ConnOptions{})
-	n := 0
+	n, spent := 0, 0.0
 	conn = acp.NewConn(in, out, acp.ConnOptions{Handle: func(_ context.Context, m *acp.Incoming) {
 		switch m.Method {
 		case acp.MethodInitialize:
@@ -75,6 +75,10 @@ func plain(in io.Reader, out io.Writer) error {
 					Kind: acp.UpdateAgentMessage, Content: acp.TextBlock(fmt.Sprintf("[%d:%s]", i, b.Text)),
 				}})
 			}
+			spent++
+			_ = conn.Notify(acp.MethodSessionUpdate, acp.SessionNotification{SessionID: p.SessionID, Update: acp.Update{
+				Kind: acp.UpdateUsage, Usage: acp.ContextUsage{Cost: &acp.Cost{Amount: spent, Currency: "USD"}},
+			}})
 			_ = m.Reply(acp.PromptResult{StopReason: acp.StopEndTurn})
 		case acp.MethodSessionCancel:
 		default:

@@ -43,7 +43,8 @@ type record struct {
 	Models         *acp.SessionModels    `json:"models,omitempty"`
 	Chosen         map[string]string     `json:"chosen,omitempty"` // settings made by clients, for the next agent
 	Usage          api.SessionUsage      `json:"usage"`
-	Last           uint64                `json:"last"` // newest event
+	SpentBefore    float64               `json:"spentBefore,omitempty"` // that the agent does not count any more
+	Last           uint64                `json:"last"`                  // newest event
 	Restored       *api.SessionRestored  `json:"restored,omitempty"`
 	Primer         bool                  `json:"primer,omitempty"` // the next prompt must tell what was said before
 	Policy         *api.PermissionPolicy `json:"policy,omitempty"`

@@ -206,6 +206,9 @@ func (s *session) restored(how string) {
 	s.mu.Lock()
 	if how == "" {
 		r.How, s.rec.Primer = api.RestoredPrimed, true
+		if c := s.rec.Usage.Cost; c != nil {
+			s.rec.SpentBefore = c.Amount
+		}
 	}
 	s.rec.Restored = r
 	s.mu.Unlock()

@@ -79,6 +79,9 @@ func TestRestore(t *testing.T) {
 				if said != 2 {
 					t.Errorf("the transcript has %d messages of the user: %+v", said, script.Messages)
 				}
+				if c := now.Usage.Cost; test.agent == "plain" && (c == nil || c.Amount != 2) {
+					t.Errorf("two prompts have cost %+v", c)
+				}
 				if test.how == api.RestoredPrimed {
 					if turn := r.prompt(s.ID, "and now"); strings.Contains(turn.Text, "swordfish") {
 						t.Errorf("told again: %q", turn.Text)

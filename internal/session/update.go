@@ -100,7 +100,7 @@ func (s *session) apply(u *acp.Update) bool {
 	case acp.UpdateUsage:
 		r.Usage.ContextUsed, r.Usage.ContextSize = u.Usage.Used, u.Usage.Size
 		if u.Usage.Cost != nil {
-			r.Usage.Cost = u.Usage.Cost
+			r.spend(*u.Usage.Cost)
 		}
 	case acp.UpdateSessionInfo:
 		if u.Info.Title != "" && !r.TitleSet {
@@ -115,6 +115,19 @@ func (s *session) apply(u *acp.Update) bool {
 		return true
 	}
 	return false
+}
+
+// spend takes what an agent says it has spent on the session. Some agents count
+// from zero in each process, others go on.
+func (r *record) spend(c acp.Cost) {
+	switch before := r.Usage.Cost; {
+	case before == nil:
+	case before.Currency != c.Currency:
+		r.SpentBefore = 0
+	case r.SpentBefore+c.Amount < before.Amount:
+		r.SpentBefore = before.Amount
+	}
+	r.Usage.Cost = &acp.Cost{Amount: r.SpentBefore + c.Amount, Currency: c.Currency}
 }
 
 // remember keeps what is known of a tool call, without its contents, for the
