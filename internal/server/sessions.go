@@ -206,7 +206,7 @@ func (s *Server) promptRoute() {
 	result := schemas.Schema(typeOf[api.SessionTurn](), true, "SessionTurn")
 	blocks := schemas.Schema(typeOf[acp.Prompt](), true, "Prompt")
 	prompt := s.sessionOp("promptSession", http.MethodPost, "/v1/sessions/{id}/prompt", "Give the agent something to do")
-	prompt.Description = "Answers when the turn has ended. With Accept: text/event-stream the session's events are sent meanwhile, as in events/stream, and the last event is named result or error. With Prefer: respond-async it answers at once. A client that leaves does not end the turn."
+	prompt.Description = "Answers when the turn has ended. With Accept: text/event-stream the session's events are sent meanwhile, as in events/stream, and the last event is named result or error. With Prefer: respond-async it answers as soon as the prompt is on disk. A client that leaves does not end the turn."
 	prompt.Parameters = []*huma.Param{sessionParam(),
 		{Name: "Prefer", In: "header", Description: "respond-async", Schema: &huma.Schema{Type: "string"}}}
 	prompt.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"application/json": {Schema: &huma.Schema{
@@ -259,6 +259,9 @@ func (s *Server) promptSession(w http.ResponseWriter, r *http.Request) error {
 	}
 	switch {
 	case strings.Contains(r.Header.Get("Prefer"), "respond-async"):
+		if err := turn.Keep(r.Context()); err != nil {
+			return err
+		}
 		w.Header().Set("Preference-Applied", "respond-async")
 		return replyJSON(w, http.StatusAccepted, turn.Started())
 	case strings.Contains(r.Header.Get("Accept"), "text/event-stream"):

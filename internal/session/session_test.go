@@ -125,7 +125,8 @@ func TestServerKilled(t *testing.T) {
 	p := r.awaitPermission(asks)
 	idle := r.create(`{"agent":"keeper"}`).ID
 	r.prompt(idle, "hello")
-
+	taken := r.create(`{"agent":"keeper"}`).ID
+	r.promptAsync(taken, "/silence", "")
 	if err := syscall.Kill(server.PID(), syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
@@ -145,6 +146,7 @@ func TestServerKilled(t *testing.T) {
 		{works, api.EventPromptDropped, 1},
 		{asks, `"permissionId":"` + p.ID + `","reply":"cancel","by":"agent"`, 1},
 		{asks, api.EventTurnEnded, 1},
+		{taken, `"text":"/silence"`, 1},
 		{idle, api.EventTurnEnded, 0},
 		{idle, api.EventSessionStopped, 1},
 	} {
@@ -161,7 +163,7 @@ func TestServerKilled(t *testing.T) {
 	if !errors.Is(err, api.CodePermissionResolved) {
 		t.Errorf("a late answer: %v", err)
 	}
-	for _, id := range []string{works, asks, idle} {
+	for _, id := range []string{works, asks, idle, taken} {
 		if turn := r.prompt(id, "/echo on"); turn.Text != "on" {
 			t.Errorf("the agent says %q", turn.Text)
 		}

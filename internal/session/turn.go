@@ -23,6 +23,7 @@ type turn struct {
 	first  uint64        // its events have this number or a higher one
 	waits  bool          // the agent could not have it at once, and an event says so
 	told   chan struct{} // closed when that event is there, or need not be
+	taken  chan struct{} // closed when the prompt is on its way to the agent
 	done   chan struct{} // closed when result and err are set
 
 	result api.SessionTurn
@@ -44,6 +45,25 @@ type Turn struct{ t *turn }
 // Started says where the turn begins.
 func (t Turn) Started() api.SessionTurnStarted {
 	return api.SessionTurnStarted{Turn: t.t.id, FirstEvent: t.t.first}
+}
+
+// Keep returns once the prompt is on disk, so that it is not lost with the server.
+func (t Turn) Keep(ctx context.Context) error {
+	if t.t.waits {
+		return nil // Prompt has seen to it
+	}
+	select {
+	case <-t.t.taken:
+	case <-t.t.done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	t.t.s.mu.Lock()
+	seq := t.t.start
+	t.t.s.mu.Unlock()
+	t.t.persist(ctx, seq)
+	return nil
 }
 
 // Done is closed when the turn has ended.
@@ -75,7 +95,7 @@ func (m *Manager) Prompt(ctx context.Context, id string, req api.SessionPromptRe
 	if !slices.ContainsFunc(req.Prompt, says) {
 		return Turn{}, api.InvalidRequest(api.CodeInvalidPrompt, "prompt must have text or content blocks")
 	}
-	t := &turn{id: "turn-" + newID(), s: s, prompt: req.Prompt, told: make(chan struct{}), done: make(chan struct{})}
+	t := &turn{id: "turn-" + newID(), s: s, prompt: req.Prompt, told: make(chan struct{}), taken: make(chan struct{}), done: make(chan struct{})}
 	t.ctx, t.cancel = context.WithCancel(m.ctx)
 	s.mu.Lock()
 	err = s.accepts(req.Queue)
@@ -112,10 +132,14 @@ func (t *turn) tell(ctx context.Context) {
 	if !t.waits {
 		return
 	}
-	s := t.s
-	seq := s.notify(api.EventPromptQueued, api.SessionPromptQueued{Turn: t.id, Prompt: t.prompt})
-	if err := s.m.cfg.Journal.Wait(ctx, stream(s.id), seq); err != nil {
-		s.m.log.Warn("prompt is not on disk", "session", s.id, "turn", t.id, "error", err)
+	t.persist(ctx, t.s.notify(api.EventPromptQueued, api.SessionPromptQueued{Turn: t.id, Prompt: t.prompt}))
+}
+
+// persist waits until an event of the turn is on disk. While the disk fails the
+// journal says so itself; nobody is held back for it.
+func (t *turn) persist(ctx context.Context, event uint64) {
+	if err := t.s.m.cfg.Journal.Wait(ctx, stream(t.s.id), event); err != nil {
+		t.s.m.log.Warn("turn is not on disk", "session", t.s.id, "turn", t.id, "error", err)
 	}
 }
 
@@ -192,10 +216,7 @@ func (t *turn) run() {
 		t.endEvent(api.EventTurnEnded, err)
 	}
 	if err == nil {
-		// While the disk fails the journal says so itself; the answer is not held back.
-		if waitErr := s.m.cfg.Journal.Wait(s.m.ctx, stream(s.id), t.result.LastEvent); waitErr != nil {
-			s.m.log.Warn("turn is not on disk", "session", s.id, "turn", t.id, "error", waitErr)
-		}
+		t.persist(s.m.ctx, t.result.LastEvent)
 	}
 	t.err = err
 	s.mu.Lock()
@@ -347,8 +368,9 @@ func (s *session) prompted(key string, frame []byte, seq uint64) {
 	t := s.turn
 	ours := t != nil && t.call == key
 	cancelled := ours && t.cancelled
-	if ours {
+	if ours && !t.sent {
 		t.sent, t.start = true, seq
+		close(t.taken)
 	}
 	first := s.rec.First == ""
 	l, sid := s.link, s.rec.AgentSessionID
