@@ -134,7 +134,7 @@ func chaosPrompts(ctx context.Context, r *rig, url *address, id string) {
 // chaosKills kills agents all the time and the server now and then.
 func chaosKills(t *testing.T, ctx context.Context, r *rig, url *address, current *child, data, home string) *child {
 	end := time.After(*chaosDuration)
-	server := time.NewTicker(*chaosDuration / 4)
+	server := time.NewTicker(min(*chaosDuration/4, 5*time.Second))
 	defer server.Stop()
 	agents := time.NewTicker(30 * time.Millisecond)
 	defer agents.Stop()
