@@ -16,7 +16,11 @@ func TestPostgresKeepsEvents(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer db.Close()
+	t.Cleanup(func() { // behind the servers
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 	cfg := server.Config{Journal: db.URL("postgres"), DataDir: t.TempDir()}
 	in := start(t, cfg)
 	in.mockSession(t, "s")
