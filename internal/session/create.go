@@ -86,7 +86,7 @@ func (m *Manager) insert(req api.SessionCreateRequest, virtual string) (*session
 	now := time.Now().UnixMilli()
 	s := newSession(m, record{
 		ID: req.ID, Agent: req.Agent, Virtual: virtual, CreatedAt: now, UpdatedAt: now,
-		Title: req.Title, TitleSet: req.Title != "", CWD: cwd, MCPServers: servers, Env: req.Env,
+		Title: req.Title, CWD: cwd, MCPServers: servers, Env: req.Env,
 		Policy: policy, Metadata: req.Metadata,
 	})
 	s.starting = true
@@ -168,7 +168,7 @@ func (m *Manager) Update(ctx context.Context, id string, patch api.SessionPatch)
 	}
 	s.mu.Lock()
 	if patch.Title != nil {
-		s.rec.Title, s.rec.TitleSet = *patch.Title, *patch.Title != ""
+		s.rec.Title = *patch.Title
 	}
 	if patch.Metadata != nil {
 		s.rec.Metadata = patch.Metadata

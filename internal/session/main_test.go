@@ -77,6 +77,9 @@ func plain(in io.Reader, out io.Writer) error {
 			}
 			spent++
 			_ = conn.Notify(acp.MethodSessionUpdate, acp.SessionNotification{SessionID: p.SessionID, Update: acp.Update{
+				Kind: acp.UpdateSessionInfo, Info: acp.SessionInfo{Title: "of " + p.Prompt.Text()},
+			}})
+			_ = conn.Notify(acp.MethodSessionUpdate, acp.SessionNotification{SessionID: p.SessionID, Update: acp.Update{
 				Kind: acp.UpdateUsage, Usage: acp.ContextUsage{Cost: &acp.Cost{Amount: spent, Currency: "USD"}},
 			}})
 			_ = m.Reply(acp.PromptResult{StopReason: acp.StopEndTurn})

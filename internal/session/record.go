@@ -32,8 +32,9 @@ type record struct {
 	Settled        uint64                `json:"settled,omitempty"` // as of this event nothing was open
 	Turn           string                `json:"turn,omitempty"`    // that was under way when this was written
 	Reason         string                `json:"reason,omitempty"`
-	Title          string                `json:"title,omitempty"`
-	TitleSet       bool                  `json:"titleSet,omitempty"` // by a client, so the agent's does not count
+	Title          string                `json:"title,omitempty"` // by a client, so the agent's does not count
+	AgentTitle     string                `json:"agentTitle,omitempty"`
+	TitledBy       string                `json:"titledBy,omitempty"` // session of the agent that AgentTitle is from
 	First          string                `json:"first,omitempty"`    // start of the first prompt
 	CWD            string                `json:"cwd"`
 	MCPServers     []acp.MCPServer       `json:"mcpServers,omitempty"`

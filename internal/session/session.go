@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"maps"
@@ -116,11 +117,8 @@ func (s *session) describe() api.Session {
 }
 
 func (r *record) title() string {
-	if r.Title != "" {
-		return r.Title
-	}
 	line, _, _ := strings.Cut(r.First, "\n")
-	return clip(line, 80)
+	return cmp.Or(r.Title, r.AgentTitle, clip(line, 80))
 }
 
 func (r *record) option(category string) string {

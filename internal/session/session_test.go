@@ -430,6 +430,28 @@ func TestQueue(t *testing.T) {
 	}
 }
 
+// TestTitle has a client and two sessions of the agent call the session something.
+func TestTitle(t *testing.T) {
+	r := start(t, "", api.Limits{})
+	s := r.create(`{"agent":"plain","title":"mine"}`)
+	is := func(want string) {
+		t.Helper()
+		await(t, "the title "+want, func() bool { return r.get(s.ID).Title == want })
+	}
+	r.prompt(s.ID, "birds")
+	is("mine")
+	r.do("PATCH", "/v1/sessions/"+s.ID, `{"title":""}`, nil)
+	is("of birds")
+	r.prompt(s.ID, "bees")
+	is("of bees")
+	if err := syscall.Kill(r.pid(s.ID), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	r.awaitStatus(s.ID, api.SessionStopped)
+	r.prompt(s.ID, "go on")
+	is("of bees")
+}
+
 // TestUsage counts what turns tell.
 func TestUsage(t *testing.T) {
 	r := start(t, "", api.Limits{})

@@ -103,10 +103,7 @@ func (s *session) apply(u *acp.Update) bool {
 			r.spend(*u.Usage.Cost)
 		}
 	case acp.UpdateSessionInfo:
-		if u.Info.Title != "" && !r.TitleSet {
-			r.Title = u.Info.Title
-			return true
-		}
+		return r.called(u.Info.Title)
 	case acp.UpdateConfigOption:
 		s.setOptions(u.ConfigOptions)
 		return true
@@ -115,6 +112,16 @@ func (s *session) apply(u *acp.Update) bool {
 		return true
 	}
 	return false
+}
+
+// called takes the agent's title of the session. The one of a session that is
+// told of an earlier one at its beginning does not count: it knows the rest only.
+func (r *record) called(title string) bool {
+	if title == "" || r.AgentTitle != "" && r.TitledBy != r.AgentSessionID {
+		return false
+	}
+	r.AgentTitle, r.TitledBy = title, r.AgentSessionID
+	return true
 }
 
 // spend takes what an agent says it has spent on the session. Some agents count
