@@ -414,11 +414,10 @@ func (s *Server) sessionEventRoutes() {
 		if limit == 0 {
 			limit = 100
 		}
-		after := in.After
-		if in.Page > 1 && after == 0 {
-			after = uint64(in.Page-1) * uint64(limit)
+		if in.Page > 0 && in.After == 0 {
+			return answer(s.sessions.EventPage(ctx, in.ID, in.Page, limit))
 		}
-		return answer(s.sessions.Events(ctx, in.ID, after, limit))
+		return answer(s.sessions.Events(ctx, in.ID, in.After, limit))
 	})
 
 	follow := s.sessionOp("streamSessionEvents", http.MethodGet, "/v1/sessions/{id}/events/stream", "Events of a session as they come, as server-sent events")

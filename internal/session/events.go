@@ -55,6 +55,28 @@ func (m *Manager) Events(ctx context.Context, id string, after uint64, limit int
 	return out, nil
 }
 
+// EventPage is [Manager.Events] by the number of a page, from 1, of the events
+// that are kept. The gap before them is on the first one.
+func (m *Manager) EventPage(ctx context.Context, id string, page, limit int) (*api.SessionEvents, error) {
+	s, err := m.find(id)
+	if err != nil {
+		return nil, err
+	}
+	after := uint64(0)
+	if page > 1 {
+		first, _, err := m.cfg.Journal.Bounds(stream(s.id))
+		if err != nil {
+			return nil, err
+		}
+		after = first - 1 + uint64(page-1)*uint64(limit)
+	}
+	out, err := m.Events(ctx, id, after, limit)
+	if err == nil {
+		out.Page = page
+	}
+	return out, err
+}
+
 // Follow returns a reader of the events of a session behind after, and what
 // turns its entries into events.
 func (m *Manager) Follow(id string, after uint64) (*journal.Reader, func(journal.Entry) api.SessionEvent, error) {

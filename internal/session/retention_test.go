@@ -2,6 +2,7 @@ package session_test
 
 import (
 	"bufio"
+	"fmt"
 	"net/http"
 	"path/filepath"
 	"strings"
@@ -48,6 +49,23 @@ func TestRetention(t *testing.T) {
 	r.do("GET", "/v1/sessions/"+s.ID+"/events", "", &page)
 	if page.Gap == nil || page.Gap.From != 1 || page.Gap.To < 1000 || len(page.Events) == 0 || page.Events[0].EventIndex != page.Gap.To+1 {
 		t.Fatalf("the first page has %d events and the gap %+v", len(page.Events), page.Gap)
+	}
+	next := page.Gap.To + 1
+	for n := 1; ; n++ {
+		var page api.SessionEvents
+		r.do("GET", fmt.Sprintf("/v1/sessions/%s/events?page=%d&perPage=10", s.ID, n), "", &page)
+		if len(page.Events) == 0 {
+			break
+		}
+		for _, e := range page.Events {
+			if e.EventIndex != next || page.Page != n {
+				t.Fatalf("page %d, called %d, has event %d, want %d", n, page.Page, e.EventIndex, next)
+			}
+			next++
+		}
+	}
+	if next != r.get(s.ID).LastEvent+1 {
+		t.Errorf("the pages end before event %d", next)
 	}
 	resp, err := r.http.Get(r.url + "/v1/sessions/" + s.ID + "/events/stream")
 	if err != nil {
