@@ -286,8 +286,9 @@ func (s *Server) streamLogs(ctx context.Context, w http.ResponseWriter, id strin
 		}
 		for i := range batch.Entries {
 			e := &batch.Entries[i]
-			stream.buf.Grow(base64.StdEncoding.EncodedLen(len(e.Data)) + logEntryRest)
-			stream.buf.Write(appendLogEvent(stream.buf.AvailableBuffer(), e))
+			buf := stream.buffer()
+			buf.Grow(base64.StdEncoding.EncodedLen(len(e.Data)) + logEntryRest)
+			buf.Write(appendLogEvent(buf.AvailableBuffer(), e))
 			if stream.size() >= logFlushBytes && stream.flush() != nil {
 				return
 			}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 )
 
@@ -16,8 +17,14 @@ const heartbeat = 15 * time.Second
 type eventStream struct {
 	w   http.ResponseWriter
 	rc  *http.ResponseController
-	buf bytes.Buffer
+	buf *bytes.Buffer // nil while nothing was added
 }
+
+// streamBuffers are shared by all event streams, of which most wait at any time.
+var streamBuffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+// maxPooled is how large a buffer may be that is kept for the next stream.
+const maxPooled = 4 * flushBytes
 
 // newEventStream sends the headers of an event stream.
 func newEventStream(w http.ResponseWriter) (*eventStream, error) {
@@ -33,33 +40,53 @@ func newEventStream(w http.ResponseWriter) (*eventStream, error) {
 // add appends an event. Data must be one line; carriage returns, which are
 // white space in JSON but line ends in an event stream, become blanks.
 func (s *eventStream) add(event string, id uint64, data []byte) {
-	s.buf.WriteString("event: ")
-	s.buf.WriteString(event)
+	buf := s.buffer()
+	buf.WriteString("event: ")
+	buf.WriteString(event)
 	if id > 0 {
-		s.buf.WriteString("\nid: ")
-		s.buf.Write(strconv.AppendUint(s.buf.AvailableBuffer(), id, 10))
+		buf.WriteString("\nid: ")
+		buf.Write(strconv.AppendUint(buf.AvailableBuffer(), id, 10))
 	}
-	s.buf.WriteString("\ndata: ")
+	buf.WriteString("\ndata: ")
 	if bytes.IndexByte(data, '\r') >= 0 {
 		data = bytes.ReplaceAll(data, []byte{'\r'}, []byte{' '})
 	}
-	s.buf.Write(data)
-	s.buf.WriteString("\n\n")
+	buf.Write(data)
+	buf.WriteString("\n\n")
 }
 
 // size returns the bytes that wait to be flushed.
-func (s *eventStream) size() int { return s.buf.Len() }
+func (s *eventStream) size() int {
+	if s.buf == nil {
+		return 0
+	}
+	return s.buf.Len()
+}
+
+// buffer returns where to write what flush sends.
+func (s *eventStream) buffer() *bytes.Buffer {
+	if s.buf == nil {
+		s.buf = streamBuffers.Get().(*bytes.Buffer)
+	}
+	return s.buf
+}
 
 // comment appends a line that clients ignore.
 func (s *eventStream) comment(text string) {
-	s.buf.WriteString(": " + text + "\n\n")
+	s.buffer().WriteString(": " + text + "\n\n")
 }
 
 // flush sends what was added.
 func (s *eventStream) flush() error {
+	if s.buf == nil {
+		return nil
+	}
 	if _, err := s.w.Write(s.buf.Bytes()); err != nil {
 		return err
 	}
-	s.buf.Reset()
+	if s.buf.Reset(); s.buf.Cap() <= maxPooled {
+		streamBuffers.Put(s.buf)
+	}
+	s.buf = nil
 	return s.rc.Flush()
 }
