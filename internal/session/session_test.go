@@ -33,6 +33,9 @@ func TestRestore(t *testing.T) {
 			if s := next.get(id); s.Status != api.SessionStopped || s.Title == "" {
 				r.t.Errorf("after the restart: %+v", s)
 			}
+			if n := count(next.events(id), api.EventSessionStopped); n != 1 {
+				r.t.Errorf("%d events tell of the stop", n)
+			}
 			return next
 		},
 	}

@@ -28,7 +28,12 @@ func (s *session) settle(ctx context.Context) {
 		id := s.permissionID(event)
 		s.pending[id] = &permission{Permission: api.Permission{ID: id, Event: event}}
 	}
-	s.stopped(serverEnded)
+	if open.stopped && len(open.asks) == 0 {
+		s.rec.Reason = serverEnded // its agent was stopped before
+		s.changed()
+	} else {
+		s.stopped(serverEnded)
+	}
 	if len(open.prompts) > 0 && own {
 		s.notify(api.EventTurnEnded, api.SessionTurnEnded{Turn: turn, Error: serverEnded})
 	}
@@ -59,6 +64,7 @@ type unsettled struct {
 	started string          // turn of the newest one, if it had waited
 	waiting []string        // turns
 	asks    []uint64        // events that ask
+	stopped bool            // the agent has, and said nothing since
 }
 
 func (u *unsettled) take(s *session, e journal.Entry) {
@@ -67,6 +73,8 @@ func (u *unsettled) take(s *session, e journal.Entry) {
 		return
 	}
 	client := e.Dir == journal.FromClient
+	notice := strings.HasPrefix(msg.Method, "_session/")
+	u.stopped = u.stopped && notice
 	switch {
 	case msg.Kind == acp.Request && client && msg.Method == acp.MethodSessionPrompt:
 		u.prompts[string(msg.ID)] = true
@@ -75,7 +83,7 @@ func (u *unsettled) take(s *session, e journal.Entry) {
 	case msg.Kind == acp.Response && !client && u.prompts[string(msg.ID)]:
 		delete(u.prompts, string(msg.ID))
 		u.started = ""
-	case msg.Kind == acp.Notification && strings.HasPrefix(msg.Method, "_session/"):
+	case notice:
 		u.notice(s, msg.Method, e.Frame)
 	}
 }
@@ -101,6 +109,6 @@ func (u *unsettled) notice(s *session, method string, frame []byte) {
 		u.asks = slices.DeleteFunc(u.asks, func(event uint64) bool { return s.permissionID(event) == p.PermissionID })
 	case api.EventSessionStopped:
 		clear(u.prompts)
-		u.started = ""
+		u.started, u.stopped = "", true
 	}
 }
