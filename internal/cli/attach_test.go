@@ -44,12 +44,14 @@ func TestAttach(t *testing.T) {
 	ann.sees(`(?s)by bob.*· ended.*> $`)
 	bob.sees(`(?s)by bob.*· ended.*> $`)
 
-	// Ctrl-C ends the turn, and not the view of it.
+	// What one asks for meanwhile waits. Ctrl-C ends all of it, and not the view.
 	bob.types("/silence\r")
 	bob.sees(`/silence\r\n`)
 	ann.sees("> /silence")
+	ann.types("/echo later\r")
+	bob.sees("· next: /echo later")
 	bob.types("\x03")
-	ann.sees("· cancelled")
+	ann.sees(`(?s)· dropped /echo later.*· cancelled`)
 	bob.sees(`(?s)· cancelled.*> $`)
 
 	// Ctrl-D detaches. The session stays, and tells those who come what was.
