@@ -18,10 +18,11 @@ import (
 )
 
 // Prompt gives the agent a task and returns how the turn ended, whatever its
-// StopReason; all of its events are on disk then. There is no limit of time but
-// ctx, whose end leaves the turn alone: [ServerSession.Cancel] ends it. A
-// connection that breaks does no harm either, except that the id of the turn is
-// not known then. An agent without a process is started first.
+// StopReason; all of its events are on disk then, unless it says that they are
+// unsaved. There is no limit of time but ctx, whose end leaves the turn alone:
+// [ServerSession.Cancel] ends it. A connection that breaks does no harm either,
+// except that the id of the turn is not known then. An agent without a process is
+// started first.
 //
 // A session does one turn at a time, for all clients; a second prompt is
 // [ErrSessionBusy] unless Queue is set.

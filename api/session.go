@@ -132,6 +132,7 @@ type SessionTurn struct {
 	Turn          string     `json:"turn"`
 	FirstEvent    uint64     `json:"firstEvent"`
 	LastEvent     uint64     `json:"lastEvent"`
+	Unsaved       bool       `json:"unsaved,omitempty" doc:"The disk of the server fails: the events of the turn are in its memory alone"`
 }
 
 // SessionTurnStarted answers a prompt whose end is not waited for.

@@ -99,8 +99,11 @@ func (o *sessionPrompt) run(ctx context.Context, g *globals, session *sandboxage
 		return errors.New("the turn ended without a result")
 	}
 	view.line()
-	if g.json {
+	switch {
+	case g.json:
 		view.json(map[string]any{"turn": turn})
+	case turn.Unsaved:
+		view.errorLine(view.paint(red, "the disk of the server fails: this turn is in its memory alone"))
 	}
 	return stopStatus(turn.StopReason)
 }

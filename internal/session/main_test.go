@@ -38,6 +38,8 @@ func TestMain(m *testing.M) {
 		err = plain(os.Stdin, os.Stdout)
 	case "serve":
 		err = serve(args[2], args[3])
+	case "small-disk":
+		err = serveOnSmallDisk(args[2], args[3])
 	default:
 		goleak.VerifyTestMain(m)
 		return

@@ -69,8 +69,8 @@ func (t Turn) Keep(ctx context.Context) error {
 // Done is closed when the turn has ended.
 func (t Turn) Done() <-chan struct{} { return t.t.done }
 
-// Wait returns how the turn ended; all of its events are on disk then. A context
-// that ends leaves the turn alone.
+// Wait returns how the turn ended; all of its events are on disk then, unless it
+// says that they are unsaved. A context that ends leaves the turn alone.
 func (t Turn) Wait(ctx context.Context) (*api.SessionTurn, error) {
 	select {
 	case <-t.t.done:
@@ -135,12 +135,14 @@ func (t *turn) tell(ctx context.Context) {
 	t.persist(ctx, t.s.notify(api.EventPromptQueued, api.SessionPromptQueued{Turn: t.id, Prompt: t.prompt}))
 }
 
-// persist waits until an event of the turn is on disk. While the disk fails the
-// journal says so itself; nobody is held back for it.
-func (t *turn) persist(ctx context.Context, event uint64) {
-	if err := t.s.m.cfg.Journal.Wait(ctx, stream(t.s.id), event); err != nil {
+// persist waits until an event of the turn is on disk, and reports whether it is.
+// Nobody is held back while the disk fails.
+func (t *turn) persist(ctx context.Context, event uint64) bool {
+	err := t.s.m.cfg.Journal.Wait(ctx, stream(t.s.id), event)
+	if err != nil {
 		t.s.m.log.Warn("turn is not on disk", "session", t.s.id, "turn", t.id, "error", err)
 	}
+	return err == nil
 }
 
 // accepts returns the reason why a prompt cannot be taken. The caller holds mu.
@@ -216,7 +218,7 @@ func (t *turn) run() {
 		t.endEvent(api.EventTurnEnded, err)
 	}
 	if err == nil {
-		t.persist(s.m.ctx, t.result.LastEvent)
+		t.result.Unsaved = !t.persist(s.m.ctx, t.result.LastEvent)
 	}
 	t.err = err
 	s.mu.Lock()
