@@ -266,7 +266,7 @@ func (c *conn) describe() api.ACPServer {
 			s.PID = c.run.child.PID()
 		}
 	}
-	if last, err := c.b.cfg.Journal.Last(c.stream); err == nil {
+	if _, last, err := c.b.cfg.Journal.Bounds(c.stream); err == nil {
 		s.LastEvent = last
 	}
 	return s

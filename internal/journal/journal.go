@@ -352,6 +352,20 @@ func (j *Journal) Last(stream string) (uint64, error) {
 	return s.last, nil
 }
 
+// Shown returns the number of the last entry that readers can get of a stream in
+// memory; ok is false for one that this journal has not touched.
+func (j *Journal) Shown(stream string) (last uint64, ok bool) {
+	j.streamsMu.RLock()
+	s := j.streams[stream]
+	j.streamsMu.RUnlock()
+	if s == nil || !s.loaded.Load() {
+		return 0, false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.published, true
+}
+
 // Bounds returns the numbers of the first and last entry that readers can get.
 // Without any, first is last + 1.
 func (j *Journal) Bounds(stream string) (first, last uint64, err error) {

@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/sandboxagent/sandboxagent/api"
 	"github.com/sandboxagent/sandboxagent/internal/server"
 )
 
@@ -66,7 +67,8 @@ func startChild(t *testing.T, dir string) (*instance, *exec.Cmd) {
 
 // TestKillServerInBurst kills the server while an agent floods its readers.
 // Each reader that comes back with the id of its last event gets every event
-// that any reader had seen, and the agent is not left behind.
+// that any reader had seen, what was said to be the newest is there, and the agent
+// is not left behind.
 func TestKillServerInBurst(t *testing.T) {
 	dir := t.TempDir()
 	in, cmd := startChild(t, dir)
@@ -92,6 +94,11 @@ func TestKillServerInBurst(t *testing.T) {
 	for range readers {
 		<-enough
 	}
+	newest := func(in *instance) uint64 {
+		return decode[api.Session](t, in.check(t, scenario{path: "/v1/sessions/" + id, status: 200})).LastEvent
+	}
+	session := newest(in)
+	connection := decode[api.ACPServerList](t, in.check(t, scenario{path: "/v1/acp", status: 200})).Servers[0].LastEvent
 	if err := cmd.Process.Signal(syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
@@ -107,11 +114,17 @@ func TestKillServerInBurst(t *testing.T) {
 		}
 	}
 	again, _ := startChild(t, dir)
+	if now := newest(again); now < session {
+		t.Errorf("event %d of the session was there, and now %d is the newest", session, now)
+	}
 	for i, all := range seen {
 		last := all[len(all)-1].id
 		rest := again.events(t, "/v1/acp/s", &last, nil, func(e event) bool { return strings.Contains(e.data, "_adapter/agent_exited") })
 		contiguous(t, last, rest)
 		whole := append(all[:len(all):len(all)], rest...)
+		if now := whole[len(whole)-1].id; now <= connection {
+			t.Errorf("event %d of the connection was there, and now %d is the newest", connection, now)
+		}
 		for n, want := range seen[furthest] {
 			if whole[n] != want {
 				t.Fatalf("reader %d has %v as event %d, another saw %v", i, whole[n], n+1, want)

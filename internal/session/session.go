@@ -93,13 +93,17 @@ func (s *session) describe() api.Session {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r := &s.rec
+	last := r.Last
+	if shown, ok := s.m.cfg.Journal.Shown(stream(s.id)); ok {
+		last = min(last, shown) // a killed server would give the others again
+	}
 	out := api.Session{
 		ID: r.ID, Agent: r.Agent, AgentSessionID: r.AgentSessionID, LastConnectionID: r.Server,
 		CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt,
 		Title: r.title(), CWD: r.CWD, Status: s.status(), Reason: r.Reason,
 		Model: r.model(), Mode: r.mode(), ThoughtLevel: r.option(acp.CategoryThoughtLevel),
 		ConfigOptions: slices.Clone(r.Options), Modes: r.modes(),
-		Usage: r.Usage, PendingPermissions: len(s.pending), LastEvent: r.Last,
+		Usage: r.Usage, PendingPermissions: len(s.pending), LastEvent: last,
 		Queued: len(s.queue), Restored: r.Restored, Permissions: r.Policy, Metadata: maps.Clone(r.Metadata),
 	}
 	if r.DestroyedAt != 0 {
