@@ -29,6 +29,7 @@ func (v *sessionView) said(text string) {
 func (v *sessionView) running() bool { return len(v.calls) > 0 }
 
 func (v *sessionView) event(e sandboxagent.SessionEvent) {
+	answered := v.track(e)
 	if v.g.json && e.Gap == nil {
 		v.json(e.SessionEvent)
 		return
@@ -38,7 +39,7 @@ func (v *sessionView) event(e sandboxagent.SessionEvent) {
 		return
 	}
 	if said, ok := e.Prompt(); ok {
-		v.prompt(e, said.Text())
+		v.prompt(said.Text())
 		return
 	}
 	switch e.Method() {
@@ -48,22 +49,47 @@ func (v *sessionView) event(e sandboxagent.SessionEvent) {
 			v.call(p.ToolCall)
 		}
 	case "":
-		v.answer(e)
+		if answered {
+			v.answer(e)
+		}
 	default:
 		v.notice(e)
 	}
 }
 
-func (v *sessionView) prompt(e sandboxagent.SessionEvent, text string) {
+// track notes which prompts are worked on. It reports whether the event is the
+// answer to one.
+func (v *sessionView) track(e sandboxagent.SessionEvent) (answered bool) {
+	method := e.Method()
+	switch method {
+	case api.EventSessionStopped, api.EventTurnEnded:
+		clear(v.calls)
+		return false
+	case acp.MethodSessionPrompt, "":
+	default:
+		return false
+	}
 	var frame struct {
 		ID json.RawMessage `json:"id"`
 	}
-	if json.Unmarshal(e.Payload, &frame) == nil {
-		if v.calls == nil {
-			v.calls = make(map[string]bool)
-		}
-		v.calls[string(frame.ID)] = true
+	if e.Gap != nil || json.Unmarshal(e.Payload, &frame) != nil {
+		return false
 	}
+	id := string(frame.ID)
+	if method == "" {
+		if answered = e.Sender == "agent" && v.calls[id]; answered {
+			delete(v.calls, id)
+		}
+		return answered
+	}
+	if v.calls == nil {
+		v.calls = make(map[string]bool)
+	}
+	v.calls[id] = true
+	return false
+}
+
+func (v *sessionView) prompt(text string) {
 	if v.forget(text) {
 		return
 	}
@@ -95,17 +121,15 @@ func (v *sessionView) queued(e sandboxagent.SessionEvent) {
 	}
 }
 
-// answer shows the answer to a prompt; others say nothing to people.
+// answer shows the answer to a prompt.
 func (v *sessionView) answer(e sandboxagent.SessionEvent) {
 	var frame struct {
-		ID     json.RawMessage  `json:"id"`
 		Result acp.PromptResult `json:"result"`
 		Error  *acp.RPCError    `json:"error"`
 	}
-	if json.Unmarshal(e.Payload, &frame) != nil || e.Sender != "agent" || !v.calls[string(frame.ID)] {
+	if json.Unmarshal(e.Payload, &frame) != nil {
 		return
 	}
-	delete(v.calls, string(frame.ID))
 	if frame.Error != nil {
 		v.errorLine(v.paint(red, frame.Error.Error()))
 		return
@@ -143,7 +167,6 @@ func (v *sessionView) notice(e sandboxagent.SessionEvent) {
 		}
 	case api.EventSessionStopped:
 		var p struct{ Reason string }
-		clear(v.calls)
 		if e.Params(&p) == nil {
 			v.note("the agent was stopped: " + p.Reason)
 		}
@@ -157,7 +180,6 @@ func (v *sessionView) notice(e sandboxagent.SessionEvent) {
 		}
 	case api.EventTurnEnded:
 		var p api.SessionTurnEnded
-		clear(v.calls)
 		if e.Params(&p) == nil && p.Error != "" {
 			v.errorLine(v.paint(red, p.Error))
 		} else {
