@@ -217,7 +217,7 @@ func (t *turn) run() {
 	if t.result.LastEvent == 0 {
 		t.endEvent(api.EventTurnEnded, err)
 	}
-	if err == nil {
+	if s.m.ctx.Err() == nil {
 		t.result.Unsaved = !t.persist(s.m.ctx, t.result.LastEvent)
 	}
 	t.err = err
