@@ -30,9 +30,9 @@ func newSessionsExport(g *globals) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "export [ID...]",
 		Short: "Write sessions to a file",
-		Long: `Write sessions, all or those named by the server's id, with their events to
-standard output or a file: lines of JSON, which sessions import reads. The file
-holds all that the sessions hold, secrets in their environment too.
+		Long: `Write sessions, all or those named by the server's id, with their events and their
+configuration to standard output or a file: lines of JSON, which sessions import
+reads. The file holds all that the sessions hold, secrets in their environment too.
 
 It works on the data folder of this machine, and so needs the server that uses it
 to be stopped. From a server that runs, sessions events --json tells what happened.`,
@@ -44,7 +44,7 @@ to be stopped. From a server that runs, sessions events --json tells what happen
 			if err != nil {
 				return err
 			}
-			tally, err := exportSessions(ctx, g, j, output, args)
+			tally, err := exportSessions(ctx, g, j, g.data(), output, args)
 			if err = errors.Join(err, j.Close()); err != nil {
 				return err
 			}
@@ -83,6 +83,11 @@ to be stopped. The next prompt to a session brings its agent back.`,
 				return err
 			}
 			tally, err := j.Import(ctx, in, journal.ImportOptions{})
+			if err == nil {
+				var configs int
+				configs, err = restoreConfig(ctx, j, g.data())
+				tally.Records -= configs
+			}
 			if err = errors.Join(err, j.Close()); err != nil {
 				return err
 			}
@@ -129,7 +134,7 @@ func (g *globals) salvage(ctx context.Context, damaged, output string) error {
 	if err != nil {
 		return errors.Join(err, store.Close())
 	}
-	tally, err := exportSessions(ctx, g, j, output, nil)
+	tally, err := exportSessions(ctx, g, j, filepath.Dir(damaged), output, nil)
 	if err = errors.Join(err, j.Close()); err != nil {
 		return err
 	}
@@ -176,7 +181,9 @@ func (g *globals) openData(create bool) (*journal.Journal, error) {
 	return j, nil
 }
 
-func exportSessions(ctx context.Context, g *globals, j *journal.Journal, output string, ids []string) (journal.Tally, error) {
+// exportSessions writes sessions of a journal, with what is configured for them in
+// its data folder.
+func exportSessions(ctx context.Context, g *globals, j *journal.Journal, data, output string, ids []string) (tally journal.Tally, err error) {
 	records, err := j.ListRecords(ctx, sessionRecord, "")
 	if err != nil {
 		return journal.Tally{}, err
@@ -187,8 +194,24 @@ func exportSessions(ctx context.Context, g *globals, j *journal.Journal, output 
 		}
 	}
 	wanted := func(id string) bool { return len(ids) == 0 || slices.Contains(ids, id) }
+	var configs []string
+	defer func() {
+		err = errors.Join(err, forgetConfig(context.WithoutCancel(ctx), j, configs))
+		tally.Records -= len(configs)
+	}()
+	for _, r := range records {
+		if !wanted(r.ID) {
+			continue
+		}
+		more, err := recordConfig(ctx, j, data, r.ID)
+		if configs = append(configs, more...); err != nil {
+			return tally, err
+		}
+	}
 	selection := journal.Selection{
-		Record: func(kind, id string) bool { return kind == sessionRecord && wanted(id) },
+		Record: func(kind, id string) bool {
+			return kind == sessionRecord && wanted(id) || kind == sessionConfig && slices.Contains(configs, id)
+		},
 		Stream: func(name string) bool {
 			id, ok := strings.CutPrefix(name, sessionStream)
 			return ok && wanted(id)
@@ -197,7 +220,6 @@ func exportSessions(ctx context.Context, g *globals, j *journal.Journal, output 
 	if output == "" {
 		return j.Export(ctx, g.env.Out, selection)
 	}
-	var tally journal.Tally
 	err = writeWhole(absolute(g, output), func(w io.Writer) (err error) {
 		tally, err = j.Export(ctx, w, selection)
 		return err
