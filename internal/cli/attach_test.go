@@ -51,7 +51,7 @@ func TestAttach(t *testing.T) {
 	ann.types("/echo later\r")
 	bob.sees("· next: /echo later")
 	bob.types("\x03")
-	ann.sees(`(?s)· dropped /echo later.*· cancelled`)
+	ann.sees(`(?s)· dropped: /echo later.*· cancelled`)
 	bob.sees(`(?s)· cancelled.*> $`)
 
 	// Ctrl-D detaches. The session stays, and tells those who come what was.

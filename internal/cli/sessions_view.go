@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/sandboxagent/sandboxagent"
 	"github.com/sandboxagent/sandboxagent/acp"
@@ -175,7 +174,10 @@ func (v *sessionView) notice(e sandboxagent.SessionEvent) {
 	case api.EventPromptDropped:
 		var p api.SessionTurnEnded
 		if e.Params(&p) == nil {
-			v.note(strings.TrimSpace("dropped " + short(v.waiting[p.Turn]) + " " + p.Error))
+			v.note("dropped: " + short(v.waiting[p.Turn]))
+			if p.Error != "" {
+				v.errorLine(v.paint(red, p.Error))
+			}
 			v.forget(v.waiting[p.Turn])
 		}
 	case api.EventTurnEnded:
