@@ -43,7 +43,7 @@ func TestHelp(t *testing.T) {
 	for _, cmd := range root.Commands() {
 		check(cmd)
 	}
-	for _, name := range []string{"agents", "api", "config", "credentials", "daemon", "doctor", "fs", "install-agent", "process", "terminal"} {
+	for _, name := range []string{"agents", "api", "config", "credentials", "daemon", "doctor", "fs", "install-agent", "process", "sandbox", "terminal"} {
 		if !slices.ContainsFunc(root.Commands(), func(cmd *cobra.Command) bool { return cmd.Name() == name }) {
 			t.Errorf("there is no command %s", name)
 		}
