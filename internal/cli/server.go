@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/process"
 	"github.com/sandboxagent/sandboxagent/internal/server"
 )
 
@@ -90,6 +91,9 @@ func runServer(ctx context.Context, g *globals, o *serverOptions) error {
 	listener, err := listen(o.host, o.port)
 	if err != nil {
 		return err
+	}
+	if err := process.AdoptOrphans(); err != nil {
+		log.Warn("ended processes may stay in the process table", "error", err)
 	}
 	srv, err := server.Open(cfg)
 	if err != nil {

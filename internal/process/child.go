@@ -111,7 +111,7 @@ func Start(spec Spec) (*Child, error) {
 	theirs, err := c.connect(cmd, spec)
 	defer closeAll(theirs)
 	if err == nil {
-		err = cmd.Start()
+		err = startOurs(cmd)
 	}
 	if err != nil {
 		c.closeStreams()
@@ -187,6 +187,7 @@ var nothing = sync.OnceValues(func() (*os.File, error) { return os.Open(os.DevNu
 func (c *Child) wait(cmd *exec.Cmd, drain time.Duration) {
 	awaitEnd(c.pid)
 	_ = cmd.Wait() // how it ended is in ProcessState
+	endedOurs(cmd)
 	c.exit = exitOf(cmd.ProcessState)
 	if c.stdin != nil && c.tty == nil {
 		_ = c.stdin.Close()

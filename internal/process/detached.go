@@ -32,12 +32,13 @@ func StartDetached(spec Spec, out *os.File) (*Detached, error) {
 		Stderr:      out,
 		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
 	}
-	if err := cmd.Start(); err != nil {
+	if err := startOurs(cmd); err != nil {
 		return nil, fmt.Errorf("start daemon: %w", err)
 	}
 	d := &Detached{pid: cmd.Process.Pid, done: make(chan struct{})}
 	go func() {
 		_ = cmd.Wait() // how it ended is in ProcessState
+		endedOurs(cmd)
 		d.state = cmd.ProcessState
 		close(d.done)
 	}()

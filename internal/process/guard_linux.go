@@ -141,9 +141,13 @@ func awaitGuard() {
 		return
 	}
 	if guard.cmd != nil {
-		pid, err := syscall.Wait4(guard.cmd.Process.Pid, nil, syscall.WNOHANG, nil)
-		if pid == 0 && err == nil {
-			return
+		// Its number may be another's if it was buried as an orphan, so that it is
+		// asked for by its handle first.
+		if guard.cmd.Process.Signal(syscall.Signal(0)) == nil {
+			pid, err := syscall.Wait4(guard.cmd.Process.Pid, nil, syscall.WNOHANG, nil)
+			if pid == 0 && err == nil {
+				return
+			}
 		}
 		_ = guard.cmd.Process.Release()
 		_ = guard.pipe.Close()

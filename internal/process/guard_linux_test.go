@@ -19,6 +19,10 @@ func TestMain(m *testing.M) {
 		runHost()
 		return
 	}
+	if os.Getenv(adopterEnv) != "" {
+		runAdopter()
+		return
+	}
 	if os.Getenv(ignoredEnv) != "" {
 		os.Exit(m.Run()) // a part of the tests, under other conditions
 	}

@@ -1,0 +1,12 @@
+//go:build !linux
+
+package process
+
+import "os/exec"
+
+// AdoptOrphans does nothing here: the first process of the machine waits for them.
+func AdoptOrphans() error { return nil }
+
+func startOurs(cmd *exec.Cmd) error { return cmd.Start() }
+
+func endedOurs(*exec.Cmd) {}
