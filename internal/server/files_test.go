@@ -4,7 +4,9 @@ import (
 	"archive/tar"
 	"bufio"
 	"bytes"
+	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"strings"
@@ -179,4 +181,41 @@ func TestFileStreams(t *testing.T) {
 		}
 	}
 	t.Errorf("the watch ended without the event: %v", lines.Err())
+}
+
+// TestRefusedBodiesGetTheirAnswer sends large bodies and listens only then, as
+// many clients do. A server that closes its ears breaks their connection.
+func TestRefusedBodiesGetTheirAnswer(t *testing.T) {
+	const limit = 32 << 20
+	in := start(t, server.Config{Token: "secret", Limits: api.Limits{MaxFileBytes: limit}})
+	for _, c := range []struct {
+		name, request, token string
+		status               int
+	}{
+		{"file", "PUT /v1/fs/file?path=f", "secret", 413},
+		{"archive", "POST /v1/fs/upload-batch?path=d", "secret", 400},
+		{"JSON", "POST /v1/fs/move", "secret", 413},
+		{"token", "PUT /v1/fs/file?path=f", "other", 401},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			conn, err := net.Dial("tcp", strings.TrimPrefix(in.url, "http://"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			fmt.Fprintf(conn, "%s HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n", c.request, c.token, limit+1)
+			if _, err := conn.Write(make([]byte, limit+1)); err != nil {
+				t.Fatal(err)
+			}
+			res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer res.Body.Close()
+			body, err := io.ReadAll(res.Body)
+			if err != nil || res.StatusCode != c.status || !strings.Contains(string(body), `"code":`) {
+				t.Errorf("status %d, %v: %s", res.StatusCode, err, body)
+			}
+		})
+	}
 }

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"crypto/rand"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -36,6 +37,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	r = r.WithContext(context.WithValue(r.Context(), requestIDKey, id))
 	rec := &recorder{ResponseWriter: w}
 	rec.Header().Set("X-Request-Id", id)
+	if r.ContentLength != 0 {
+		http.NewResponseController(w).EnableFullDuplex() // fails where it is not needed
+		defer s.hearOut(rec, r, r.Body)
+		r.Body = io.NopCloser(r.Body) // what is closed cannot be heard out
+	}
 	pattern := "none"
 	defer func() {
 		if fault := recover(); fault != nil {
@@ -79,6 +85,23 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.mux.ServeHTTP(rec, r)
+}
+
+// hearOutTime is how long a refused request may go on sending.
+const hearOutTime = 30 * time.Second
+
+// hearOut reads what a refused request still sends, as much as a body may have:
+// a client that listens only when it has sent all finds its connection broken
+// otherwise, and not the answer. One that expects 100-continue listens before.
+func (s *Server) hearOut(rec *recorder, r *http.Request, body io.Reader) {
+	if rec.status < http.StatusBadRequest || r.Header.Get("Expect") != "" {
+		return
+	}
+	rc := http.NewResponseController(rec)
+	if rc.Flush() != nil || rc.SetReadDeadline(time.Now().Add(hearOutTime)) != nil {
+		return
+	}
+	io.CopyN(io.Discard, body, s.limits.MaxFileBytes)
 }
 
 // checkQuery refuses what a query may not hold: bad escapes, repeated keys, and
