@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -353,7 +354,22 @@ func TestTerminalRefusals(t *testing.T) {
 		{name: "bad offset", path: path + "?access_token=secret&since=x", status: 400},
 		{name: "foreign origin", path: path + "?access_token=secret", header: map[string]string{"Origin": "https://evil.example"}, status: 403, want: []string{"origin_forbidden"}},
 	})
-	v := connect(t, in, "proc_1", "?access_token=secret")
-	in.stop()
-	v.closed(websocket.StatusGoingAway)
+}
+
+// A server that stops says so to every viewer, of a busy terminal too.
+func TestTerminalGoesAway(t *testing.T) {
+	in := start(t, server.Config{})
+	quiet := connect(t, in, createProcess(t, in, api.ProcessCreateRequest{Command: "cat", TTY: true}), "")
+	var viewers []*viewer
+	for range 4 {
+		v := connect(t, in, createProcess(t, in, api.ProcessCreateRequest{Command: "yes", TTY: true}), "")
+		v.until("y\r\n")
+		viewers = append(viewers, v)
+	}
+	var stop sync.WaitGroup
+	stop.Go(in.stop)
+	for _, v := range append(viewers, quiet) {
+		v.closed(websocket.StatusGoingAway)
+	}
+	stop.Wait()
 }

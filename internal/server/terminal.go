@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/coder/websocket"
 
@@ -19,8 +20,8 @@ const frameOverhead = 4 << 10
 
 // connectTerminal shows a terminal to a viewer and takes its input. The viewer
 // has a cursor on the output, so that a slow one misses nothing: the process
-// waits for it, unless it stalls. Close codes: 1000 after exit or when the viewer asked, 1001 when the server
-// stops, 1011 if the server failed.
+// waits for it, unless it stalls. Close codes: 1000 after exit or when the viewer
+// asked, 1001 when the server stops, 1011 if the server failed.
 func (s *Server) connectTerminal(w http.ResponseWriter, r *http.Request) error {
 	id := r.PathValue("id")
 	var since *uint64
@@ -85,9 +86,18 @@ type terminal struct {
 	viewer *process.Viewer
 }
 
+// closeGrace is how long a viewer has for its last frames when the server stops.
+const closeGrace = time.Second
+
 // serve runs until the process, the viewer or the server ends. It writes; a
-// goroutine that it waits for reads.
+// goroutine that it waits for reads. The server waits for it.
 func (t *terminal) serve() {
+	t.server.background.Add(1)
+	defer t.server.background.Done()
+	stop := context.AfterFunc(t.server.base, func() {
+		time.AfterFunc(closeGrace, func() { t.conn.CloseNow() })
+	})
+	defer stop()
 	// Base64 makes four of three bytes, JSON up to six of one.
 	t.conn.SetReadLimit(6*t.server.processes.Config().MaxInputBytesPerReq + frameOverhead)
 	ctx, cancel := context.WithCancel(t.server.base)
@@ -114,42 +124,44 @@ func (t *terminal) serve() {
 // write sends what the terminal shows. It returns nil after the exit was told.
 func (t *terminal) write(ctx context.Context) error {
 	offset := t.viewer.Offset()
-	if err := t.send(ctx, api.TerminalEvent{Type: "ready", ProcessID: t.id, Offset: &offset}); err != nil {
+	if err := t.send(api.TerminalEvent{Type: "ready", ProcessID: t.id, Offset: &offset}); err != nil {
 		return err
 	}
-	for {
+	for ctx.Err() == nil {
 		screen, err := t.viewer.Next(ctx)
 		if errors.Is(err, io.EOF) {
 			exit := t.viewer.Exit()
-			return t.send(ctx, api.TerminalEvent{Type: "exit", ExitCode: exit.Code, ExitSignal: exit.Signal})
+			return t.send(api.TerminalEvent{Type: "exit", ExitCode: exit.Code, ExitSignal: exit.Signal})
 		}
 		if err != nil {
 			return err
 		}
 		if screen.Gap {
-			if err := t.send(ctx, api.TerminalEvent{Type: "gap", From: &screen.From, To: &screen.Offset}); err != nil {
+			if err := t.send(api.TerminalEvent{Type: "gap", From: &screen.From, To: &screen.Offset}); err != nil {
 				return err
 			}
 		}
 		if len(screen.Data) > 0 {
-			if err := t.conn.Write(ctx, websocket.MessageBinary, screen.Data); err != nil {
+			if err := t.conn.Write(context.Background(), websocket.MessageBinary, screen.Data); err != nil {
 				return err
 			}
 		}
 	}
+	return ctx.Err()
 }
 
-func (t *terminal) send(ctx context.Context, event api.TerminalEvent) error {
+// send writes a text frame. Like all reading and writing here it is without a
+// context, since one that ends would close the connection without a code.
+func (t *terminal) send(event api.TerminalEvent) error {
 	data, err := json.Marshal(event)
 	if err != nil {
 		return err
 	}
-	return t.conn.Write(ctx, websocket.MessageText, data)
+	return t.conn.Write(context.Background(), websocket.MessageText, data)
 }
 
 // read takes the frames of the viewer until it closes. What is wrong with a
-// frame is told to the viewer, and the connection goes on. The connection is
-// read without a context, since one that ends would close it without a code.
+// frame is told to the viewer, and the connection goes on.
 func (t *terminal) read(ctx context.Context) {
 	for {
 		kind, data, err := t.conn.Read(context.Background())
@@ -165,7 +177,7 @@ func (t *terminal) read(ctx context.Context) {
 			t.conn.Close(websocket.StatusNormalClosure, "")
 			return
 		}
-		if err != nil && t.send(ctx, api.TerminalEvent{Type: "error", Message: err.Error()}) != nil {
+		if err != nil && t.send(api.TerminalEvent{Type: "error", Message: err.Error()}) != nil {
 			return
 		}
 	}
