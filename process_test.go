@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"io/fs"
 	"strings"
 	"testing"
 	"time"
@@ -60,7 +61,7 @@ func TestCommandFails(t *testing.T) {
 	if !errors.As(err, &exit) || exit.ExitCode() != 3 || string(exit.Stderr) != "why\n" || err.Error() != "exit status 3" {
 		t.Errorf("error is %v, %+v", err, exit)
 	}
-	if err := s.Command(ctx, "no-such-program").Run(); !errors.Is(err, api.CodeSpawnFailed) {
+	if err := s.Command(ctx, "no-such-program").Run(); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("error is %v", err)
 	}
 	cmd := s.Command(ctx, "true")

@@ -1,6 +1,8 @@
 package api
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"net/http"
@@ -213,19 +215,27 @@ func (e *Error) ContentType(string) string { return "application/problem+json" }
 // Unwrap returns the cause, which is nil for an error read from the wire.
 func (e *Error) Unwrap() error { return e.cause }
 
-// Is reports whether target is e's code, or the sentinel of package fs that
-// the code stands for.
+// sentinels are the errors of the standard library that codes stand for.
+var sentinels = map[Code]error{
+	CodePathNotFound:     fs.ErrNotExist,
+	CodeProgramNotFound:  fs.ErrNotExist,
+	CodeAlreadyExists:    fs.ErrExist,
+	CodeNotEmpty:         fs.ErrExist,
+	CodePermissionDenied: fs.ErrPermission,
+	CodeProtectedPath:    fs.ErrPermission,
+	CodeReadOnly:         fs.ErrPermission,
+	CodeInvalidPath:      fs.ErrInvalid,
+	CodeNotSupported:     errors.ErrUnsupported,
+	CodeTimeout:          context.DeadlineExceeded,
+	CodeInputTimeout:     context.DeadlineExceeded,
+}
+
+// Is reports whether target is e's code, or the error of the standard library
+// that the code stands for.
 func (e *Error) Is(target error) bool {
 	if code, ok := target.(Code); ok {
 		return e.Code == code
 	}
-	switch e.Code {
-	case CodePathNotFound:
-		return target == fs.ErrNotExist
-	case CodeAlreadyExists:
-		return target == fs.ErrExist
-	case CodePermissionDenied:
-		return target == fs.ErrPermission
-	}
-	return false
+	stands, ok := sentinels[e.Code]
+	return ok && target == stands
 }

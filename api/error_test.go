@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -50,6 +51,17 @@ func TestErrorIs(t *testing.T) {
 	}
 	if errors.Is(err, fs.ErrExist) || errors.Is(err, api.CodeTimeout) {
 		t.Error("foreign code matched")
+	}
+	for code, want := range map[api.Code]error{
+		api.CodePathNotFound: fs.ErrNotExist, api.CodeProgramNotFound: fs.ErrNotExist,
+		api.CodeAlreadyExists: fs.ErrExist, api.CodeNotEmpty: fs.ErrExist,
+		api.CodePermissionDenied: fs.ErrPermission, api.CodeProtectedPath: fs.ErrPermission, api.CodeReadOnly: fs.ErrPermission,
+		api.CodeInvalidPath: fs.ErrInvalid, api.CodeNotSupported: errors.ErrUnsupported,
+		api.CodeTimeout: context.DeadlineExceeded, api.CodeInputTimeout: context.DeadlineExceeded,
+	} {
+		if err := error(&api.Error{Code: code}); !errors.Is(err, want) || errors.Is(err, fs.ErrClosed) {
+			t.Errorf("%s does not match %v", code, want)
+		}
 	}
 	if cause := errors.New("boom"); !errors.Is(api.StreamError("", "write: %w", cause), cause) {
 		t.Error("cause is lost")

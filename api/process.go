@@ -7,6 +7,7 @@ const (
 	CodeProcessNotRunning Code = "process_not_running"
 	CodeProcessLimit      Code = "process_limit_reached"
 	CodeCommandEmpty      Code = "command_empty"
+	CodeProgramNotFound   Code = "program_not_found"
 	CodeSpawnFailed       Code = "spawn_failed"
 	CodeUnknownSignal     Code = "unknown_signal"
 	CodeNotATerminal      Code = "not_a_terminal"

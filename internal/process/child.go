@@ -115,12 +115,28 @@ func Start(spec Spec) (*Child, error) {
 	}
 	if err != nil {
 		c.closeStreams()
-		return nil, err
+		return nil, startError(err, spec.Dir)
 	}
 	c.pid = cmd.Process.Pid
 	guardSession(c.pid)
 	go c.wait(cmd, spec.Drain)
 	return c, nil
+}
+
+// startError names the working folder where that is what is wrong: the kernel says
+// it of the program.
+func startError(err error, dir string) error {
+	if dir == "" {
+		return err
+	}
+	info, dirErr := os.Stat(dir)
+	switch {
+	case dirErr != nil:
+		return &fs.PathError{Op: "chdir", Path: dir, Err: errors.Unwrap(dirErr)}
+	case !info.IsDir():
+		return &fs.PathError{Op: "chdir", Path: dir, Err: syscall.ENOTDIR}
+	}
+	return err
 }
 
 // heedSignals makes children heed SIGHUP and SIGINT although this program was

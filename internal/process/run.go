@@ -108,7 +108,7 @@ func (s *Supervisor) startRun(spec Spec) (*Child, error) {
 	child, err := Start(spec)
 	if err != nil {
 		s.work.Done()
-		return nil, api.StreamError(api.CodeSpawnFailed, "failed to spawn process: %w", err)
+		return nil, spawnError("process", err)
 	}
 	s.mu.Lock()
 	s.runs[child] = struct{}{}

@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"sync"
@@ -143,7 +145,7 @@ func (s *Supervisor) Create(req api.ProcessCreateRequest, owner api.ProcessOwner
 	child, err := Start(spec)
 	if err != nil {
 		s.release()
-		return nil, api.StreamError(api.CodeSpawnFailed, "failed to spawn %s: %w", what, err)
+		return nil, spawnError(what, err)
 	}
 	p := &process{
 		id:     fmt.Sprintf("proc_%d", number),
@@ -168,6 +170,23 @@ func (s *Supervisor) Create(req api.ProcessCreateRequest, owner api.ProcessOwner
 	}
 	s.log.Debug("process started", "id", p.id, "pid", child.PID(), "command", req.Command)
 	return p.snapshot(), nil
+}
+
+// spawnError tells why something was not started.
+func spawnError(what string, err error) *api.Error {
+	code := api.CodeSpawnFailed
+	var at *fs.PathError
+	switch entering := errors.As(err, &at) && at.Op == "chdir"; {
+	case errors.Is(err, fs.ErrPermission):
+		code = api.CodePermissionDenied
+	case errors.Is(err, syscall.ENOTDIR):
+		code = api.CodeNotADirectory
+	case errors.Is(err, fs.ErrNotExist) && entering:
+		code = api.CodePathNotFound
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, exec.ErrNotFound):
+		code = api.CodeProgramNotFound
+	}
+	return api.StreamError(code, "failed to spawn %s: %w", what, err)
 }
 
 // spec checks and translates what Create and Run have in common.

@@ -143,10 +143,12 @@ func TestCreateRefuses(t *testing.T) {
 		status int
 	}{
 		{"blank command", api.ProcessCreateRequest{Command: " \t"}, api.CodeCommandEmpty, 400},
-		{"unknown program", api.ProcessCreateRequest{Command: "no-such-program"}, api.CodeSpawnFailed, 502},
-		{"unknown file", api.ProcessCreateRequest{Command: missing, TTY: true}, api.CodeSpawnFailed, 502},
+		{"unknown program", api.ProcessCreateRequest{Command: "no-such-program"}, api.CodeProgramNotFound, 502},
+		{"unknown file", api.ProcessCreateRequest{Command: missing, TTY: true}, api.CodeProgramNotFound, 502},
 		{"NUL", api.ProcessCreateRequest{Command: "/bin/true", Args: []string{"\x00"}}, api.CodeSpawnFailed, 502},
-		{"unknown folder", api.ProcessCreateRequest{Command: "/bin/true", Cwd: &missing}, api.CodeSpawnFailed, 502},
+		{"unknown folder", api.ProcessCreateRequest{Command: "/bin/true", Cwd: &missing}, api.CodePathNotFound, 502},
+		{"file as folder", api.ProcessCreateRequest{Command: "/bin/true", Cwd: ptr("/bin/true")}, api.CodeNotADirectory, 502},
+		{"no program", api.ProcessCreateRequest{Command: "/dev/null"}, api.CodePermissionDenied, 502},
 		{"bad variable", api.ProcessCreateRequest{Command: "/bin/true", Env: map[string]string{"A=B": ""}}, api.CodeInvalidRequest, 400},
 	}
 	for _, tt := range tests {

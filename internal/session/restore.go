@@ -243,7 +243,7 @@ func (s *session) call(ctx context.Context, l *link, opens *session, method stri
 	defer cancel()
 	reply, err := s.m.cfg.Bridge.Post(ctx, l.id, "", false, frame)
 	if err != nil {
-		if errors.Is(err, context.DeadlineExceeded) {
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 			err = api.NewError(api.KindTimeout, "", "timeout: no reply to %s within setupTimeoutMs (%d)", method, setupTimeout.Milliseconds())
 		}
 		return err
