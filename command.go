@@ -307,22 +307,41 @@ func (c *Cmd) feed() {
 			pipe.CloseWithError(io.ErrClosedPipe)
 		}
 	}
-	if err == nil {
-		err = c.Process.CloseInput(c.ctx)
-	}
-	var problem *api.Error
-	if err != nil && c.ctx.Err() == nil && !errors.As(err, &problem) {
+	c.failInput(err)
+	c.failInput(c.Process.CloseInput(c.ctx))
+}
+
+func (c *Cmd) failInput(err error) {
+	if err != nil && c.ctx.Err() == nil && !refused(err) {
 		c.fail(fmt.Errorf("input: %w", err))
 	}
 }
 
-// inputWriter writes to the input of a process.
+// refused reports whether a process ended or wants no more input.
+func refused(err error) bool {
+	for _, code := range []api.Code{api.CodeProcessNotRunning, api.CodeProcessNotFound, api.CodeStdinClosed, api.CodeInputFailed} {
+		if errors.Is(err, code) {
+			return true
+		}
+	}
+	return false
+}
+
+// inputWriter writes to the input of a process, which may take its time.
 type inputWriter struct {
 	ctx context.Context
 	p   *Process
 }
 
-func (w inputWriter) Write(b []byte) (int, error) { return w.p.Input(w.ctx, b) }
+func (w inputWriter) Write(b []byte) (int, error) {
+	for total := 0; ; {
+		n, err := w.p.Input(w.ctx, b[total:])
+		total += n
+		if !errors.Is(err, api.CodeInputTimeout) || w.ctx.Err() != nil {
+			return total, err
+		}
+	}
+}
 
 // Wait waits for the end of a program that Start started, and of its output. It
 // does not wait for Stdin to end. The server forgets the process then; to keep

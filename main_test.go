@@ -10,6 +10,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/sandboxagent/sandboxagent"
+	"github.com/sandboxagent/sandboxagent/api"
 	"github.com/sandboxagent/sandboxagent/embedded"
 	"github.com/sandboxagent/sandboxagent/internal/cli"
 )
@@ -38,6 +39,11 @@ type testServer struct {
 
 func newServer(t testing.TB, opts ...sandboxagent.Option) *testServer {
 	t.Helper()
+	return newLimitedServer(t, api.Limits{}, opts...)
+}
+
+func newLimitedServer(t testing.TB, limits api.Limits, opts ...sandboxagent.Option) *testServer {
+	t.Helper()
 	home := t.TempDir()
 	dir := filepath.Join(home, "work")
 	if err := os.Mkdir(dir, 0o755); err != nil {
@@ -46,6 +52,7 @@ func newServer(t testing.TB, opts ...sandboxagent.Option) *testServer {
 	s, err := embedded.Start(testContext(t), embedded.Options{
 		DataDir: filepath.Join(home, "data"), Home: home, Dir: dir,
 		Env:    append(os.Environ(), "HOME="+home, "XDG_DATA_HOME="+home),
+		Limits: limits,
 		Client: append([]sandboxagent.Option{withWatch()}, opts...),
 	})
 	if err != nil {

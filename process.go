@@ -3,6 +3,7 @@ package sandboxagent
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -118,35 +119,49 @@ func (p *Process) Delete(ctx context.Context) error {
 	return p.failed("delete", p.c.do(ctx, http.MethodDelete, p.route(), nil, nil))
 }
 
-// maxInput is how much input one request carries, in bytes.
+// maxInput is how much input one request carries, in bytes, unless the server
+// takes less.
 const maxInput = 32 << 10
 
 // Input writes to the standard input of the process, or to its terminal. It
-// returns how much the process took.
+// returns how much the process took. One that does not read within the server's
+// time for that matches [api.CodeInputTimeout].
 func (p *Process) Input(ctx context.Context, data []byte) (int, error) {
-	encoding, total := "base64", 0
-	for {
-		part := data[:min(maxInput, len(data))]
+	for total, size := 0, maxInput; ; {
+		part := data[total:min(total+size, len(data))]
 		body := struct {
 			Data     []byte `json:"data"`
 			Encoding string `json:"encoding"`
-		}{part, encoding}
+		}{part, "base64"}
 		if body.Data == nil {
 			body.Data = []byte{}
 		}
 		result, err := call[api.ProcessInputResult](ctx, p.c, http.MethodPost, p.route("input"), nil, body)
+		if limit := detail(err, "value"); errors.Is(err, api.CodeLimitExceeded) && 0 < limit && limit < size {
+			size = limit
+			continue
+		}
 		if err != nil {
-			return total, p.failed("write to", err)
+			return total + detail(err, "bytesWritten"), p.failed("write to", err)
 		}
 		total += result.BytesWritten
-		data = data[len(part):]
 		if result.BytesWritten < len(part) {
 			return total, p.failed("write to", io.ErrShortWrite)
 		}
-		if len(data) == 0 {
+		if total == len(data) {
 			return total, nil
 		}
 	}
+}
+
+// detail returns a number among the details of a refusal, 0 if there is none.
+func detail(err error, key string) int {
+	var problem *api.Error
+	if !errors.As(err, &problem) {
+		return 0
+	}
+	n, _ := problem.Details[key].(float64)
+	return int(n)
 }
 
 // CloseInput ends the standard input of the process.

@@ -3,11 +3,15 @@ package sandboxagent_test
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
+	"crypto/sha256"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/sandboxagent/sandboxagent"
@@ -104,6 +108,31 @@ func TestCommandFails(t *testing.T) {
 type failWriter struct{ err error }
 
 func (w failWriter) Write([]byte) (int, error) { return 0, w.err }
+
+// Input arrives whole at a program that is slow to read, however little the server
+// takes at once and however soon it gives up.
+func TestCommandReadsLate(t *testing.T) {
+	s := newLimitedServer(t, api.Limits{InputTimeoutMs: 20})
+	ctx := testContext(t)
+	small := int64(1000)
+	if _, err := s.SetProcessConfig(ctx, api.ProcessConfigPatch{MaxInputBytesPerReq: &small}); err != nil {
+		t.Fatal(err)
+	}
+	cmd := s.Command(ctx, "sh", "-c", "sleep 0.2; sha256sum")
+	input := make([]byte, 200_000)
+	rand.Read(input)
+	cmd.Stdin = bytes.NewReader(input)
+	out, err := cmd.Output()
+	if want := fmt.Sprintf("%x  -\n", sha256.Sum256(input)); err != nil || string(out) != want {
+		t.Errorf("output is %q, %v", out, err)
+	}
+	boom := errors.New("boom")
+	cmd = s.Command(ctx, "cat")
+	cmd.Stdin = io.MultiReader(strings.NewReader("x"), iotest.ErrReader(boom))
+	if out, err := cmd.Output(); !errors.Is(err, boom) || string(out) != "x" {
+		t.Errorf("output is %q, %v", out, err)
+	}
+}
 
 func TestCommandPipes(t *testing.T) {
 	s := newServer(t)
