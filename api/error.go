@@ -36,7 +36,9 @@ const (
 	KindModeNotSupported     Kind = "mode_not_supported"
 	KindStreamError          Kind = "stream_error"
 	KindTimeout              Kind = "timeout"
+	KindPreconditionFailed   Kind = "precondition_failed"
 	KindPayloadTooLarge      Kind = "payload_too_large"
+	KindRangeNotSatisfiable  Kind = "range_not_satisfiable"
 	KindMethodNotAllowed     Kind = "method_not_allowed"
 	KindUnprocessable        Kind = "unprocessable"
 	KindUnavailable          Kind = "unavailable"
@@ -68,6 +70,8 @@ var kinds = map[Kind]kindInfo{
 	KindModeNotSupported:     {"", "Mode Not Supported", http.StatusBadRequest, "mode not supported: "},
 	KindStreamError:          {"", "Stream Error", http.StatusBadGateway, "stream error: "},
 	KindTimeout:              {"", "Timeout", http.StatusGatewayTimeout, ""},
+	KindPreconditionFailed:   {KindInvalidRequest, "Precondition Failed", http.StatusPreconditionFailed, "invalid request: "},
+	KindRangeNotSatisfiable:  {KindInvalidRequest, "Range Not Satisfiable", http.StatusRequestedRangeNotSatisfiable, "invalid request: "},
 	KindPayloadTooLarge:      {KindInvalidRequest, "Payload Too Large", http.StatusRequestEntityTooLarge, "invalid request: "},
 	KindMethodNotAllowed:     {KindInvalidRequest, "Method Not Allowed", http.StatusMethodNotAllowed, "invalid request: "},
 	KindUnprocessable:        {KindInvalidRequest, "Unprocessable Entity", http.StatusUnprocessableEntity, "invalid request: "},

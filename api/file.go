@@ -30,6 +30,8 @@ const (
 	CodeInvalidPattern  Code = "invalid_pattern"
 	CodeInvalidArchive  Code = "invalid_archive"
 	CodeUnsafeArchive   Code = "unsafe_archive"
+	CodeRange           Code = "range_not_satisfiable"
+	CodePrecondition    Code = "precondition_failed"
 	CodeWatchLimit      Code = "watch_limit"
 )
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -227,9 +228,42 @@ func (h fileHandlers) read(w http.ResponseWriter, r *http.Request) error {
 		return nil
 	}
 	w.Header().Set("ETag", file.ETag)
-	http.ServeContent(sendfileWriter(w), r, "", file.Modified, file.File)
-	return nil
+	answer := &contentWriter{ResponseWriter: w}
+	http.ServeContent(sendfileWriter(answer), r, "", file.Modified, file.File)
+	switch answer.refused {
+	case 0:
+		return nil
+	case http.StatusPreconditionFailed:
+		return api.NewError(api.KindPreconditionFailed, api.CodePrecondition, "%s is another version", file.Path).With("path", file.Path)
+	case http.StatusRequestedRangeNotSatisfiable:
+		return api.NewError(api.KindRangeNotSatisfiable, api.CodeRange, "%s has %d bytes", file.Path, file.Size).With("path", file.Path).With("size", file.Size)
+	}
+	return fmt.Errorf("serve %s: status %d", file.Path, answer.refused)
 }
+
+// contentWriter keeps the refusals of [http.ServeContent] back, which are no
+// problem documents.
+type contentWriter struct {
+	http.ResponseWriter
+	refused int // the status
+}
+
+func (w *contentWriter) WriteHeader(status int) {
+	if status >= http.StatusBadRequest {
+		w.refused = status
+		return
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *contentWriter) Write(p []byte) (int, error) {
+	if w.refused != 0 {
+		return len(p), nil
+	}
+	return w.ResponseWriter.Write(p)
+}
+
+func (w *contentWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // sendfileWriter gives w the ReadFrom of the writer it wraps, by which the
 // kernel copies a file to the socket.

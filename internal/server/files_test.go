@@ -134,8 +134,18 @@ func TestFileRangesAndPages(t *testing.T) {
 	if res, _ := fileAnswer(t, "GET", base+"/v1/fs/file?path=f", "", "If-None-Match", tag); res.StatusCode != 304 {
 		t.Errorf("if-none-match: %d", res.StatusCode)
 	}
-	if res, _ := fileAnswer(t, "GET", base+"/v1/fs/file?path=f", "", "Range", "bytes=20-"); res.StatusCode != 416 {
-		t.Errorf("range beyond: %d", res.StatusCode)
+	for _, c := range []struct {
+		header, value string
+		status        int
+		code          string
+	}{{"Range", "bytes=20-", 416, "range_not_satisfiable"}, {"If-Match", `"other"`, 412, "precondition_failed"}} {
+		res, got := fileAnswer(t, "GET", base+"/v1/fs/file?path=f", "", c.header, c.value)
+		if res.StatusCode != c.status || res.Header.Get("Content-Type") != "application/problem+json" || !strings.Contains(got, `"code":"`+c.code+`"`) {
+			t.Errorf("%s: %d %s", c.header, res.StatusCode, got)
+		}
+		if c.status == 416 && res.Header.Get("Content-Range") != "bytes */10" {
+			t.Errorf("headers %v", res.Header)
+		}
 	}
 	if res, got := fileAnswer(t, "HEAD", base+"/v1/fs/file?path=f", ""); res.ContentLength != 10 || got != "" {
 		t.Errorf("head: %d %q", res.ContentLength, got)
