@@ -1,7 +1,12 @@
-"""Holds the suite to the calls that the client's README promises."""
+"""Holds the suite to the calls that the client's README promises, and to every
+other method of the client, the desktop's apart."""
 
 import ast
+import inspect
 from pathlib import Path
+
+from sandboxagent import SandboxAgent
+from sandboxagent.terminal import ProcessTerminalSession
 
 # The session helpers exist only on the client, under another name.
 CALLS = {
@@ -20,12 +25,23 @@ HELPERS = {name: name.replace("set_", "set_session_") for name in CALLS if name 
            ("set_model", "set_mode", "set_thought_level", "set_config_option")}
 
 
+FILES = [ast.parse(file.read_text()) for file in Path(__file__).parent.glob("test_*.py")]
+
+
 def test_each_promised_call_has_a_test_that_makes_it():
     made = {}
-    for file in Path(__file__).parent.glob("test_*.py"):
-        for node in ast.parse(file.read_text()).body:
+    for file in FILES:
+        for node in file.body:
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.name.startswith("test_"):
                 calls = {n.func.attr for n in ast.walk(node) if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute)}
                 made[node.name] = calls
     assert len(CALLS) == 43
     assert sorted(call for call in CALLS if HELPERS.get(call, call) not in made.get(f"test_{call}", ())) == []
+
+
+def test_each_method_of_the_client_is_used():
+    used = {n.attr for file in FILES for n in ast.walk(file) if isinstance(n, ast.Attribute)}
+    for kind in (SandboxAgent, ProcessTerminalSession):
+        public = {name for name, _ in inspect.getmembers(kind) if not name.startswith(("_", "desktop_"))}
+        assert len(public) > 5
+        assert sorted(public - used) == [], kind.__name__

@@ -31,6 +31,7 @@ async def test_token_is_required(locked, token):
 
 async def test_inspector_url(locked):
     async with await SandboxAgent.connect(locked.url, token=locked.token, headers={"x-extra": "1"}) as agent:
+        assert agent.sandbox_id is None  # no provider
         assert agent.inspector_url.startswith(f"{locked.url}/ui/?token={locked.token}")
         async with httpx.AsyncClient() as browser:
             page = await browser.get(agent.inspector_url)

@@ -213,6 +213,7 @@ async def test_connect_process_terminal(locked):
         heard = Heard(terminal)
         await until(lambda: heard.ready, "ready")
         assert heard.ready[0].process_id == process["id"]
+        assert terminal.websocket.subprotocol is None
         terminal.resize(97, 31)
         terminal.send_input("\n")
         await until(lambda: b"31 97" in heard.data, "the new size")

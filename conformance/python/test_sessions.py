@@ -87,6 +87,33 @@ async def test_permission_callback(fresh):
     assert len(list(fresh.home.rglob("allowed.txt"))) == 1
 
 
+async def test_the_first_answer_to_a_permission_counts(fresh):
+    asked = []
+
+    def allow(request):
+        asked.append(request)
+        return {"id": request["id"], "outcome": {"outcome": "selected", "optionId": "allow-once"}}
+
+    async with await connect(fresh) as agent:
+        session = await agent.create_session(agent="mock")
+        agent.on_permission_request(session.id, allow)
+        assert (await session.prompt("write first.txt with some text"))["stopReason"] == "end_turn"
+        late = {"outcome": {"outcome": "selected", "optionId": "reject-once"}}
+        assert await agent.raw_respond_permission(session.id, asked[0]["id"], late) == {"success": True}
+        assert await agent.respond_permission(session.id, asked[0]["id"], "cancelled") == {"success": True}
+        assert (await session.prompt("/echo on"))["stopReason"] == "end_turn"
+    assert len(list(fresh.home.rglob("first.txt"))) == 1
+
+
+async def test_get_acp_server(fresh):
+    """Nothing answers this call: the path is that of the event stream."""
+    async with await connect(fresh) as agent:
+        await agent.create_session(agent="mock")
+        with pytest.raises(SandboxAgentError) as caught:
+            await agent.get_acp_server("default")
+        assert caught.value.status == 406
+
+
 async def test_permission_without_a_callback_is_cancelled(fresh):
     async with await connect(fresh) as agent:
         session = await agent.create_session(agent="mock")

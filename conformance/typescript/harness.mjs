@@ -113,9 +113,9 @@ const recorded = [
 ];
 
 /**
- * Returns object as it is for the caller, but notes which members are used. The
- * client's own inner calls go to the bare object, so only what a test calls
- * itself is noted.
+ * Returns object as it is for the caller, but notes which methods are called and
+ * which other members are read. The client's own inner calls go to the bare
+ * object, so only what a test calls itself is noted.
  */
 export function record(object) {
   const name = recorded.find(([type]) => object instanceof type)?.[1];
@@ -123,9 +123,13 @@ export function record(object) {
   return new Proxy(object, {
     get(target, key) {
       const value = Reflect.get(target, key, target);
-      if (typeof key === "string") seen.add(`${name}.${key}`);
-      if (typeof value !== "function") return value;
+      const note = () => typeof key === "string" && seen.add(`${name}.${key}`);
+      if (typeof value !== "function") {
+        note();
+        return value;
+      }
       return (...args) => {
+        note();
         const result = value.apply(target, args);
         return result instanceof Promise ? result.then(record) : record(result);
       };
