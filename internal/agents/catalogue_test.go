@@ -257,7 +257,7 @@ func TestVersion(t *testing.T) {
 
 // A program that never answers, and leaves a child that holds its output, does
 // not hold up the list.
-func TestVersionOfSilentProgram(t *testing.T) {
+func TestFault29VersionOfSilentProgram(t *testing.T) {
 	m := newMachine(t)
 	m.program("codex-acp", "PATH=/usr/bin:/bin; sleep 600 & sleep 600")
 	info, err := m.catalogue().Info(t.Context(), "codex", InfoOptions{Config: true})

@@ -86,7 +86,7 @@ func TestInstall(t *testing.T) {
 	}
 }
 
-func TestInstallVersions(t *testing.T) {
+func TestFault29VersionsAreChecked(t *testing.T) {
 	m := newMachine(t)
 	m.npm("claude-agent-acp", `mkdir -p node_modules/.bin; printf '#!/bin/sh\necho "$CLAUDE_CODE_EXECUTABLE"' >node_modules/.bin/claude; chmod 755 node_modules/.bin/claude`)
 	c := m.catalogue()
@@ -121,7 +121,7 @@ func TestInstallVersions(t *testing.T) {
 }
 
 // A failure says which source and what to do, and leaves what was there.
-func TestInstallFailures(t *testing.T) {
+func TestFault29FailuresSayWhy(t *testing.T) {
 	for name, test := range map[string]struct {
 		command string
 		npm     string
@@ -171,7 +171,7 @@ func TestInstallFailures(t *testing.T) {
 
 // The program is killed in the middle of an install: it does not count, and the
 // next one cleans up.
-func TestInstallKilled(t *testing.T) {
+func TestFault29HalfAnInstallDoesNotCount(t *testing.T) {
 	m := newMachine(t)
 	reached := filepath.Join(m.home, "reached")
 	m.npm("claude-agent-acp", `mkdir -p node_modules/.bin; printf '#!/bin/sh\n' >node_modules/.bin/claude-agent-acp; chmod 755 node_modules/.bin/*; if [ ! -e `+reached+` ]; then touch `+reached+`; sleep 600; fi`)
@@ -199,7 +199,7 @@ func TestInstallKilled(t *testing.T) {
 	}
 }
 
-// TestInstallVictim is the program that TestInstallKilled kills; by itself it
+// TestInstallVictim is the program that TestFault29HalfAnInstallDoesNotCount kills; by itself it
 // has nothing to install.
 func TestInstallVictim(t *testing.T) {
 	data := os.Getenv("INSTALL_VICTIM_DATA")
@@ -237,7 +237,7 @@ func TestInstallCancelled(t *testing.T) {
 
 // Two installs at once, of two catalogues as in two programs: one runs, the
 // other waits and finds it done.
-func TestInstallOnce(t *testing.T) {
+func TestFault29OneInstallAtATime(t *testing.T) {
 	m := newMachine(t)
 	waiting := filepath.Join(m.home, "waiting")
 	m.npm("claude-agent-acp", "while [ ! -e "+waiting+" ]; do sleep 0.01; done")

@@ -166,7 +166,11 @@ func (g *globals) serverConfig(o *serverOptions, log *slog.Logger) (server.Confi
 	if cfg.Token, err = g.serverToken(o); err != nil {
 		return cfg, err
 	}
-	if cfg.Token == "" && !isLoopback(o.host) {
+	switch {
+	case cfg.Token != "":
+	case isLoopback(o.host) && !g.noToken:
+		log.Warn("no token: every program on this machine can use the server; give --token, $SANDBOX_AGENT_TOKEN or --token-file, or say --no-token")
+	case !isLoopback(o.host):
 		if !g.noToken {
 			return cfg, usagef("refusing to listen on %s without a token: others could run commands here; give --token, $SANDBOX_AGENT_TOKEN or --token-file, or say --no-token", o.host)
 		}
