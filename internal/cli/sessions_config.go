@@ -32,9 +32,9 @@ func configFile(data, id, noun string) (string, error) {
 	all := settings.New(settings.Options{})
 	switch noun {
 	case "mcp":
-		return all.MCP.Path(dir)
+		return all.MCP.Path(dir), nil
 	case "skills":
-		return all.Skills.Path(dir)
+		return all.Skills.Path(dir), nil
 	}
 	return "", fmt.Errorf("configuration of session %s is of an unknown kind: %q", id, noun)
 }

@@ -56,10 +56,7 @@ func (s *Settings) namedServers(dir string) ([]namedServer, error) {
 	if err != nil {
 		return nil, err
 	}
-	dir, err = s.directory(dir)
-	if err != nil {
-		return nil, err
-	}
+	dir = s.directory(dir)
 	var list []namedServer
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		m := all[name]

@@ -32,12 +32,8 @@ type Set[T any] struct {
 }
 
 // Path returns the name of the file for dir, which need not exist.
-func (c *Set[T]) Path(dir string) (string, error) {
-	dir, err := c.s.directory(dir)
-	if err != nil {
-		return "", err
-	}
-	return filepath.Join(dir, folder, c.noun+".json"), nil
+func (c *Set[T]) Path(dir string) string {
+	return filepath.Join(c.s.directory(dir), folder, c.noun+".json")
 }
 
 // Get returns an entry, or a problem with [api.CodeConfigNotFound].
@@ -59,10 +55,7 @@ func (c *Set[T]) Get(dir, name string) (T, error) {
 
 // All returns every entry of dir. It is never nil without an error.
 func (c *Set[T]) All(dir string) (map[string]T, error) {
-	path, err := c.Path(dir)
-	if err != nil {
-		return nil, err
-	}
+	path := c.Path(dir)
 	doc, err := load(path)
 	if err != nil {
 		return nil, err
@@ -133,10 +126,7 @@ func (c *Set[T]) Delete(ctx context.Context, dir, name string) error {
 // Clear removes all entries of dir with their file, even one that cannot be
 // understood.
 func (c *Set[T]) Clear(ctx context.Context, dir string) error {
-	path, err := c.Path(dir)
-	if err != nil {
-		return err
-	}
+	path := c.Path(dir)
 	unlock, err := lock(ctx, filepath.Dir(path))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -153,10 +143,7 @@ func (c *Set[T]) Clear(ctx context.Context, dir string) error {
 
 // change runs edit on the entries under the lock and stores them if it says so.
 func (c *Set[T]) change(ctx context.Context, dir string, create bool, edit func(map[string]json.RawMessage) bool) error {
-	path, err := c.Path(dir)
-	if err != nil {
-		return err
-	}
+	path := c.Path(dir)
 	if create {
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			return failed("create folder of", path, err)

@@ -17,7 +17,6 @@ import (
 // are required; the zero value of every other field is a usable default.
 type Options struct {
 	Directory string   // absolute; stands for no directory, and relative ones are under it
-	Roots     []string // directories outside of them are refused; none means everywhere
 	Data      string   // folder of the server's own data; skills are fetched below it
 	Env       []string // where variables named by MCP entries are looked up, and git's environment
 	Log       *slog.Logger
@@ -62,43 +61,10 @@ func New(opts Options) *Settings {
 	return s
 }
 
-// directory makes dir absolute and checks that it may be configured.
-func (s *Settings) directory(dir string) (string, error) {
-	if dir == "" {
-		dir = s.opts.Directory
+// directory makes dir absolute.
+func (s *Settings) directory(dir string) string {
+	if filepath.IsAbs(dir) {
+		return filepath.Clean(dir)
 	}
-	if !filepath.IsAbs(dir) {
-		dir = filepath.Join(s.opts.Directory, dir)
-	}
-	dir = filepath.Clean(dir)
-	if len(s.opts.Roots) == 0 {
-		return dir, nil
-	}
-	real := resolve(filepath.Join(dir, folder))
-	for _, root := range s.opts.Roots {
-		if within(resolve(root), real) {
-			return dir, nil
-		}
-	}
-	return "", api.NewError(api.KindPermissionDenied, "", "%s is outside of the folders that may be configured", dir)
-}
-
-// resolve follows the symbolic links of the part of path that exists.
-func resolve(path string) string {
-	rest := ""
-	for at := path; ; at = filepath.Dir(at) {
-		if real, err := filepath.EvalSymlinks(at); err == nil {
-			return filepath.Join(real, rest)
-		}
-		if at == filepath.Dir(at) {
-			return path
-		}
-		rest = filepath.Join(filepath.Base(at), rest)
-	}
-}
-
-// within reports whether path is root or below it; both are clean.
-func within(root, path string) bool {
-	rel, err := filepath.Rel(root, path)
-	return err == nil && filepath.IsLocal(rel)
+	return filepath.Join(s.opts.Directory, dir)
 }

@@ -43,9 +43,7 @@ func (s *Settings) InstallSkills(ctx context.Context, dir string, agentSkillDirs
 	if err != nil {
 		return err
 	}
-	if dir, err = s.directory(dir); err != nil {
-		return err
-	}
+	dir = s.directory(dir)
 	targets := make([]string, 0, len(agentSkillDirs))
 	for _, target := range agentSkillDirs {
 		if !filepath.IsAbs(target) {
