@@ -8,6 +8,8 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -216,6 +218,24 @@ func TestFS(t *testing.T) {
 	fsys := s.FS(ctx, dir)
 	if err := fstest.TestFS(fsys, "a.txt", "b/c.txt", "b/d/e", "name with blank & more", "link"); err != nil {
 		t.Error(err)
+	}
+	site := httptest.NewServer(http.FileServerFS(fsys))
+	defer site.Close()
+	for path, want := range map[string]string{"/a.txt": "llo", "/b/c.txt": strings.Repeat("x", 4998)} {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, site.URL+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Range", "bytes=2-")
+		resp, err := site.Client().Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil || resp.StatusCode != http.StatusPartialContent || string(body) != want {
+			t.Errorf("%s: status %d, %d bytes, %v", path, resp.StatusCode, len(body), err)
+		}
 	}
 	if _, err := fs.ReadFile(fsys, "none"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("error is %v", err)

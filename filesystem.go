@@ -6,6 +6,8 @@ import (
 	"io"
 	"io/fs"
 	"path"
+
+	"github.com/sandboxagent/sandboxagent/api"
 )
 
 // FS returns the tree below a folder of the sandbox as a read-only file system,
@@ -93,13 +95,15 @@ func (f remoteFS) Open(name string) (fs.File, error) {
 	return &remoteFile{fsys: f, name: name, full: full, info: info}, nil
 }
 
-// remoteFile is a file that is requested with the first read.
+// remoteFile is a file that is requested with the first read, and anew with the
+// first one after a Seek.
 type remoteFile struct {
 	fsys   remoteFS
 	name   string
 	full   string
 	info   fs.FileInfo
-	body   io.ReadCloser
+	offset int64         // of the next byte to read
+	body   io.ReadCloser // from there on; nil before a read
 	closed bool
 }
 
@@ -110,17 +114,51 @@ func (f *remoteFile) Read(p []byte) (int, error) {
 		return 0, &fs.PathError{Op: "read", Path: f.name, Err: fs.ErrClosed}
 	}
 	if f.body == nil {
-		body, err := f.fsys.c.Open(f.fsys.ctx, f.full)
+		body, err := f.request()
+		if errors.Is(err, api.CodeRange) {
+			return 0, io.EOF
+		}
 		if err != nil {
 			return 0, renamed("read", f.name, err)
 		}
 		f.body = body
 	}
 	n, err := f.body.Read(p)
+	f.offset += int64(n)
 	if err != nil && err != io.EOF {
 		err = &fs.PathError{Op: "read", Path: f.name, Err: err}
 	}
 	return n, err
+}
+
+func (f *remoteFile) request() (io.ReadCloser, error) {
+	if f.offset == 0 {
+		return f.fsys.c.Open(f.fsys.ctx, f.full)
+	}
+	return f.fsys.c.OpenRange(f.fsys.ctx, f.full, f.offset, -1)
+}
+
+// Seek makes the file an [io.Seeker], as http.FileServerFS needs it. The end is
+// where it was when the file was opened.
+func (f *remoteFile) Seek(offset int64, whence int) (int64, error) {
+	switch whence {
+	case io.SeekStart:
+	case io.SeekCurrent:
+		offset += f.offset
+	case io.SeekEnd:
+		offset += f.info.Size()
+	default:
+		offset = -1
+	}
+	if offset < 0 {
+		return 0, &fs.PathError{Op: "seek", Path: f.name, Err: fs.ErrInvalid}
+	}
+	if offset != f.offset && f.body != nil {
+		f.body.Close()
+		f.body = nil
+	}
+	f.offset = offset
+	return offset, nil
 }
 
 func (f *remoteFile) Close() error {
