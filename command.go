@@ -174,7 +174,7 @@ func (c *Cmd) Start() error {
 	if c.Process != nil {
 		return errors.New("sandboxagent: already started")
 	}
-	req := api.ProcessCreateRequest{Command: c.Path, Env: make(map[string]string, len(c.Env))}
+	req := api.ProcessCreateRequest{Command: c.Path, Env: make(map[string]string, len(c.Env)), AwaitReaders: len(c.outputs())}
 	if len(c.Args) > 1 {
 		req.Args = c.Args[1:]
 	}
@@ -226,28 +226,34 @@ func (c *Cmd) kill() {
 // startCopying starts what moves input and output.
 func (c *Cmd) startCopying() {
 	go c.feed()
-	type output struct {
-		stream api.LogStream
-		to     io.Writer
-	}
-	var outputs []output
-	switch {
-	case c.Stdout != nil && same(c.Stdout, c.Stderr):
-		outputs = []output{{api.LogCombined, c.Stdout}}
-	default:
-		if c.Stdout != nil {
-			outputs = append(outputs, output{api.LogStdout, c.Stdout})
-		}
-		if c.Stderr != nil {
-			outputs = append(outputs, output{api.LogStderr, c.Stderr})
-		}
-	}
+	outputs := c.outputs()
 	if len(outputs) == 0 {
 		outputs = []output{{api.LogCombined, nil}}
 	}
 	for _, o := range outputs {
 		c.copying.Go(func() { c.drain(o.stream, o.to) })
 	}
+}
+
+// output is a stream of output and who gets it.
+type output struct {
+	stream api.LogStream
+	to     io.Writer
+}
+
+// outputs returns what is wanted of the program's output.
+func (c *Cmd) outputs() []output {
+	if c.Stdout != nil && same(c.Stdout, c.Stderr) {
+		return []output{{api.LogCombined, c.Stdout}}
+	}
+	var wanted []output
+	if c.Stdout != nil {
+		wanted = append(wanted, output{api.LogStdout, c.Stdout})
+	}
+	if c.Stderr != nil {
+		wanted = append(wanted, output{api.LogStderr, c.Stderr})
+	}
+	return wanted
 }
 
 // same reports whether two writers are one. Writers that cannot be compared are

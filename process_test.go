@@ -134,6 +134,22 @@ func TestCommandReadsLate(t *testing.T) {
 	}
 }
 
+// Output that would fill the log many times before anybody reads it is whole.
+func TestCommandWritesAtOnce(t *testing.T) {
+	s := newServer(t)
+	ctx := testContext(t)
+	small := int64(10_000)
+	if _, err := s.SetProcessConfig(ctx, api.ProcessConfigPatch{MaxLogBytesPerProcess: &small}); err != nil {
+		t.Fatal(err)
+	}
+	for range 10 {
+		out, err := s.Command(ctx, "head", "-c", "300000", "/dev/zero").Output()
+		if err != nil || len(out) != 300_000 {
+			t.Errorf("output has %d bytes, %v", len(out), err)
+		}
+	}
+}
+
 func TestCommandPipes(t *testing.T) {
 	s := newServer(t)
 	cmd := s.Command(testContext(t), "sh", "-c", "cat; echo done >&2")

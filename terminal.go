@@ -30,9 +30,10 @@ type TerminalOptions struct {
 }
 
 // StartTerminal starts a program in a terminal and attaches to it from its first
-// byte. TTY of the request is set; Since of the options is not used.
+// byte. TTY and AwaitReaders of the request are set; Since of the options is not
+// used.
 func (c *Client) StartTerminal(ctx context.Context, req api.ProcessCreateRequest, opts TerminalOptions) (*Terminal, error) {
-	req.TTY = true
+	req.TTY, req.AwaitReaders = true, 1
 	p, err := c.StartProcess(ctx, req)
 	if err != nil {
 		return nil, err

@@ -70,6 +70,8 @@ type ProcessCreateRequest struct {
 	Env         map[string]string `json:"env,omitempty"`
 	TTY         bool              `json:"tty,omitempty" doc:"Give it a terminal in place of pipes"`
 	Interactive bool              `json:"interactive,omitempty" doc:"Reported back, without effect"`
+
+	AwaitReaders int `json:"awaitReaders,omitempty" minimum:"0" maximum:"8" doc:"Followers of its output, or viewers of its terminal, that come at once: until they do, output waits for them as if they were there"`
 }
 
 // ProcessRunRequest asks for a process to be run to its end, with empty input.

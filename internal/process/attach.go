@@ -15,7 +15,22 @@ type attachment struct {
 func (l *outputLog) attach(next uint64) *attachment {
 	a := &attachment{next: next, active: time.Now()}
 	l.readers = append(l.readers, a)
+	if n := len(l.expected); n > 0 {
+		l.detachLocked(l.expected[n-1])
+		l.expected = l.expected[:n-1]
+	}
 	return a
+}
+
+// expect makes output wait for n readers that are to come, each of which takes
+// the place of one. Those that do not come hold nothing up after the stall time.
+func (l *outputLog) expect(n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for range n {
+		a := &attachment{next: 1, active: time.Now()}
+		l.readers, l.expected = append(l.readers, a), append(l.expected, a)
+	}
 }
 
 // detach is the end of a reader. A second time does nothing.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"sync"
 	"testing"
 	"time"
 
@@ -106,6 +107,28 @@ func TestSlowFollowerLosesNothing(t *testing.T) {
 	if got.bytes != size || got.gaps != 0 {
 		t.Errorf("got %+v", got)
 	}
+}
+
+// A process whose readers are on their way does not outrun them.
+func TestAwaitedFollowersLoseNothing(t *testing.T) {
+	s := newSupervisor(t, smallLogs(10_000, time.Minute))
+	req := script(`head -c 300000 /dev/zero; echo end >&2`)
+	req.AwaitReaders = 2
+	id := create(t, s, req)
+	p, err := s.find(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the process waits", func() bool { p.out.mu.Lock(); defer p.out.mu.Unlock(); return p.out.freed != nil })
+	var reads sync.WaitGroup
+	for range 2 {
+		reads.Go(func() {
+			if text, gaps := follow(t, s, id, ""); len(text) != 300004 || gaps != 0 {
+				t.Errorf("got %d bytes, %d gaps", len(text), gaps)
+			}
+		})
+	}
+	reads.Wait()
 }
 
 // What is in the pipe when a process ends is for a slow follower too, although

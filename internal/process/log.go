@@ -48,6 +48,7 @@ type outputLog struct {
 	seen    uint64        // highest sequence that anybody was given
 
 	readers  []*attachment
+	expected []*attachment // of readers, those that stand for ones to come
 	freed    chan struct{} // closed when readers have moved; nil if no output waits
 	delayed  bool          // output has waited
 	released bool          // output waits no more

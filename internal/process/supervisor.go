@@ -160,6 +160,7 @@ func (s *Supervisor) Create(req api.ProcessCreateRequest, owner api.ProcessOwner
 		Interactive: req.Interactive, Owner: owner, Status: api.ProcessRunning,
 		PID: child.PID(), CreatedAtMs: time.Now().UnixMilli(),
 	}
+	p.out.expect(req.AwaitReaders)
 	if req.Cwd != nil {
 		p.info.Cwd = *req.Cwd
 	}
