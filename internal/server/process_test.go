@@ -34,6 +34,8 @@ func TestProcessRoutes(t *testing.T) {
 		post("blank command", "/v1/processes", `{"command":" "}`, 400, "command must not be empty"),
 		post("no command", "/v1/processes", `{}`, 422, "command"),
 		post("no JSON", "/v1/processes", `{`, 400),
+		{name: "other type", method: "POST", path: "/v1/processes", header: map[string]string{"Content-Type": "text/plain"}, body: `{"command":"true"}`, status: 415, want: []string{"unsupported_media_type"}},
+		{name: "no type", method: "POST", path: "/v1/processes", body: `{"command":"true"}`, status: 415, want: []string{"content-type must be application/json"}},
 		post("unknown program", "/v1/processes", `{"command":"/none"}`, 502, "failed to spawn process"),
 		post("unknown program with tty", "/v1/processes", `{"command":"/none","tty":true}`, 502, "failed to spawn tty process"),
 		post("create", "/v1/processes", sleep, 200, `{"id":"proc_3","command":"sleep","args":["1000"],"tty":false,"interactive":false,"owner":"user","status":"running","pid":`),

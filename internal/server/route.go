@@ -43,8 +43,21 @@ func op(id, method, path, tag, summary string) huma.Operation {
 // huma input and output structs.
 func route[I, O any](s *Server, o huma.Operation, h func(context.Context, *I) (*O, error)) {
 	s.complete(&o)
+	if _, takesBody := typeOf[I]().FieldByName("Body"); takesBody {
+		o.Middlewares = append(o.Middlewares, s.wantType)
+	}
 	huma.Register(s.api, o, h)
 	s.note(o)
+}
+
+// wantType refuses a body that does not say what it is, which the framework takes
+// for JSON. Of a type that is given it takes only JSON.
+func (s *Server) wantType(ctx huma.Context, next func(huma.Context)) {
+	if ctx.Header("Content-Type") == "" {
+		huma.WriteErr(s.api, ctx, http.StatusUnsupportedMediaType, "content-type must be application/json")
+		return
+	}
+	next(ctx)
 }
 
 // handle registers an operation that decodes and encodes itself. The operation
