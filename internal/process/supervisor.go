@@ -262,16 +262,18 @@ func (s *Supervisor) watch(p *process) {
 	go func() { pumps.Wait(); close(read) }()
 
 	<-p.child.Done()
-	s.noteEnd(p)
-	p.drain(read, s.limits.Drain)
+	exitedAt := time.Now()
+	p.drain(read, s.limits.Drain, sync.OnceFunc(func() { s.noteEnd(p, exitedAt) }))
 	p.out.end()
 	<-read // what is left behind may write on, until it ends or is killed
 }
 
 // drain waits until the output of an ended process is read, but for what
 // descendants write no longer than d. While readers hold it up the time does not
-// count, up to what a pipe may have held at the end.
-func (p *process) drain(read <-chan struct{}, d time.Duration) {
+// count, up to what a pipe may have held at the end. It calls note when the output
+// is read, and after d at the latest, so that who sees the end finds the output.
+func (p *process) drain(read <-chan struct{}, d time.Duration, note func()) {
+	defer note()
 	_, end := p.out.wasDelayed()
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -280,6 +282,7 @@ func (p *process) drain(read <-chan struct{}, d time.Duration) {
 		case <-read:
 			return
 		case <-timer.C:
+			note()
 		}
 		if delayed, now := p.out.wasDelayed(); !delayed || now-end >= maxRest {
 			return
@@ -289,12 +292,12 @@ func (p *process) drain(read <-chan struct{}, d time.Duration) {
 }
 
 // noteEnd notes the exit of a process and drops those that ended long ago.
-func (s *Supervisor) noteEnd(p *process) {
+func (s *Supervisor) noteEnd(p *process, exitedAt time.Time) {
 	exit := p.child.Exit()
 	p.mu.Lock()
 	p.info.Status, p.info.PID = api.ProcessExited, 0
 	p.info.ExitCode, p.info.ExitSignal = exit.Code, exit.Signal
-	p.info.ExitedAtMs = time.Now().UnixMilli()
+	p.info.ExitedAtMs = exitedAt.UnixMilli()
 	p.mu.Unlock()
 	close(p.ended)
 

@@ -133,6 +133,33 @@ func TestCreateLifecycle(t *testing.T) {
 	}
 }
 
+// Who sees that a process has ended finds all it wrote.
+func TestEndIsToldAfterOutput(t *testing.T) {
+	s := newSupervisor(t, Limits{})
+	var clients sync.WaitGroup
+	for i := range 8 {
+		clients.Go(func() {
+			for range 25 {
+				req := script(`echo last words`)
+				req.TTY = i%2 == 0
+				info, err := s.Create(req, api.OwnerUser)
+				for err == nil && info.Status == api.ProcessRunning {
+					info, err = s.Get(info.ID)
+				}
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				logs, err := s.Logs(info.ID, LogQuery{})
+				if err != nil || len(logs.Entries) != 1 {
+					t.Errorf("ended with %+v, %v", logs, err)
+				}
+			}
+		})
+	}
+	clients.Wait()
+}
+
 func TestCreateRefuses(t *testing.T) {
 	s := newSupervisor(t, Limits{Config: api.ProcessConfig{MaxConcurrentProcesses: 1}})
 	missing := "/does/not/exist"
