@@ -1,6 +1,7 @@
 package files
 
 import (
+	"os"
 	"syscall"
 	"testing"
 )
@@ -13,13 +14,21 @@ func mountTmpfs(dir string) error {
 	return syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=1m")
 }
 
-func TestDiskFull(t *testing.T) {
-	runScenario(t, "disk-full", t.TempDir(), &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS})
+// ownMounts gives a child mounts of its own. Whoever is not root here is root of a
+// namespace there.
+func ownMounts() *syscall.SysProcAttr {
+	attr := &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS}
+	if uid := os.Geteuid(); uid != 0 {
+		attr.Cloneflags |= syscall.CLONE_NEWUSER
+		attr.UidMappings = []syscall.SysProcIDMap{{HostID: uid, Size: 1}}
+		attr.GidMappings = []syscall.SysProcIDMap{{HostID: os.Getegid(), Size: 1}}
+	}
+	return attr
 }
 
-func TestMoveAcross(t *testing.T) {
-	runScenario(t, "across", t.TempDir(), &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS})
-}
+func TestDiskFull(t *testing.T) { runScenario(t, "disk-full", t.TempDir(), ownMounts()) }
+
+func TestMoveAcross(t *testing.T) { runScenario(t, "across", t.TempDir(), ownMounts()) }
 
 // selfExe names the test binary so that another user can run it, whoever owns
 // the folders above.

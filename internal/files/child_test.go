@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -150,33 +151,55 @@ func expectNames(dir string, want ...string) error {
 	return err
 }
 
-// openDirFor makes a folder that a user without rights can reach.
-func openDirFor(t *testing.T, uid int) string {
+// nobody is a user without rights.
+const nobody = 65534
+
+// asNobody makes a folder and returns how a child runs that owns it and is not
+// root: as a user of its own, unless nobody here is root.
+func asNobody(t *testing.T) (dir string, attr *syscall.SysProcAttr) {
 	t.Helper()
 	dir, err := os.MkdirTemp("/tmp", "files-test-")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	if err := errors.Join(os.Chmod(dir, 0o755), os.Chown(dir, uid, uid)); err != nil {
-		t.Fatalf("the test needs root to become another user: %v", err)
+	if os.Geteuid() != 0 {
+		return dir, nil
 	}
-	return dir
+	if err := errors.Join(os.Chmod(dir, 0o755), os.Chown(dir, nobody, nobody)); err != nil {
+		t.Fatal(err)
+	}
+	return dir, &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
 }
 
 func TestPermissionDenied(t *testing.T) {
-	const uid = 65534
-	dir := openDirFor(t, uid)
+	dir, attr := asNobody(t)
 	put(t, dir+"/secret", "x")
 	put(t, dir+"/readonly", "x")
 	put(t, dir+"/shut/file", "x")
 	err := errors.Join(
-		os.Chmod(dir+"/secret", 0o600), os.Mkdir(dir+"/closed", 0o700), os.Chmod(dir+"/shut/file", 0o666),
-		os.Mkdir(dir+"/tmp", 0o777), os.Chmod(dir+"/tmp", 0o777),
+		os.Chmod(dir+"/secret", 0), os.Chmod(dir+"/readonly", 0o444), os.Mkdir(dir+"/closed", 0), os.Chmod(dir+"/shut/file", 0o666),
+		os.Mkdir(dir+"/tmp", 0o777), os.Chmod(dir+"/tmp", 0o777), os.Chmod(dir+"/shut", 0o555),
 	)
 	if err != nil {
 		t.Fatal(err)
 	}
-	runScenario(t, "permission", dir, &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}})
+	runScenario(t, "permission", dir, attr)
 	wantNames(t, dir+"/tmp")
+	if err := errors.Join(os.Chmod(dir+"/closed", 0o700), os.Chmod(dir+"/shut", 0o755)); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestAllWithoutRights repeats the tests of this package as a user who is not root.
+func TestAllWithoutRights(t *testing.T) {
+	if os.Geteuid() != 0 {
+		return // they run so anyway
+	}
+	dir, attr := asNobody(t)
+	cmd := exec.Command(selfExe(t), "-test.count=1")
+	cmd.Dir, cmd.Env, cmd.SysProcAttr = dir, append(os.Environ(), "TMPDIR="+dir, "HOME="+dir), attr
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
 }

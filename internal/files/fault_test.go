@@ -213,6 +213,7 @@ func TestUpload(t *testing.T) {
 			if info, _ := os.Stat(base + "/sub"); info.Mode().Perm() != 0o555 {
 				t.Errorf("mode of the folder %v", info.Mode())
 			}
+			os.Chmod(base+"/sub", 0o755) // to be removed
 		})
 	}
 	f, _ := newFS(t)
