@@ -168,7 +168,7 @@ func (c *closeWatch) Close() error { c.closed = true; return nil }
 func TestUploadAndDownload(t *testing.T) {
 	s := newServer(t)
 	ctx := testContext(t)
-	tree := fstest.MapFS{"a.txt": {Data: []byte("a"), Mode: 0o644}, "b/c.sh": {Data: []byte("#!/bin/sh\n"), Mode: 0o755}}
+	tree := fstest.MapFS{"a.txt": {Data: []byte("a"), Mode: 0o644}, "b": {Mode: fs.ModeDir | 0o755}, "b/c.sh": {Data: []byte("#!/bin/sh\n"), Mode: 0o755}}
 	dir := filepath.Join(s.dir, "up")
 	result, err := s.Upload(ctx, dir, tree)
 	if err != nil || len(result.Paths) < 2 {
@@ -208,7 +208,7 @@ func TestFS(t *testing.T) {
 	dir := filepath.Join(s.dir, "tree")
 	if _, err := s.Upload(ctx, dir, fstest.MapFS{
 		"a.txt": {Data: []byte("hello"), Mode: 0o644}, "b/c.txt": {Data: bytes.Repeat([]byte("x"), 5000), Mode: 0o600},
-		"b/d/e": {Mode: 0o644}, "name with blank & more": {Data: []byte("y"), Mode: 0o644},
+		"b": {Mode: fs.ModeDir | 0o755}, "b/d": {Mode: fs.ModeDir | 0o755}, "b/d/e": {Mode: 0o644}, "name with blank & more": {Data: []byte("y"), Mode: 0o644},
 	}); err != nil {
 		t.Fatal(err)
 	}
