@@ -180,6 +180,17 @@ func TestWatch(t *testing.T) {
 	os.Rename(w+"/new", w+"/moved")
 	nextEvent(t, events, api.WatchRename, w+"/new")
 	nextEvent(t, events, api.WatchCreate, w+"/moved/inner/f")
+	if err := write(f, "w/written", "x"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Upload(t.Context(), "w/sub", bytes.NewReader(tarball(entry{name: "unpacked", body: "x"}))); err != nil {
+		t.Fatal(err)
+	}
+	for _, ev := range nextEvent(t, events, api.WatchCreate, w+"/sub/unpacked") {
+		if strings.Contains(ev.Path, tempPrefix) {
+			t.Errorf("event of a hidden file: %+v", ev)
+		}
+	}
 	os.Remove(w + "/moved/inner/f")
 	nextEvent(t, events, api.WatchRemove, w+"/moved/inner/f")
 	os.RemoveAll(w)

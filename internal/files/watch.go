@@ -20,7 +20,8 @@ import (
 // all folders below it, new ones included. Once it returns no change is missed.
 // The channel is closed when ctx ends or when path itself is gone. It has no
 // buffer: a slow reader makes the kernel's queue fill up, and gets an overflow
-// event for what that could not hold. Links below path are not followed.
+// event for what that could not hold. Links below path are not followed, and the
+// hidden files that writes go through are not reported.
 func (f *FS) Watch(ctx context.Context, path string, recursive bool) (<-chan api.FileWatchEvent, error) {
 	path, err := f.Resolve(path)
 	if err != nil {
@@ -103,6 +104,9 @@ func (w *watch) add(dir string, found func(path string)) error {
 	}
 	for _, e := range entries {
 		path := filepath.Join(dir, e.Name())
+		if isTemp(path) {
+			continue
+		}
 		if found != nil {
 			found(path)
 		}
@@ -172,13 +176,20 @@ func (w *watch) readd() {
 		if err != nil || !d.IsDir() {
 			return nil
 		}
+		if isTemp(path) {
+			return fs.SkipDir
+		}
 		w.add(path, nil)
 		return w.ctx.Err()
 	})
 }
 
+// isTemp reports whether a path is one of ours that is not in its place: when it
+// gets there, that is a change.
+func isTemp(path string) bool { return strings.HasPrefix(filepath.Base(path), tempPrefix) }
+
 func (w *watch) event(ev fsnotify.Event) bool {
-	if w.only != "" && ev.Name != w.only {
+	if w.only != "" && ev.Name != w.only || isTemp(ev.Name) {
 		return true
 	}
 	if ev.Has(fsnotify.Remove) || ev.Has(fsnotify.Rename) {
