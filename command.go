@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"strings"
 	"sync"
 	"time"
@@ -36,7 +37,7 @@ type Cmd struct {
 	c       *Client
 	ctx     context.Context
 	cancel  context.CancelFunc
-	pipes   []io.Closer // ours, to be closed when the output ends
+	pipes   []*io.PipeWriter // ours, to be closed when the program has ended
 	copying sync.WaitGroup
 	undo    func() bool // takes the killing back
 	waited  bool
@@ -153,7 +154,7 @@ func (c *Cmd) StdinPipe() (io.WriteCloser, error) {
 }
 
 // StdoutPipe returns a pipe from the program's output. It is read to its end
-// before Wait is called.
+// before Wait is called, which closes it once the program has ended.
 func (c *Cmd) StdoutPipe() (io.ReadCloser, error) { return c.outPipe(&c.Stdout) }
 
 // StderrPipe is [Cmd.StdoutPipe] of the other output.
@@ -277,7 +278,9 @@ func (c *Cmd) drain(stream api.LogStream, to io.Writer) {
 			_, err = to.Write(e.Data)
 		}
 		if err != nil && to != nil {
-			c.fail(err)
+			if _, pipe := to.(*io.PipeWriter); !pipe || !errors.Is(err, io.ErrClosedPipe) {
+				c.fail(err)
+			}
 			to = nil // the end is still of interest
 		}
 		return true
@@ -360,10 +363,8 @@ func (c *Cmd) Wait() error {
 		return errors.New("sandboxagent: Wait was already called")
 	}
 	c.waited = true
+	c.closePipes()
 	c.copying.Wait()
-	for _, pipe := range c.pipes {
-		pipe.Close()
-	}
 	killed := !c.undo()
 	over := c.ctx.Err()
 	c.cancel()
@@ -374,6 +375,19 @@ func (c *Cmd) Wait() error {
 		c.c.log.Debug("forget process", "process", c.Process.ID, "error", err)
 	}
 	return c.result(killed, over)
+}
+
+// closePipes waits for the end of a program whose output may be left unread.
+func (c *Cmd) closePipes() {
+	if len(c.pipes) == 0 {
+		return
+	}
+	if _, err := c.Process.Wait(c.giveUp); err != nil {
+		c.c.log.Debug("wait for process", "process", c.Process.ID, "error", err)
+	}
+	for _, pipe := range c.pipes {
+		pipe.CloseWithError(fs.ErrClosed)
+	}
 }
 
 func (c *Cmd) result(killed bool, over error) error {

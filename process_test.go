@@ -184,6 +184,36 @@ func TestCommandPipes(t *testing.T) {
 	}
 }
 
+// A pipe that is not read to its end is no reason to wait for ever, nor an error.
+func TestCommandPipeIsLeft(t *testing.T) {
+	s := newServer(t)
+	for name, leave := range map[string]func(io.ReadCloser){
+		"unread": func(io.ReadCloser) {},
+		"closed": func(r io.ReadCloser) { r.Close() },
+	} {
+		cmd := s.Command(testContext(t), "sh", "-c", "echo first; head -c 100000 /dev/zero; exit 3")
+		stdout, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		line := make([]byte, 6)
+		if _, err := io.ReadFull(stdout, line); err != nil || string(line) != "first\n" {
+			t.Errorf("read %q, %v", line, err)
+		}
+		leave(stdout)
+		var exit *sandboxagent.ExitError
+		if err := cmd.Wait(); !errors.As(err, &exit) || exit.ExitCode() != 3 {
+			t.Errorf("%s: %v", name, err)
+		}
+		if _, err := stdout.Read(line); err == nil {
+			t.Errorf("%s: the pipe can be read after Wait", name)
+		}
+	}
+}
+
 func TestProcess(t *testing.T) {
 	s := newServer(t)
 	ctx := testContext(t)
