@@ -96,28 +96,41 @@ func runTimeout(req api.ProcessRunRequest, config *api.ProcessConfig) (time.Dura
 }
 
 func (s *Supervisor) startRun(spec Spec) (*Child, error) {
-	s.mu.Lock()
-	closed := s.closed
-	if !closed {
-		s.work.Add(1)
-	}
-	s.mu.Unlock()
-	if closed {
-		return nil, errShutDown()
+	if err := s.reserveRun(); err != nil {
+		return nil, err
 	}
 	child, err := Start(spec)
+	s.mu.Lock()
+	if err == nil {
+		s.runs[child] = struct{}{}
+	} else {
+		s.underRun--
+	}
+	closed := s.closed
+	s.mu.Unlock()
 	if err != nil {
 		s.work.Done()
 		return nil, spawnError("process", err)
 	}
-	s.mu.Lock()
-	s.runs[child] = struct{}{}
-	closed = s.closed
-	s.mu.Unlock()
 	if closed { // and perhaps StopAll has looked already
 		_ = child.Stop(0)
 	}
 	return child, nil
+}
+
+// reserveRun takes a place among the runs.
+func (s *Supervisor) reserveRun() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return errShutDown()
+	}
+	if limit := s.limits.MaxRuns; s.underRun >= limit {
+		return errLimit("run", "maxConcurrentRuns", limit)
+	}
+	s.underRun++
+	s.work.Add(1)
+	return nil
 }
 
 // endRun keeps the child only if it left something behind.
@@ -125,6 +138,7 @@ func (s *Supervisor) endRun(child *Child) {
 	defer s.work.Done()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.underRun--
 	if !child.left {
 		delete(s.runs, child)
 		return

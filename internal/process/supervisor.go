@@ -23,6 +23,7 @@ import (
 type Limits struct {
 	Config           api.ProcessConfig // what clients may change; see [DefaultConfig]
 	MaxTotalLogBytes int64             // of all logs together; 256 MiB
+	MaxRuns          int               // runs at once; 256
 	MaxFinished      int               // ended processes that are kept; 256
 	FinishedAge      time.Duration     // how long ended processes are kept; 1 hour
 	FollowStall      time.Duration     // how long output waits for a reader that takes nothing; 5 seconds
@@ -35,6 +36,7 @@ func (l Limits) withDefaults() Limits {
 	return Limits{
 		Config:           configWithDefaults(l.Config),
 		MaxTotalLogBytes: cmp.Or(l.MaxTotalLogBytes, 256<<20),
+		MaxRuns:          cmp.Or(l.MaxRuns, 256),
 		MaxFinished:      cmp.Or(l.MaxFinished, 256),
 		FinishedAge:      cmp.Or(l.FinishedAge, time.Hour),
 		FollowStall:      cmp.Or(l.FollowStall, 5*time.Second),
@@ -75,6 +77,7 @@ type Supervisor struct {
 	closed    bool
 	lastID    uint64
 	running   int // created and not yet ended, or about to start
+	underRun  int // runs that have not ended
 	processes map[string]*process
 	finished  []*process          // in the order they ended; may hold deleted ones
 	runs      map[*Child]struct{} // of Run: running, or ended and survived by others
@@ -217,8 +220,7 @@ func (s *Supervisor) reserve() (uint64, error) {
 		return 0, errShutDown()
 	}
 	if s.running >= limit {
-		e := api.Conflict(api.CodeProcessLimit, "max concurrent process limit reached (%d)", limit)
-		return 0, e.With("limit", "maxConcurrentProcesses").With("value", limit)
+		return 0, errLimit("process", "maxConcurrentProcesses", limit)
 	}
 	s.running++
 	s.lastID++
@@ -229,6 +231,11 @@ func (s *Supervisor) release() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.running--
+}
+
+func errLimit(what, name string, limit int) *api.Error {
+	e := api.Conflict(api.CodeProcessLimit, "max concurrent %s limit reached (%d)", what, limit)
+	return e.With("limit", name).With("value", limit)
 }
 
 func errShutDown() *api.Error {

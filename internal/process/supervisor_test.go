@@ -196,6 +196,31 @@ func TestCreateRefuses(t *testing.T) {
 	})
 }
 
+func TestRunsAreBounded(t *testing.T) {
+	s := newSupervisor(t, Limits{MaxRuns: 1})
+	_, err := s.Run(t.Context(), api.ProcessRunRequest{Command: "no-such-program"})
+	wantCode(t, err, api.CodeProgramNotFound, 502)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() {
+		_, err := s.Run(ctx, api.ProcessRunRequest{Command: "sleep", Args: []string{"1000"}})
+		ended <- err
+	}()
+	eventually(t, "it runs", func() bool { s.mu.Lock(); defer s.mu.Unlock(); return len(s.runs) == 1 })
+	_, err = s.Run(t.Context(), api.ProcessRunRequest{Command: "true"})
+	wantCode(t, err, api.CodeProcessLimit, 409)
+	if err == nil || err.Error() != "conflict: max concurrent run limit reached (1)" {
+		t.Errorf("error = %v", err)
+	}
+	cancel()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	if _, err := s.Run(t.Context(), api.ProcessRunRequest{Command: "true"}); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestSignals(t *testing.T) {
 	tests := []struct{ signal, want string }{
 		{"", "SIGTERM"}, {"SIGINT", "SIGINT"}, {"int", "SIGINT"}, {"1", "SIGHUP"}, {"USR1", "SIGUSR1"}, {"SIGKILL", "SIGKILL"},

@@ -36,6 +36,7 @@ func limitsWithDefaults(l api.Limits) api.Limits {
 		IdleTimeoutMs:        cmp.Or(l.IdleTimeoutMs, turn.IdleTimeout.Milliseconds()),
 		CancelTimeoutMs:      cmp.Or(l.CancelTimeoutMs, turn.CancelTimeout.Milliseconds()),
 		MaxTotalLogBytes:     cmp.Or(l.MaxTotalLogBytes, 256<<20),
+		MaxConcurrentRuns:    cmp.Or(l.MaxConcurrentRuns, 256),
 		MaxFinishedProcesses: cmp.Or(l.MaxFinishedProcesses, 256),
 		FinishedProcessAgeMs: cmp.Or(l.FinishedProcessAgeMs, time.Hour.Milliseconds()),
 		InputTimeoutMs:       cmp.Or(l.InputTimeoutMs, 10_000),
@@ -84,6 +85,7 @@ func retention(l api.Limits) journal.Retention {
 func processLimits(l api.Limits) process.Limits {
 	return process.Limits{
 		MaxTotalLogBytes: l.MaxTotalLogBytes,
+		MaxRuns:          l.MaxConcurrentRuns,
 		MaxFinished:      l.MaxFinishedProcesses,
 		FinishedAge:      milliseconds(l.FinishedProcessAgeMs),
 		InputTimeout:     milliseconds(l.InputTimeoutMs),
