@@ -196,8 +196,8 @@ func TestFileStreams(t *testing.T) {
 // TestRefusedBodiesGetTheirAnswer sends large bodies and listens only then, as
 // many clients do. A server that closes its ears breaks their connection.
 func TestRefusedBodiesGetTheirAnswer(t *testing.T) {
-	const limit = 32 << 20
-	in := start(t, server.Config{Token: "secret", Limits: api.Limits{MaxFileBytes: limit}})
+	const size = 32 << 20
+	in := start(t, server.Config{Token: "secret", Limits: api.Limits{MaxFileBytes: 1 << 20}})
 	for _, c := range []struct {
 		name, request, token string
 		status               int
@@ -213,8 +213,8 @@ func TestRefusedBodiesGetTheirAnswer(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer conn.Close()
-			fmt.Fprintf(conn, "%s HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n", c.request, c.token, limit+1)
-			if _, err := conn.Write(make([]byte, limit+1)); err != nil {
+			fmt.Fprintf(conn, "%s HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n", c.request, c.token, size)
+			if _, err := conn.Write(make([]byte, size)); err != nil {
 				t.Fatal(err)
 			}
 			res, err := http.ReadResponse(bufio.NewReader(conn), nil)

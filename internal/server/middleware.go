@@ -39,7 +39,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	rec.Header().Set("X-Request-Id", id)
 	if r.ContentLength != 0 {
 		http.NewResponseController(w).EnableFullDuplex() // fails where it is not needed
-		defer s.hearOut(rec, r, r.Body)
+		defer hearOut(rec, r, r.Body)
 		r.Body = io.NopCloser(r.Body) // what is closed cannot be heard out
 	}
 	pattern := "none"
@@ -87,13 +87,17 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mux.ServeHTTP(rec, r)
 }
 
-// hearOutTime is how long a refused request may go on sending.
-const hearOutTime = 30 * time.Second
+// hearOutTime and hearOutBytes are how long and how much a refused request may go
+// on sending.
+const (
+	hearOutTime  = 30 * time.Second
+	hearOutBytes = 1 << 30
+)
 
-// hearOut reads what a refused request still sends, as much as a body may have:
-// a client that listens only when it has sent all finds its connection broken
-// otherwise, and not the answer. One that expects 100-continue listens before.
-func (s *Server) hearOut(rec *recorder, r *http.Request, body io.Reader) {
+// hearOut reads what a refused request still sends: a client that listens only
+// when it has sent all finds its connection broken otherwise, and not the answer.
+// One that expects 100-continue listens before.
+func hearOut(rec *recorder, r *http.Request, body io.Reader) {
 	if rec.status < http.StatusBadRequest || r.Header.Get("Expect") != "" {
 		return
 	}
@@ -101,7 +105,7 @@ func (s *Server) hearOut(rec *recorder, r *http.Request, body io.Reader) {
 	if rc.Flush() != nil || rc.SetReadDeadline(time.Now().Add(hearOutTime)) != nil {
 		return
 	}
-	io.CopyN(io.Discard, body, s.limits.MaxFileBytes)
+	io.CopyN(io.Discard, body, hearOutBytes)
 }
 
 // checkQuery refuses what a query may not hold: bad escapes, repeated keys, and
