@@ -2,6 +2,7 @@ package process
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -17,9 +18,15 @@ import (
 // adopted. It is a variable of the package because what it is about, the children
 // of this program, is one too.
 var family struct {
-	adopts atomic.Bool
-	mu     sync.Mutex
-	ours   map[int]*exec.Cmd
+	adopts   atomic.Bool
+	mu       sync.Mutex
+	starting map[*exec.Cmd]bool // on the way to be ours
+	ours     map[int]*exec.Cmd
+
+	// suspect is an ended child that is an orphan unless one of the starts in
+	// before made it; 0 if there is none.
+	suspect int
+	before  map[*exec.Cmd]bool
 }
 
 // AdoptOrphans makes this program wait for the processes that its children leave
@@ -37,7 +44,7 @@ func AdoptOrphans() error {
 	if family.adopts.Swap(true) {
 		return nil
 	}
-	family.ours = make(map[int]*exec.Cmd)
+	family.starting, family.ours = make(map[*exec.Cmd]bool), make(map[int]*exec.Cmd)
 	ended := make(chan os.Signal, 1)
 	signal.Notify(ended, syscall.SIGCHLD)
 	go func() {
@@ -50,17 +57,28 @@ func AdoptOrphans() error {
 	return nil
 }
 
-// startOurs starts a child that its caller waits for. The lock is held so that a
-// child which ends at once is not taken for an orphan.
+// startOurs starts a child that its caller waits for.
 func startOurs(cmd *exec.Cmd) error {
 	if !family.adopts.Load() {
 		return cmd.Start()
 	}
 	family.mu.Lock()
-	defer family.mu.Unlock()
+	family.starting[cmd] = true
+	family.mu.Unlock()
 	err := cmd.Start()
+	family.mu.Lock()
+	defer family.mu.Unlock()
+	delete(family.starting, cmd)
 	if err == nil {
 		family.ours[cmd.Process.Pid] = cmd
+	}
+	if delete(family.before, cmd); family.suspect != 0 && len(family.before) == 0 {
+		pid := family.suspect
+		family.suspect = 0
+		if family.ours[pid] == nil {
+			bury(pid)
+		}
+		buryOrphans()
 	}
 	return err
 }
@@ -73,21 +91,35 @@ func endedOurs(cmd *exec.Cmd) {
 	}
 	family.mu.Lock()
 	defer family.mu.Unlock()
-	if pid := cmd.Process.Pid; family.ours[pid] == cmd {
+	pid := cmd.Process.Pid
+	if family.ours[pid] == cmd {
 		delete(family.ours, pid)
+	}
+	if family.suspect == pid {
+		family.suspect = 0
 	}
 	buryOrphans()
 }
 
 // buryOrphans waits for ended children until the next one is ours, whose waiter
-// comes back here. The caller holds family.mu.
+// comes back here, or may turn out to be. The caller holds family.mu.
 func buryOrphans() {
-	for {
+	for family.suspect == 0 {
 		pid := endedChild()
 		if pid == 0 || family.ours[pid] != nil {
 			return
 		}
-		if _, err := syscall.Wait4(pid, nil, syscall.WNOHANG, nil); err != nil && err != syscall.EINTR {
+		if len(family.starting) > 0 {
+			family.suspect, family.before = pid, maps.Clone(family.starting)
+			return
+		}
+		bury(pid)
+	}
+}
+
+func bury(pid int) {
+	for {
+		if _, err := syscall.Wait4(pid, nil, syscall.WNOHANG, nil); err != syscall.EINTR {
 			return
 		}
 	}
