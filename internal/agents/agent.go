@@ -55,7 +55,7 @@ type Agent struct {
 
 	// Environ changes the environment in which the agent starts; nil changes
 	// nothing.
-	Environ func(env []string, c *Catalogue) []string
+	Environ func(env []string) []string
 }
 
 // Package is an npm package in one version. Native marks the one with the

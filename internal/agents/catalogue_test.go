@@ -196,6 +196,14 @@ func TestEnvOfAgent(t *testing.T) {
 	if err != nil || slices.Contains(got.Env, "COPILOT_AUTO_UPDATE=false") {
 		t.Errorf("the user's value does not win: %q, %v", got.Env, err)
 	}
+	m.program("claude-agent-acp", "true")
+	for value, kept := range map[string]bool{"1": true, "yes": false} {
+		m.env = append(m.env, "IS_SANDBOX="+value)
+		got, err = m.catalogue().Launch(t.Context(), "claude")
+		if err != nil || slices.Contains(got.Env, "IS_SANDBOX="+value) != kept {
+			t.Errorf("claude got %q, %v, where IS_SANDBOX is %s", got.Env, err, value)
+		}
+	}
 }
 
 func TestFirstReady(t *testing.T) {
@@ -250,6 +258,15 @@ func TestVersion(t *testing.T) {
 	if info := get("qwen", false); info.Version != "" || !strings.Contains(info.ConfigError, "exit code 3") {
 		t.Errorf("qwen: %+v", info)
 	}
+	c = m.catalogue(func(cfg *Config) { cfg.AgentCommands = map[string][]string{"mine": {"mine", "serve"}} })
+	ran := filepath.Join(m.home, "ran")
+	path := m.program("mine", ": >"+ran)
+	if info := get("mine", false); info.Version != "" || info.Path != path || info.ConfigError != "" {
+		t.Errorf("mine: %+v", info)
+	}
+	if _, err := os.Stat(ran); err == nil {
+		t.Error("a configured command was run for something else")
+	}
 	if info := get("mock", false); info.Version != "builtin" || info.Path != filepath.Join(m.data, "bin", "mock") {
 		t.Errorf("mock: %+v", info)
 	}
@@ -299,6 +316,7 @@ func TestDoctor(t *testing.T) {
 	m.program("claude-agent-acp", "true")
 	m.program("codex-acp", "echo cannot find module >&2; exit 7")
 	m.program("gemini", "true")
+	m.launcherFile("cursor", "#!/bin/sh\n")
 	self := m.program("self", `[ "$1 $2" = "mock --help" ]`)
 	m.env = append(m.env, "GEMINI_API_KEY=k")
 	checks := make(map[string]api.AgentCheck)
@@ -310,6 +328,7 @@ func TestDoctor(t *testing.T) {
 		"codex":  api.CheckBroken,
 		"gemini": api.CheckReady,
 		"mock":   api.CheckReady,
+		"cursor": api.CheckBroken, // its adapter is there, but not what that needs
 		"droid":  api.CheckNotInstalled,
 	} {
 		if k := checks[id]; k.Status != want || k.Detail == "" || want != api.CheckReady && k.Hint == "" {

@@ -1,6 +1,11 @@
 package agents
 
-import "github.com/sandboxagent/sandboxagent/api"
+import (
+	"slices"
+	"strings"
+
+	"github.com/sandboxagent/sandboxagent/api"
+)
 
 // Claude Code, by way of its ACP adapter.
 var claude = Agent{
@@ -25,8 +30,19 @@ var claude = Agent{
 	NativeEnv:     "CLAUDE_CODE_EXECUTABLE",
 	MinNode:       "20.0",
 	RegistryID:    "claude-acp",
+	Environ:       claudeEnviron,
 	Credentials: CredentialNeeds{
 		Providers: []string{"anthropic"},
 		Hint:      "set ANTHROPIC_API_KEY, or log in once with claude",
 	},
+}
+
+// claudeEnviron drops an IS_SANDBOX that only the adapter heeds. The adapter
+// takes any value as leave for root to skip permissions, Claude Code only 1, and
+// so every session of root would fail.
+func claudeEnviron(env []string) []string {
+	return slices.DeleteFunc(env, func(kv string) bool {
+		value, ok := strings.CutPrefix(kv, "IS_SANDBOX=")
+		return ok && value != "1"
+	})
 }

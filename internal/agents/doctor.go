@@ -45,6 +45,13 @@ func (c *Catalogue) check(ctx context.Context, a Agent, creds Credentials) api.A
 		}
 		return k
 	}
+	if rec, ok := c.installed(a); a.NativeNeeded && (!ok || rec.Native == "") {
+		if _, ok := c.native(a); !ok {
+			k.Status, k.Hint = api.CheckBroken, a.Note
+			k.Detail += " starts, but " + a.Native + ", which it needs, is not on PATH"
+			return k
+		}
+	}
 	if !c.provided(a, creds) {
 		k.Status, k.Hint = api.CheckNoCredentials, a.Credentials.Hint
 		k.Detail += " starts, but no credential was found for it"
@@ -54,13 +61,6 @@ func (c *Catalogue) check(ctx context.Context, a Agent, creds Credentials) api.A
 	k.Detail += " starts"
 	if names := creds.Names(); len(a.Credentials.Providers) > 0 && len(names) > 0 {
 		k.Detail += "; credentials: " + strings.Join(names, ", ")
-	}
-	if _, ok := c.native(a); a.NativeNeeded && !ok {
-		if rec, installed := c.installed(a); !installed || rec.Native == "" {
-			k.Status = api.CheckBroken
-			k.Detail += ", but " + a.Native + ", which it needs, is not on PATH"
-			k.Hint = a.Note
-		}
 	}
 	return k
 }

@@ -109,7 +109,7 @@ func (c *Catalogue) environ(a Agent) []string {
 		env = append(env, "SANDBOX_AGENT_BIN="+c.cfg.SelfExe)
 	}
 	if a.Environ != nil {
-		env = a.Environ(env, c)
+		env = a.Environ(env)
 	}
 	return env
 }

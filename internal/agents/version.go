@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sandboxagent/sandboxagent/api"
 	"github.com/sandboxagent/sandboxagent/internal/process"
 )
 
@@ -46,18 +47,21 @@ func (c *Catalogue) forget(a Agent) {
 }
 
 func (c *Catalogue) probeNow(ctx context.Context, a Agent) probe {
-	if _, ok := c.find(a); a.Builtin != nil && ok {
+	f, found := c.find(a)
+	switch {
+	case found && f.source == api.AgentFromCommand:
+		return probe{path: f.path} // it may be anything, and is only for what it was configured for
+	case found && a.Builtin != nil:
 		return probe{path: c.nativeFile(a), version: "builtin"}
 	}
 	if rec, ok := c.installed(a); ok {
 		return probe{path: rec.program(), version: rec.Version}
 	}
 	path, ok := c.native(a)
-	if !ok {
-		f, ok := c.find(a)
-		if !ok {
-			return probe{}
-		}
+	switch {
+	case !ok && !found:
+		return probe{}
+	case !ok:
 		path = f.path
 	}
 	version, err := c.askVersion(ctx, path)
