@@ -55,6 +55,8 @@ type Catalogue struct {
 	agents []Agent
 	env    map[string]string
 
+	installs sync.RWMutex // read-locked by every install and uninstall
+
 	mu     sync.Mutex
 	probes map[string]probe // versions by agent
 }
@@ -113,6 +115,13 @@ func (c *Catalogue) Agent(id string) (Agent, error) {
 		}
 	}
 	return Agent{}, api.UnsupportedAgent(id)
+}
+
+// Wait returns when the installs are over that were begun before. It does not
+// end them; their contexts do.
+func (c *Catalogue) Wait() {
+	c.installs.Lock()
+	defer c.installs.Unlock()
 }
 
 // FirstReady returns the id of the first agent that is installed and has

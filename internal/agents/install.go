@@ -27,6 +27,8 @@ const verifyTimeout = 20 * time.Second
 // The problems are unsupported_agent, invalid_request for a version that is
 // none, and install_failed.
 func (c *Catalogue) Install(ctx context.Context, id string, req api.AgentInstallRequest, progress func(api.AgentInstallEvent)) (*api.AgentInstallResult, error) {
+	c.installs.RLock()
+	defer c.installs.RUnlock()
 	a, err := c.Agent(id)
 	if err != nil {
 		return nil, err
@@ -356,6 +358,8 @@ func sweep(root, keep string) {
 // running, but may miss files. One that is nowhere is no error; one that is
 // installed elsewhere is a conflict.
 func (c *Catalogue) Uninstall(ctx context.Context, id string) error {
+	c.installs.RLock()
+	defer c.installs.RUnlock()
 	a, err := c.Agent(id)
 	if err != nil {
 		return err

@@ -46,7 +46,7 @@ func TestInstall(t *testing.T) {
 	}
 	wantPhases := []string{
 		"download npm: @agentclientprotocol/claude-agent-acp@0.101.0",
-		"download fetch GET 200 https://registry.test/one.tgz",
+		"download got one.tgz",
 		"download added 1 package",
 		"verify starting Claude Code",
 		"activate " + launcher,

@@ -78,7 +78,9 @@ func (m *machine) npm(command, extra string) {
 	m.t.Helper()
 	m.program("npm", fmt.Sprintf(`PATH=/usr/bin:/bin
 echo "$@" >>%[1]s
-echo "npm http fetch GET 200 https://registry.test/one.tgz" >&2
+echo "npm http fetch GET 200 https://registry.test/one 3ms (cache miss)" >&2
+echo "npm http fetch GET 200 https://registry.test/one.tgz 3ms (cache miss)" >&2
+echo "npm warn nothing to worry about" >&2
 %[2]s
 mkdir -p node_modules/.bin
 printf '#!/bin/sh\necho help of %[3]s\n' >node_modules/.bin/%[3]s

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"strings"
 	"time"
@@ -90,12 +91,10 @@ func (c *Catalogue) npm(ctx context.Context, dir string, args, names []string, p
 	defer cancel()
 	progress("download", "npm: "+strings.Join(names, " "))
 	out, err := run(ctx, process.Spec{Path: npm, Args: args, Dir: dir, Env: c.cfg.Env}, func(line string) bool {
-		fetched, ok := strings.CutPrefix(line, "npm http ")
-		if ok {
-			line = fetched
+		if told := npmStep(line); told != "" {
+			progress("download", told)
 		}
-		progress("download", line)
-		return !ok && !strings.HasPrefix(line, "npm warn")
+		return !npmChatter.MatchString(line)
 	})
 	if err == nil {
 		return nil
@@ -108,6 +107,28 @@ func (c *Catalogue) npm(ctx context.Context, dir string, args, names []string, p
 	}
 	said := out.words()
 	return fmt.Errorf("npm could not install %s: %s\nnpm said (%w):\n%s", strings.Join(names, " "), npmReason(said), err, said)
+}
+
+// npmChatter matches the lines of npm that do not explain a failure.
+var npmChatter = regexp.MustCompile(`^npm (http|warn|notice)\b`)
+
+// npmStep says in a few words what a line of npm tells of an install, or nothing
+// if it tells nothing: packages that arrive, and what npm tries again. Errors
+// are told when it has ended.
+func npmStep(line string) string {
+	request, ok := strings.CutPrefix(line, "npm http ")
+	switch {
+	case !ok && strings.HasPrefix(line, "npm "):
+		return ""
+	case !ok || strings.Contains(request, " failed with "):
+		return strings.TrimPrefix(line, "npm http ")
+	}
+	for field := range strings.FieldsSeq(request) {
+		if strings.HasSuffix(field, ".tgz") && !strings.Contains(request, " 404 ") {
+			return "got " + path.Base(field)
+		}
+	}
+	return ""
 }
 
 // npmReason says in words what the error code that npm printed means, and what
@@ -184,7 +205,8 @@ func (c *Catalogue) ensureNode(ctx context.Context, why string, progress func(ph
 	if lockLinuxX64.covers(platform()) {
 		lock = "node"
 	}
-	if err := c.npmInstall(ctx, temp, lock, []Package{{Name: name, Version: nodeVersion}}, progress); err != nil {
+	told := func(_, message string) { progress("node", message) }
+	if err := c.npmInstall(ctx, temp, lock, []Package{{Name: name, Version: nodeVersion}}, told); err != nil {
 		return "", fmt.Errorf("%s. %w", why, err)
 	}
 	if _, err := c.askVersion(ctx, filepath.Join(temp, "node_modules", name, "bin", "node")); err != nil {

@@ -270,6 +270,7 @@ func (s *Server) close(ctx context.Context) error {
 		children.Wait()
 		s.closeErr = errors.Join(s.closeErr, processErr)
 		s.background.Wait()
+		s.agents.Wait() // an install that was cut off clears up
 		s.closeErr = errors.Join(s.closeErr, s.journal.Close())
 	})
 	return s.closeErr
