@@ -48,7 +48,9 @@ func AllowKinds(kinds ...string) PermissionHandler {
 	}
 }
 
-// A PermissionRequest is a question of an agent: whether it may make a call.
+// A PermissionRequest is a question of an agent: whether it may make a call. Its
+// ToolCall is all that the turn has told of the call, also where the question
+// itself only names it.
 type PermissionRequest struct {
 	ID string // of this request within its connection
 	acp.PermissionRequest

@@ -70,10 +70,7 @@ func (s *Session) stream(ctx context.Context, prompt []ContentBlock, ask bool) i
 		stop := context.AfterFunc(ctx, func() { s.cancelTurn(context.WithoutCancel(ctx), conn, t) })
 		defer stop()
 		turn := new(Turn)
-		failed, left := s.pump(ctx, t, func(u Update) bool {
-			turn.add(u)
-			return yield(u, nil)
-		}, ask)
+		failed, left := s.pump(ctx, t, turn, yield, ask)
 		if left {
 			if stop() {
 				conn.background(func() { s.cancelTurn(context.WithoutCancel(ctx), conn, t) })
@@ -91,19 +88,20 @@ func (s *Session) stream(ctx context.Context, prompt []ContentBlock, ask bool) i
 	}
 }
 
-// pump passes updates on until the turn has ended, or is given up after its
-// context. It returns what went wrong with the agent's questions, and whether
-// the consumer has left.
-func (s *Session) pump(ctx context.Context, t *turn, pass func(Update) bool, ask bool) (failed error, left bool) {
+// pump adds updates to turn and passes them on until the turn has ended, or is
+// given up after its context. It returns what went wrong with the agent's
+// questions, and whether the consumer has left.
+func (s *Session) pump(ctx context.Context, t *turn, turn *Turn, yield func(Update, error) bool, ask bool) (failed error, left bool) {
 	var giveUp <-chan time.Time
 	cancelled := ctx.Done()
 	for {
 		updates, last := t.take()
 		for i, u := range updates {
+			turn.add(u)
 			if u.Permission != nil && (s.opts.OnPermission != nil || !ask) {
 				failed = errors.Join(failed, s.decide(t, u.Permission))
 			}
-			on := pass(u)
+			on := yield(u, nil)
 			if u.Permission != nil {
 				u.Permission.cancel()
 			}

@@ -94,21 +94,22 @@ func (t *Turn) add(u Update) {
 		t.addCall(u.ToolCall)
 	case UpdatePermission:
 		t.other = true
-		t.addCall(u.Permission.ToolCall)
+		u.Permission.ToolCall = t.addCall(u.Permission.ToolCall)
 	case acp.UpdatePlan:
 		t.Plan = u.Plan
 	}
 }
 
 // addCall merges what is new of a tool call, which may be first told of in any
-// kind of update.
-func (t *Turn) addCall(call acp.ToolCall) {
+// kind of update, and returns the whole.
+func (t *Turn) addCall(call acp.ToolCall) acp.ToolCall {
 	i := slices.IndexFunc(t.ToolCalls, func(c acp.ToolCall) bool { return c.ID == call.ID })
 	if i < 0 {
 		t.ToolCalls = append(t.ToolCalls, acp.ToolCall{})
 		i = len(t.ToolCalls) - 1
 	}
 	t.ToolCalls[i].Merge(call)
+	return t.ToolCalls[i]
 }
 
 // maxHeld bounds the updates that wait for the consumer of a turn, in bytes of
