@@ -9,6 +9,7 @@ import (
 
 	"github.com/sandboxagent/sandboxagent"
 	"github.com/sandboxagent/sandboxagent/acp"
+	"github.com/sandboxagent/sandboxagent/api"
 	"github.com/sandboxagent/sandboxagent/embedded"
 )
 
@@ -91,6 +92,65 @@ func ExampleStart() {
 	health, err := sandbox.Health(context.Background())
 	fmt.Println(health.Status, err)
 	// Output: ok <nil>
+}
+
+func ExampleClient_Health() {
+	server, stop := exampleServer()
+	defer stop()
+	health, err := server.Health(context.Background())
+	fmt.Println(health.Status, err)
+	// Output: ok <nil>
+}
+
+func ExampleClient_Agents() {
+	server, stop := exampleServer()
+	defer stop()
+	list, err := server.Agents(context.Background(), sandboxagent.AgentsOptions{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for _, agent := range list {
+		if agent.ID == "mock" || agent.ID == "claude" {
+			fmt.Println(agent.ID, agent.Name)
+		}
+	}
+	// Output:
+	// claude Claude Code
+	// mock Mock
+}
+
+func ExampleClient_Agent() {
+	server, stop := exampleServer()
+	defer stop()
+	ctx := context.Background()
+	agent, err := server.Agent(ctx, "mock", sandboxagent.AgentsOptions{Config: true})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(agent.Installed, agent.Version)
+	_, err = server.Agent(ctx, "nobody", sandboxagent.AgentsOptions{})
+	fmt.Println(errors.Is(err, sandboxagent.ErrUnsupportedAgent))
+	// Output:
+	// true builtin
+	// true
+}
+
+func ExampleClient_InstallAgent() {
+	server, stop := exampleServer()
+	defer stop()
+	result, err := server.InstallAgent(context.Background(), "mock", sandboxagent.InstallAgentOptions{
+		OnProgress: func(step api.AgentInstallEvent) { fmt.Println(step.Phase, step.Message) },
+	})
+	if err != nil {
+		fmt.Println(err) // says which source could not be reached, and what to do
+		return
+	}
+	for _, artifact := range result.Artifacts {
+		fmt.Println(artifact.Kind, *artifact.Version)
+	}
+	// Output: agent_process builtin
 }
 
 func ExampleClient_CreateSession() {
