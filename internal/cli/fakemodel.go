@@ -6,34 +6,47 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/sandboxagent/sandboxagent/internal/agents"
 	"github.com/sandboxagent/sandboxagent/internal/fakemodel"
 )
 
 func newFakeModel(g *globals) *cobra.Command {
-	var port uint16
-	var script string
+	o := &fakeModelOptions{}
 	cmd := &cobra.Command{
 		Use:   "fakemodel",
 		Short: "Serve a scripted model, to try agents without a key",
 		Long:  fakemodel.Usage(),
-		Args:  arguments(0, 0),
+		Example: `  sandbox-agent fakemodel --for claude
+  sandbox-agent fakemodel --port 9000 --script turns.json`,
+		Args: arguments(0, 0),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return runFakeModel(cmd.Context(), g, port, script)
+			return runFakeModel(cmd.Context(), g, o)
 		},
 	}
-	cmd.Flags().Uint16VarP(&port, "port", "p", 0, "port to listen on; 0 takes a free one")
-	cmd.Flags().StringVar(&script, "script", "", "JSON file with the turns to answer")
+	f := cmd.Flags()
+	f.Uint16VarP(&o.port, "port", "p", 0, "port to listen on; 0 takes a free one")
+	f.StringVar(&o.script, "script", "", "JSON file with the turns to answer")
+	f.StringVar(&o.agent, "for", "", "make a home folder for this agent, and print how to try it")
+	must(cmd.RegisterFlagCompletionFunc("for", cobra.FixedCompletions(fakemodel.Agents(), cobra.ShellCompDirectiveNoFileComp)))
 	return cmd
 }
 
-func runFakeModel(ctx context.Context, g *globals, port uint16, script string) error {
+// fakeModelOptions are the flags of the fakemodel command.
+type fakeModelOptions struct {
+	port          uint16
+	script, agent string
+}
+
+func runFakeModel(ctx context.Context, g *globals, o *fakeModelOptions) error {
 	var options fakemodel.Options
-	if script != "" {
-		file, err := os.Open(script)
+	if o.script != "" {
+		file, err := os.Open(g.path(o.script))
 		if err != nil {
 			return fmt.Errorf("read script: %w", err)
 		}
@@ -43,17 +56,11 @@ func runFakeModel(ctx context.Context, g *globals, port uint16, script string) e
 			return err
 		}
 	}
-	listener, err := listen("127.0.0.1", port)
+	listener, err := listen("127.0.0.1", o.port)
 	if err != nil {
 		return err
 	}
-	url := "http://" + listener.Addr().String()
-	if g.json {
-		err = printJSON(g.env.Out, map[string]string{"url": url})
-	} else {
-		_, err = fmt.Fprintf(g.env.Out, "Scripted model listening on %s\n", url)
-	}
-	if err != nil {
+	if err := g.announceModel("http://"+listener.Addr().String(), o.agent); err != nil {
 		return errors.Join(err, listener.Close())
 	}
 	hs := &http.Server{Handler: fakemodel.New(options), ReadHeaderTimeout: 10 * time.Second}
@@ -70,4 +77,36 @@ func runFakeModel(ctx context.Context, g *globals, port uint16, script string) e
 		return fmt.Errorf("serve: %w", err)
 	}
 	return nil
+}
+
+// announceModel prints where the model is, and how to try an agent with it.
+func (g *globals) announceModel(url, agent string) error {
+	var env []string
+	if agent != "" {
+		home, err := filepath.Abs(filepath.Join(g.data(), "fakemodel", agent))
+		if err != nil {
+			return err
+		}
+		if env, err = fakemodel.Wire(agent, url, home); err != nil {
+			return err
+		}
+	}
+	if g.json {
+		return printJSON(g.env.Out, struct {
+			URL string   `json:"url"`
+			Env []string `json:"env,omitempty"`
+		}{url, env})
+	}
+	if _, err := fmt.Fprintf(g.env.Out, "Scripted model listening on %s\n", url); err != nil || agent == "" {
+		return err
+	}
+	var command strings.Builder
+	for _, kv := range env {
+		name, value, _ := strings.Cut(kv, "=")
+		command.WriteString(name + "=" + agents.Quote(value) + " ")
+	}
+	// The home folder is another, so the data folder must be named.
+	fmt.Fprintf(&command, "sandbox-agent run --data-dir %s --agent %s", agents.Quote(g.data()), agent)
+	_, err := fmt.Fprintf(g.env.Out, "Try it in another terminal, with:\n  %s \"write notes.txt with hello\"\n", command.String())
+	return err
 }

@@ -2,8 +2,10 @@ package fakemodel
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -63,6 +65,24 @@ wire_api = "responses"
 		files: map[string]string{".qwen/settings.json": `{"security": {"auth": {"selectedType": "openai"}}, "model": {"name": "` + Model + `"}}
 `},
 	},
+	"kilo": {
+		env: []string{"KILO_DISABLE_AUTOUPDATE=1"},
+		files: map[string]string{".config/kilo/kilo.json": `{
+  "model": "fake/` + Model + `", "small_model": "fake/` + Model + `", "autoupdate": false, "share": "disabled",
+  "permission": {"edit": "ask", "bash": "ask"},
+  "provider": {"fake": {"npm": "@ai-sdk/openai-compatible", "name": "Fake",
+    "options": {"baseURL": "{BASE}/v1", "apiKey": "` + key + `"},
+    "models": {"` + Model + `": {"name": "Fake Model"}}}}
+}
+`},
+	},
+	"droid": {
+		env: []string{"FACTORY_API_KEY=" + key},
+		files: map[string]string{".factory/settings.json": `{"customModels": [{"model": "` + Model + `", "id": "custom:fake", "displayName": "Fake", "baseUrl": "{BASE}/v1", "apiKey": "` + key + `",
+  "provider": "generic-chat-completion-api", "maxOutputTokens": 8000}],
+  "sessionDefaultSettings": {"model": "custom:fake"}}
+`},
+	},
 	"copilot": {env: []string{"COPILOT_PROVIDER_BASE_URL={BASE}/v1", "COPILOT_PROVIDER_API_KEY=" + key, "COPILOT_MODEL=" + Model, "COPILOT_OFFLINE=true", "COPILOT_AUTO_UPDATE=false"}},
 }
 
@@ -74,7 +94,7 @@ wire_api = "responses"
 func Wire(agent, baseURL, home string) (env []string, err error) {
 	w, ok := wirings[agent]
 	if !ok {
-		return nil, fmt.Errorf("wire agent: %q is not known", agent)
+		return nil, fmt.Errorf("the model cannot be tried with %q, only with %s", agent, strings.Join(Agents(), ", "))
 	}
 	baseURL = strings.TrimRight(baseURL, "/")
 	for name, text := range w.files {
@@ -86,17 +106,15 @@ func Wire(agent, baseURL, home string) (env []string, err error) {
 			return nil, fmt.Errorf("write config: %w", err)
 		}
 	}
-	return append([]string{"HOME=" + home}, Env(agent, baseURL)...), nil
+	env = []string{"HOME=" + home}
+	for _, v := range w.env {
+		env = append(env, strings.ReplaceAll(v, "{BASE}", baseURL))
+	}
+	return env, nil
 }
 
-// Env returns the variables alone; nil for an agent that is not known.
-func Env(agent, baseURL string) []string {
-	var env []string
-	for _, v := range wirings[agent].env {
-		env = append(env, strings.ReplaceAll(v, "{BASE}", strings.TrimRight(baseURL, "/")))
-	}
-	return env
-}
+// Agents returns the ids of the agents that [Wire] knows, sorted.
+func Agents() []string { return slices.Sorted(maps.Keys(wirings)) }
 
 const usage = `A model server without a model, to try agents with no key and no network. It
 speaks Anthropic Messages, OpenAI Responses, OpenAI Chat Completions and Gemini.
@@ -122,18 +140,10 @@ requests repeat the prompt.
 "calls": [{"name", "input"}], "error": {"status", "message"}, "delay", "pace"}.
 GET /__requests shows what was asked.
 
-With the server at http://127.0.0.1:PORT (any key will do):
-  claude    ANTHROPIC_BASE_URL=http://127.0.0.1:PORT ANTHROPIC_API_KEY=k
-  gemini    GOOGLE_GEMINI_BASE_URL=http://127.0.0.1:PORT GEMINI_API_KEY=k
-  qwen      OPENAI_BASE_URL=http://127.0.0.1:PORT/v1 OPENAI_API_KEY=k
-            OPENAI_MODEL=fake-model
-  copilot   COPILOT_PROVIDER_BASE_URL=http://127.0.0.1:PORT/v1 COPILOT_OFFLINE=true
-            COPILOT_PROVIDER_API_KEY=k COPILOT_MODEL=fake-model
-  codex     ~/.codex/config.toml: model_provider="fake", [model_providers.fake]
-            base_url="http://127.0.0.1:PORT/v1" wire_api="responses"
-  opencode  ~/.config/opencode/opencode.json: a provider of npm package
-            @ai-sdk/openai-compatible with that baseURL
-  pi        ~/.pi/agent/models.json: a provider of api "openai-completions"
+--for AGENT makes a home folder in which that agent uses this model, and prints a
+command to try it with. Without it, point the agent here by its own settings, say
+ANTHROPIC_BASE_URL=http://127.0.0.1:PORT ANTHROPIC_API_KEY=any for claude, and
+http://127.0.0.1:PORT/v1 for those that speak as OpenAI does.
 `
 
 // Usage is the help text of the server.
