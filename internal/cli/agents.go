@@ -220,12 +220,42 @@ func installFlags(cmd *cobra.Command, req *api.AgentInstallRequest) {
 	f.StringVar(&req.AgentProcessVersion, "agent-process-version", "", "version of the program that speaks ACP")
 }
 
-// progress tells the steps of an install on standard error.
-func (g *globals) progress(e api.AgentInstallEvent) {
-	if g.json {
+// installSteps tells the steps of an install on standard error. On a terminal
+// the steps of a phase share a line; elsewhere the first of each phase is told.
+type installSteps struct {
+	g     *globals
+	phase string
+	open  bool // a line of the terminal is not ended
+}
+
+// stepWidth is how much of a step is shown where it must stay on one line, in
+// characters.
+const stepWidth = 78
+
+func (s *installSteps) tell(e api.AgentInstallEvent) {
+	same := e.Phase == s.phase
+	if s.g.json || same && !s.g.env.ErrTerminal {
 		return
 	}
-	fmt.Fprintf(g.env.Err, "%s: %s: %s\n", e.Agent, e.Phase, e.Message)
+	s.phase = e.Phase
+	text := []rune(fmt.Sprintf("%s: %s: %s", e.Agent, e.Phase, e.Message))
+	if !s.g.env.ErrTerminal {
+		fmt.Fprintln(s.g.env.Err, string(text))
+		return
+	}
+	if !same {
+		s.end()
+	}
+	s.open = true
+	fmt.Fprintf(s.g.env.Err, "\r%s%s", eraseLine, string(text[:min(len(text), stepWidth)]))
+}
+
+// end ends the line that is open.
+func (s *installSteps) end() {
+	if s.open {
+		fmt.Fprintln(s.g.env.Err)
+		s.open = false
+	}
 }
 
 func newAgentsInstall(g *globals) *cobra.Command {
@@ -241,7 +271,9 @@ The steps are told on standard error, what was put in place on standard output.`
 		Args:              arguments(1, 1),
 		ValidArgsFunction: g.completeAgent,
 		RunE: g.local(func(ctx context.Context, args []string) error {
-			result, err := g.agentSource().install(ctx, args[0], req, g.progress)
+			steps := &installSteps{g: g}
+			result, err := g.agentSource().install(ctx, args[0], req, steps.tell)
+			steps.end()
 			if err != nil {
 				return err
 			}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -55,14 +56,38 @@ func (a *asker) harmless(call acp.ToolCall) bool {
 			paths = append(paths, c.Path)
 		}
 	}
+	folder, err := resolved(a.cwd)
+	if err != nil {
+		return false
+	}
 	below := func(path string) bool {
 		if !filepath.IsAbs(path) {
 			path = filepath.Join(a.cwd, path)
 		}
-		rel, err := filepath.Rel(a.cwd, path)
+		real, err := resolved(path)
+		if err != nil {
+			return false
+		}
+		rel, err := filepath.Rel(folder, real)
 		return err == nil && filepath.IsLocal(rel)
 	}
 	return len(paths) > 0 && !slices.ContainsFunc(paths, func(p string) bool { return !below(p) })
+}
+
+// resolved returns a path without links, of which the last parts need not be
+// there. A link to nowhere is an error.
+func resolved(path string) (string, error) {
+	rest := ""
+	for {
+		real, err := filepath.EvalSymlinks(path)
+		if err == nil {
+			return filepath.Join(real, rest), nil
+		}
+		if _, there := os.Lstat(path); there == nil || path == filepath.Dir(path) {
+			return "", err
+		}
+		path, rest = filepath.Dir(path), filepath.Join(filepath.Base(path), rest)
+	}
 }
 
 // ask asks on the terminal until the answer is understood. The end of the input

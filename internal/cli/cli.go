@@ -130,12 +130,16 @@ func exitCode(g *globals, err error) int {
 		fmt.Fprintf(g.env.Err, "sandbox-agent: %v\n", err)
 		return exitUsage
 	}
-	var problem *api.Error
-	if g.json && errors.As(err, &problem) {
-		printJSON(g.env.Err, problem)
+	if !g.json {
+		fmt.Fprintf(g.env.Err, "sandbox-agent: %v\n", err)
 		return exitError
 	}
-	fmt.Fprintf(g.env.Err, "sandbox-agent: %v\n", err)
+	var problem *api.Error
+	if errors.As(err, &problem) {
+		printJSON(g.env.Err, problem)
+	} else {
+		printJSON(g.env.Err, map[string]string{"type": "about:blank", "title": "Error", "detail": err.Error()})
+	}
 	return exitError
 }
 
@@ -166,6 +170,13 @@ Exit codes: 0 done, 1 something went wrong, 2 the command was not understood.`,
 			}
 			return exitStatus(exitUsage)
 		},
+	}
+	// Before the framework does, whose errors are not told from others.
+	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
+		if err := errors.Join(cmd.ValidateRequiredFlags(), cmd.ValidateFlagGroups()); err != nil {
+			return usageError{fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())}
+		}
+		return nil
 	}
 	root.SetVersionTemplate("sandbox-agent {{.Version}}\n")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {

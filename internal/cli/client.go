@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -18,7 +19,8 @@ import (
 // defaultEndpoint is where a server is unless it was told otherwise.
 const defaultEndpoint = "http://127.0.0.1:2468"
 
-// noun returns a command that only has commands below it.
+// noun returns a command that only has commands below it. Its examples are the
+// first of each of these.
 func noun(g *globals, use, short, long string, verbs ...*cobra.Command) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   use,
@@ -39,7 +41,20 @@ func noun(g *globals, use, short, long string, verbs ...*cobra.Command) *cobra.C
 		},
 	}
 	cmd.AddCommand(verbs...)
+	examples := make([]string, len(verbs))
+	for i, verb := range verbs {
+		examples[i] = firstExample(verb)
+	}
+	cmd.Example = strings.Join(examples, "\n")
 	return cmd
+}
+
+// firstExample returns the first example of a command, which may go on over
+// several lines.
+func firstExample(cmd *cobra.Command) string {
+	lines := strings.Split(cmd.Example, "\n")
+	last := slices.IndexFunc(lines, func(line string) bool { return !strings.HasSuffix(line, "\\") })
+	return strings.Join(lines[:last+1], "\n")
 }
 
 // arguments checks how many there are; a negative max is any number.
@@ -98,13 +113,18 @@ func (g *globals) local(do func(ctx context.Context, args []string) error) func(
 		ctx, cancel := context.WithCancelCause(cmd.Context())
 		defer cancel(nil)
 		go g.cancelOnSignal(ctx, cancel)
-		err := do(ctx, args)
-		var end signalled
-		if errors.As(context.Cause(ctx), &end) && err != nil {
-			return exitStatus(end.status())
-		}
-		return err
+		return interrupted(ctx, do(ctx, args))
 	}
+}
+
+// interrupted returns the exit status that a signal asks for in place of err, if
+// it was a signal that ended ctx.
+func interrupted(ctx context.Context, err error) error {
+	var end signalled
+	if err != nil && errors.As(context.Cause(ctx), &end) {
+		return exitStatus(end.status())
+	}
+	return err
 }
 
 // signalled is why a context ended.

@@ -61,6 +61,9 @@ func describe(out *bytes.Buffer, cmd *cobra.Command) {
 		kind, usage := pflag.UnquoteUsage(f)
 		flags = append(flags, fmt.Sprintf("  %-36s %s", strings.TrimSpace(name+" "+kind), usage))
 	})
+	if cmd.Example != "" {
+		out.WriteString("\nExamples:\n" + cmd.Example + "\n")
+	}
 	if len(flags) > 0 {
 		out.WriteString("\nFlags:\n" + strings.Join(flags, "\n") + "\n")
 	}

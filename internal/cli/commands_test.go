@@ -7,9 +7,11 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/sandboxagent/sandboxagent/acp"
 )
 
-// TestHelp holds every command below a noun to the form of the help text.
+// TestHelp holds every command to the form of the help text.
 func TestHelp(t *testing.T) {
 	var check func(cmd *cobra.Command)
 	check = func(cmd *cobra.Command) {
@@ -22,7 +24,7 @@ func TestHelp(t *testing.T) {
 			t.Errorf("%s: the short text is %q", name, cmd.Short)
 		case cmd.Long == "" && below:
 			t.Errorf("%s has no long text", name)
-		case !cmd.HasSubCommands() && below && !strings.Contains(cmd.Example, name):
+		case !strings.Contains(cmd.Example, name):
 			t.Errorf("%s has no example of itself", name)
 		}
 		for line := range strings.Lines(cmd.Long + "\n" + cmd.Example) {
@@ -59,6 +61,25 @@ func TestControlKey(t *testing.T) {
 	for _, name := range []string{"", "q", "ctrl-", "ctrl-1", "ctrl-`", "ctrl-{", "ctrl-qq", "alt-q"} {
 		if got, err := controlKey(name); err == nil {
 			t.Errorf("%q: %#x, want an error", name, got)
+		}
+	}
+}
+
+// What an agent calls its tools is what people decide by: it stays on its line
+// and commands no terminal.
+func TestDescribeCall(t *testing.T) {
+	for _, test := range []struct{ kind, title, want string }{
+		{"edit", "Write a.txt", "edit: Write a.txt"},
+		{"edit", "Edit a.txt", "Edit a.txt"},
+		{"", "", "call"},
+		{"execute", "rm -r x\nls\n", "execute: rm -r x ⏎ ls"},
+		{"read", "\x1b[2J\x1b[1;31mlist\x1b[0m", "read: list"},
+		{"read", "\x1b]0;title\x07a\x1b]8;;http://x\x1b\\b\x1bc\rd\u009b1me", "read: abd1me"},
+		{"read", "\x1b]0;never ended", "read: "},
+		{"read", "caf\u00e9 \xff", "read: caf\u00e9 \ufffd"},
+	} {
+		if got := describeCall(acp.ToolCall{ID: "call", Kind: test.kind, Title: test.title}); got != test.want {
+			t.Errorf("%q: %q, want %q", test.title, got, test.want)
 		}
 	}
 }

@@ -51,7 +51,9 @@ output and stops at the first that fails.`,
 			case len(args) == 0:
 				return usagef("which agent? give its id, or --all")
 			}
-			result, err := g.catalogue().Install(ctx, args[0], req, g.progress)
+			steps := &installSteps{g: g}
+			result, err := g.catalogue().Install(ctx, args[0], req, steps.tell)
+			steps.end()
 			if err != nil {
 				return err
 			}
@@ -69,7 +71,10 @@ func (g *globals) installAll(ctx context.Context, req api.AgentInstallRequest) e
 		if len(a.Packages) == 0 && a.Builtin == nil {
 			continue
 		}
-		if _, err := catalogue.Install(ctx, a.ID, req, g.progress); err != nil {
+		steps := &installSteps{g: g}
+		_, err := catalogue.Install(ctx, a.ID, req, steps.tell)
+		steps.end()
+		if err != nil {
 			return fmt.Errorf("install %s: %w", a.ID, err)
 		}
 	}

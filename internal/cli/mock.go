@@ -18,6 +18,7 @@ func newMock(g *globals) *cobra.Command {
 		Aliases: []string{"mock-agent-process"},
 		Short:   "Be the built-in mock agent on standard input and output",
 		Long:    fakeagent.Usage(),
+		Example: "  sandbox-agent run --agent other --agent-command 'other=sandbox-agent mock' hello",
 		Args:    arguments(0, 0),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return fakeagent.Run(cmd.Context(), g.env.In, g.env.Out, fakeagent.Options{

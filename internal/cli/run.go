@@ -9,13 +9,10 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/sandboxagent/sandboxagent"
-	"github.com/sandboxagent/sandboxagent/acp"
 	"github.com/sandboxagent/sandboxagent/api"
 )
 
@@ -26,9 +23,6 @@ const (
 	exitUnasked   = 5   // a permission was rejected because nobody could be asked
 	exitCancelled = 130 // interrupted, as shells count SIGINT
 )
-
-// connectWait is how long a server at an endpoint may take to answer.
-const connectWait = 5 * time.Second
 
 // runOptions are the flags of the run command.
 type runOptions struct {
@@ -84,23 +78,30 @@ func runTask(ctx context.Context, g *globals, o *runOptions, args []string) erro
 	if err != nil {
 		return err
 	}
-	if g.endpoint == "" {
-		g.endpoint = g.env.lookup("SANDBOX_AGENT_ENDPOINT")
-	}
+	g.endpoint = g.givenEndpoint()
 	if o.cwd == "" {
 		o.cwd = g.env.Dir
-	} else if !filepath.IsAbs(o.cwd) {
-		o.cwd = filepath.Join(g.env.Dir, o.cwd)
 	}
+	o.cwd = g.path(o.cwd)
 	if info, err := os.Stat(o.cwd); g.endpoint == "" && (err != nil || !info.IsDir()) {
 		return usagef("--cwd %s is not a folder", o.cwd)
 	}
-	ctx, interrupted := g.interruptible(ctx)
-	client, stop, err := g.connect(ctx, &o.server)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go g.cancelOnSignal(ctx, func(cause error) {
+		fmt.Fprintln(g.env.Err, "\ncancelling; Ctrl-C again leaves at once")
+		cancel(cause)
+	})
+	client, stop, err := g.connect(&o.server)
 	if err != nil {
 		return err
 	}
 	defer stop()
+	return interrupted(ctx, g.explain(client, o.run(ctx, g, client, task)))
+}
+
+// run gives an agent the task and says how it went.
+func (o *runOptions) run(ctx context.Context, g *globals, client *sandboxagent.Client, task string) error {
 	view := newView(g)
 	if err := o.pickAgent(ctx, g, client, view); err != nil {
 		return err
@@ -112,26 +113,17 @@ func runTask(ctx context.Context, g *globals, o *runOptions, args []string) erro
 	view.session(session)
 	ask := &asker{g: g, view: view, cwd: o.cwd, yes: o.yes}
 	turn, err := o.turn(ctx, session, task, view, ask)
-	if interrupted.Load() {
+	if err == nil || ctx.Err() != nil {
 		view.end(turn, session)
-		return exitStatus(exitCancelled)
 	}
-	if err != nil {
-		return err
-	}
-	view.end(turn, session)
 	switch {
-	case turn.StopReason == acp.StopRefusal:
-		return exitStatus(exitRefused)
-	case turn.StopReason == acp.StopMaxTokens || turn.StopReason == acp.StopMaxTurnRequests:
-		return exitStatus(exitLimit)
-	case turn.StopReason == acp.StopCancelled:
-		return exitStatus(exitCancelled)
+	case err != nil:
+		return err
 	case ask.unasked:
 		fmt.Fprintln(g.env.Err, "sandbox-agent: a permission was rejected because nobody could be asked; run in a terminal, or allow everything with --yes")
 		return exitStatus(exitUnasked)
 	}
-	return nil
+	return stopStatus(turn.StopReason)
 }
 
 func readTask(g *globals, args []string) (string, error) {
@@ -152,37 +144,13 @@ func readTask(g *globals, args []string) (string, error) {
 	return task, nil
 }
 
-// interruptible returns a context that ends with the first signal. The second
-// one ends the program.
-func (g *globals) interruptible(ctx context.Context) (context.Context, *atomic.Bool) {
-	ctx, cancel := context.WithCancel(ctx)
-	var interrupted atomic.Bool
-	go func() {
-		if _, ok := <-g.env.Signals; !ok {
-			return
-		}
-		interrupted.Store(true)
-		fmt.Fprintln(g.env.Err, "\ncancelling; Ctrl-C again leaves at once")
-		cancel()
-		if _, ok := <-g.env.Signals; ok {
-			os.Exit(exitCancelled)
-		}
-	}()
-	return ctx, &interrupted
-}
-
 // connect returns a client of the server at the endpoint, or of one inside this
 // program that stop ends.
-func (g *globals) connect(ctx context.Context, o *serverOptions) (client *sandboxagent.Client, stop func(), err error) {
+func (g *globals) connect(o *serverOptions) (client *sandboxagent.Client, stop func(), err error) {
 	if g.endpoint == "" {
 		return g.startInside(o)
 	}
-	wait, cancel := context.WithTimeout(ctx, connectWait)
-	defer cancel()
-	client, err = sandboxagent.Connect(wait, g.endpoint, sandboxagent.WithToken(g.bearer()))
-	if err != nil {
-		return nil, nil, fmt.Errorf("connect to %s: %w", g.endpoint, err)
-	}
+	client = g.dial()
 	return client, func() { client.Close() }, nil
 }
 
@@ -202,9 +170,9 @@ func (o *runOptions) pickAgent(ctx context.Context, g *globals, client *sandboxa
 		return err
 	}
 	view.note("installing " + info.Name)
-	_, err = client.InstallAgent(ctx, o.agent, sandboxagent.InstallAgentOptions{
-		OnProgress: func(e api.AgentInstallEvent) { view.note(e.Phase + ": " + e.Message) },
-	})
+	steps := &installSteps{g: g}
+	defer steps.end()
+	_, err = client.InstallAgent(ctx, o.agent, sandboxagent.InstallAgentOptions{OnProgress: steps.tell})
 	return err
 }
 

@@ -53,6 +53,9 @@ say that you know.
 
 SIGINT and SIGTERM end streams, agents and processes, and then the server,
 within --shutdown-timeout.`,
+		Example: `  sandbox-agent server
+  SANDBOX_AGENT_TOKEN=secret sandbox-agent server --host 0.0.0.0 --port 8080
+  sandbox-agent server --agent-command "mine=/opt/mine/agent --acp" --limit maxConnections=50`,
 		Args: arguments(0, 0),
 		RunE: func(cmd *cobra.Command, args []string) error { return runServer(cmd.Context(), g, o) },
 	}

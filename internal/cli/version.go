@@ -8,9 +8,10 @@ import (
 
 func newVersion(g *globals) *cobra.Command {
 	return &cobra.Command{
-		Use:   "version",
-		Short: "Print the version of this program",
-		Args:  arguments(0, 0),
+		Use:     "version",
+		Short:   "Print the version of this program",
+		Example: "  sandbox-agent version --json",
+		Args:    arguments(0, 0),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			v := Version()
 			if g.json {

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"regexp"
 	"strings"
+	"unicode"
 
 	"github.com/rogpeppe/go-internal/diff"
 
@@ -36,7 +38,31 @@ const (
 	green = "\x1b[32m"
 	cyan  = "\x1b[36m"
 	reset = "\x1b[0m"
+
+	eraseLine = "\x1b[K"
 )
+
+// escapes are the sequences by which a text commands a terminal.
+var escapes = regexp.MustCompile("\x1b(?:\\[[0-?]*[ -/]*[@-~]|[]PX^_][^\x07\x1b]*(?:\x07|\x1b\\\\)?|[ -/]*[0-~])?")
+
+// tame returns a text of an agent without what would command a terminal.
+func tame(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) && r != '\n' && r != '\t' {
+			return -1
+		}
+		return r
+	}, escapes.ReplaceAllString(text, ""))
+}
+
+// said is a text of an agent as it goes to w: without harm to a terminal, and
+// unchanged to anything else.
+func (v *view) said(w io.Writer, text string) string {
+	if w == v.g.env.Out && !v.g.env.OutTerminal || w == v.g.env.Err && !v.g.env.ErrTerminal {
+		return text
+	}
+	return tame(text)
+}
 
 // paint colours text that goes to standard error, if that is a terminal.
 func (v *view) paint(colour, text string) string {
@@ -105,9 +131,9 @@ func (v *view) update(u sandboxagent.Update) {
 	}
 	switch u.Kind {
 	case acp.UpdateAgentMessage:
-		v.chunk(v.g.env.Out, u.Kind, u.Content.Text)
+		v.chunk(v.g.env.Out, u.Kind, v.said(v.g.env.Out, u.Content.Text))
 	case acp.UpdateAgentThought:
-		v.chunk(v.g.env.Err, u.Kind, v.paint(dim, u.Content.Text))
+		v.chunk(v.g.env.Err, u.Kind, v.paint(dim, v.said(v.g.env.Err, u.Content.Text)))
 	case acp.UpdatePlan:
 		v.plan(u.Plan)
 	case acp.UpdateToolCall, acp.UpdateToolCallDelta:
@@ -134,7 +160,7 @@ func (v *view) plan(entries []acp.PlanEntry) {
 		if !ok {
 			mark = "○"
 		}
-		v.errorLine(v.paint(cyan, mark) + " " + e.Content)
+		v.errorLine(v.paint(cyan, mark) + " " + v.said(v.g.env.Err, e.Content))
 	}
 }
 
@@ -167,7 +193,7 @@ func (v *view) content(c acp.ToolContent) {
 	case c.Type == acp.ToolContentDiff:
 		v.diff(c)
 	case c.Content != nil && c.Content.Text != "":
-		for line := range strings.Lines(strings.TrimRight(c.Content.Text, "\n")) {
+		for line := range strings.Lines(strings.TrimRight(v.said(v.g.env.Err, c.Content.Text), "\n")) {
 			v.errorLine("  " + v.paint(dim, strings.TrimRight(line, "\n")))
 		}
 	}
@@ -181,7 +207,7 @@ func (v *view) diff(c acp.ToolContent) {
 	name := filepath.Base(c.Path)
 	text := diff.Diff(name, []byte(old), name, []byte(c.NewText))
 	_, text, _ = bytes.Cut(text, []byte("\n")) // the line "diff a b" says nothing new
-	for line := range strings.Lines(strings.TrimRight(string(text), "\n")) {
+	for line := range strings.Lines(strings.TrimRight(v.said(v.g.env.Err, string(text)), "\n")) {
 		line = strings.TrimRight(line, "\n")
 		colour := dim
 		switch {
@@ -203,14 +229,14 @@ func (v *view) end(turn *sandboxagent.Turn, s *sandboxagent.Session) {
 		return
 	}
 	v.line()
-	words := []string{"ended"}
+	words := []string{"cancelled"}
 	if turn != nil {
 		switch turn.StopReason {
 		case acp.StopEndTurn:
-		case acp.StopCancelled:
-			words[0] = "cancelled"
+			words[0] = "ended"
+		case acp.StopCancelled, "":
 		default:
-			words = append(words, "with "+turn.StopReason)
+			words = []string{"ended", "with " + turn.StopReason}
 		}
 		if u := turn.Usage; u != nil {
 			words = append(words, fmt.Sprintf("after %d tokens", u.TotalTokens))
@@ -219,12 +245,14 @@ func (v *view) end(turn *sandboxagent.Turn, s *sandboxagent.Session) {
 	v.note(strings.Join(words, " ") + "; go on with --agent " + s.Agent() + " --resume " + s.ID())
 }
 
-// describeCall names a tool call in a few words.
+// describeCall names a tool call in a few words, on one line and without what a
+// terminal would obey: people decide by it.
 func describeCall(call acp.ToolCall) string {
 	title := call.Title
 	if title == "" {
 		title = call.ID
 	}
+	title = strings.ReplaceAll(tame(strings.TrimSpace(title)), "\n", " ⏎ ")
 	if call.Kind == "" || strings.Contains(strings.ToLower(title), call.Kind) {
 		return title
 	}
