@@ -94,6 +94,8 @@ func TestTask(t *testing.T) {
 	for _, agent := range []real{
 		{id: "claude", mode: "default"},
 		{id: "codex", escalate: true}, // it asks only for more than its sandbox allows
+		{id: "opencode"},
+		{id: "gemini"}, // tells of a call by the question alone, and has no settings but models
 	} {
 		t.Run(agent.id, func(t *testing.T) { task(t, agent) })
 	}

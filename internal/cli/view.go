@@ -170,7 +170,9 @@ func (v *view) call(update acp.ToolCall) {
 	now := before
 	now.Merge(update)
 	v.shown[update.ID] = now
-	if !known || now.Title != before.Title && before.Title == "" {
+	// Some agents name a call twice, properly only when they know more of it.
+	again := now.Title != before.Title && len(before.Content) == 0 && now.Status != acp.StatusCompleted && now.Status != acp.StatusFailed
+	if !known || again {
 		v.errorLine(v.paint(bold, "→ "+describeCall(now)))
 	}
 	if len(before.Content) == 0 {
