@@ -4,15 +4,18 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -227,6 +230,40 @@ func TestStart(t *testing.T) {
 	if !strings.Contains(logs.String(), "listening on") {
 		t.Errorf("logs are %q", logs.String())
 	}
+}
+
+// A server ends with the program that started it, however that ends.
+func TestStartedServerEndsWithItsProgram(t *testing.T) {
+	program := exec.CommandContext(testContext(t), os.Args[0])
+	program.Env = append(os.Environ(), starterDir+"="+t.TempDir())
+	program.Stderr = t.Output()
+	out, err := program.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := program.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var pid int
+	_, err = fmt.Fscanln(out, &pid)
+	program.Process.Kill()
+	program.Wait()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if running(pid) {
+			syscall.Kill(pid, syscall.SIGKILL)
+		}
+	})
+	waitFor(t, func() bool { return !running(pid) })
+}
+
+// running reports whether a process is there and no zombie.
+func running(pid int) bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	_, state, _ := strings.Cut(string(stat), ") ")
+	return err == nil && !strings.HasPrefix(state, "Z")
 }
 
 func TestStartFails(t *testing.T) {

@@ -2,6 +2,7 @@ package sandboxagent_test
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -21,7 +22,26 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && (os.Args[1] == "server" || os.Args[1] == "mock") {
 		os.Exit(cli.Main(cli.System()))
 	}
+	if dir := os.Getenv(starterDir); dir != "" {
+		startAndWait(dir)
+	}
 	goleak.VerifyTestMain(tests{m})
+}
+
+// starterDir is the variable that makes the test binary a program that starts a
+// server in a folder, prints its process id, and waits to be killed.
+const starterDir = "SANDBOX_AGENT_TEST_STARTER"
+
+func startAndWait(dir string) {
+	sandbox, err := sandboxagent.Start(context.Background(), sandboxagent.StartOptions{
+		Binary: os.Args[0], Dir: dir, Env: append(os.Environ(), "HOME="+dir, "XDG_DATA_HOME="+dir),
+	})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	fmt.Println(sandbox.PID())
+	select {}
 }
 
 // testContext ends before the test binary would.

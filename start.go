@@ -52,8 +52,9 @@ type Sandbox struct {
 }
 
 // Start runs a server on this machine and returns when it answers. The context
-// bounds the start only: the server runs until [Sandbox.Close]. Its token is
-// handed over in the environment, where other users cannot read it.
+// bounds the start only: the server runs until [Sandbox.Close], or until this
+// program ends, in whatever way. Its token is handed over in the environment,
+// where other users cannot read it.
 func Start(ctx context.Context, opts StartOptions) (*Sandbox, error) {
 	sandbox, err := start(ctx, opts)
 	if err != nil {
@@ -75,7 +76,7 @@ func start(ctx context.Context, opts StartOptions) (*Sandbox, error) {
 		host = "127.0.0.1"
 	}
 	out := &serverOutput{to: opts.Logs, found: make(chan string, 1)}
-	cmd := exec.Command(binary, append([]string{"server", "--host", host, "--port", fmt.Sprint(opts.Port)}, opts.Args...)...)
+	cmd := exec.Command(binary, append([]string{"server", "--stop-with-stdin", "--host", host, "--port", fmt.Sprint(opts.Port)}, opts.Args...)...)
 	cmd.Dir = opts.Dir
 	env := opts.Env
 	if env == nil {
@@ -85,6 +86,10 @@ func start(ctx context.Context, opts StartOptions) (*Sandbox, error) {
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.WaitDelay = time.Second
 	ownGroup(cmd)
+	// The pipe ends with this program, and so does the server.
+	if _, err := cmd.StdinPipe(); err != nil {
+		return nil, err
+	}
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}

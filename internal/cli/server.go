@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -36,6 +37,7 @@ type serverOptions struct {
 	requestTimeout    time.Duration
 	shutdownTimeout   time.Duration
 	limits            []string
+	stopWithInput     bool
 	noTelemetry       bool
 }
 
@@ -75,6 +77,7 @@ within --shutdown-timeout.`,
 	f.DurationVar(&o.requestTimeout, "request-timeout", 0, "time an agent has for a reply, prompts excepted (default 2m)")
 	f.DurationVar(&o.shutdownTimeout, "shutdown-timeout", 0, "time that stopping takes at most (default 10s)")
 	f.StringArrayVar(&o.limits, "limit", nil, "set a bound, as NAME=VALUE (repeatable); GET /v1/limits shows them all")
+	f.BoolVar(&o.stopWithInput, "stop-with-stdin", false, "stop also when standard input ends, as it does with the program that holds it")
 	f.BoolVar(&o.noTelemetry, "no-telemetry", false, "accepted for compatibility; there is no telemetry")
 	return cmd
 }
@@ -110,6 +113,13 @@ func runServer(ctx context.Context, g *globals, o *serverOptions) error {
 		case <-ctx.Done():
 		}
 	}()
+	if o.stopWithInput {
+		go func() {
+			io.Copy(io.Discard, g.env.In) // an error is an end as well
+			log.Info("standard input ended")
+			cancel()
+		}()
+	}
 	if err := g.announce(listener.Addr(), o.host); err != nil {
 		log.Warn("print address", "error", err)
 	}
