@@ -8,11 +8,13 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/sandboxagent/sandboxagent"
+	"github.com/sandboxagent/sandboxagent/acp"
 	"github.com/sandboxagent/sandboxagent/api"
 )
 
@@ -97,7 +99,20 @@ func runTask(ctx context.Context, g *globals, o *runOptions, args []string) erro
 		return err
 	}
 	defer stop()
-	return interrupted(ctx, g.explain(client, o.run(ctx, g, client, task)))
+	return interrupted(ctx, g.explain(client, g.explainLogin(o.agent, o.run(ctx, g, client, task))))
+}
+
+// explainLogin says what an agent needs that wants a login.
+func (g *globals) explainLogin(id string, err error) error {
+	var refused *sandboxagent.RPCError
+	if !errors.As(err, &refused) || refused.Code != acp.CodeAuthRequired {
+		return err
+	}
+	agent, unknown := g.catalogue().Agent(id)
+	if unknown != nil || agent.Credentials.Hint == "" {
+		return err
+	}
+	return fmt.Errorf("%w: %s", err, agent.Credentials.Hint)
 }
 
 // run gives an agent the task and says how it went.
@@ -166,7 +181,8 @@ func (o *runOptions) pickAgent(ctx context.Context, g *globals, client *sandboxa
 		}
 	}
 	info, err := client.Agent(ctx, o.agent, sandboxagent.AgentsOptions{})
-	if err != nil || info.Installed {
+	configured := slices.ContainsFunc(o.server.agentCommands, func(c string) bool { return strings.HasPrefix(c, o.agent+"=") })
+	if err != nil || info.Installed || configured {
 		return err
 	}
 	view.note("installing " + info.Name)
