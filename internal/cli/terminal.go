@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -20,8 +21,12 @@ import (
 // loginShell starts the shell of whoever the server runs as.
 const loginShell = `exec "${SHELL:-$(command -v bash || echo sh)}" -l`
 
-// endOfInput is what a terminal takes for the end of a file.
-const endOfInput = 0x04
+// endOfInput is what a terminal takes for the end of a file, for one reader: it
+// is typed again every now and then, for those that come later.
+const (
+	endOfInput = 0x04
+	endAgain   = 200 * time.Millisecond
+)
 
 // terminalOptions are the flags of the terminal command.
 type terminalOptions struct {
@@ -246,9 +251,6 @@ func (s *screen) typing(detach chan<- struct{}) {
 		if at >= 0 {
 			data = data[:at]
 		}
-		if err != nil && !s.g.env.InTerminal {
-			data = append(data, endOfInput)
-		}
 		if len(data) > 0 {
 			if _, err := s.t.Write(data); err != nil {
 				return
@@ -259,8 +261,17 @@ func (s *screen) typing(detach chan<- struct{}) {
 			return
 		}
 		if err != nil {
+			break
+		}
+	}
+	if s.g.env.InTerminal {
+		return
+	}
+	for {
+		if _, err := s.t.Write([]byte{endOfInput}); err != nil {
 			return
 		}
+		time.Sleep(endAgain)
 	}
 }
 
