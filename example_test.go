@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/sandboxagent/sandboxagent"
 	"github.com/sandboxagent/sandboxagent/acp"
@@ -208,6 +209,46 @@ func ExampleSession_Prompt() {
 	turn, err := session.Prompt(ctx, sandboxagent.Text("/echo hello"))
 	fmt.Println(turn.Text, turn.StopReason, err)
 	// Output: hello end_turn <nil>
+}
+
+// A prompt may be of several blocks.
+func ExampleSession_Prompt_blocks() {
+	server, stop := exampleServer()
+	defer stop()
+	ctx := context.Background()
+	session, err := server.CreateSession(ctx, "mock", sandboxagent.CreateSessionOptions{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	turn, err := session.Prompt(ctx,
+		sandboxagent.Text("what is this?"),
+		sandboxagent.ResourceLink("file:///work/notes.txt", "notes.txt"),
+		sandboxagent.Image([]byte{0x89, 'P', 'N', 'G'}, "image/png"),
+	)
+	fmt.Println(turn.StopReason, err)
+	// Output: end_turn <nil>
+}
+
+// The end of the context cancels the turn, not the session.
+func ExampleSession_Prompt_context() {
+	server, stop := exampleServer()
+	defer stop()
+	ctx := context.Background()
+	session, err := server.CreateSession(ctx, "mock", sandboxagent.CreateSessionOptions{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	short, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
+	defer cancel()
+	_, err = session.Prompt(short, sandboxagent.Text("/silence"))
+	fmt.Println(errors.Is(err, context.DeadlineExceeded))
+	turn, err := session.Prompt(ctx, sandboxagent.Text("/echo still here"))
+	fmt.Println(turn.Text, err)
+	// Output:
+	// true
+	// still here <nil>
 }
 
 func ExampleSession_Stream() {
