@@ -20,6 +20,7 @@ import (
 
 	"github.com/sandboxagent/sandboxagent"
 	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/cli"
 	"github.com/sandboxagent/sandboxagent/internal/server"
 )
 
@@ -32,7 +33,8 @@ type Options struct {
 	Env     []string // of agents and processes, as KEY=value
 
 	// Executable is a sandbox-agent program, which is run as the mock agent.
-	// Empty means this program, which then has to be one.
+	// Empty means this program, whose main function then has to begin with
+	// [Main].
 	Executable string
 
 	// AgentCommands adds agents, or replaces how they are started, by id.
@@ -57,6 +59,18 @@ type Server struct {
 	err     error
 }
 
+// Main lets a program that embeds a server be its mock agent as well: it runs the
+// agent and ends the program if the server has started it as that, and otherwise
+// does nothing.
+func Main() {
+	if cli.StartedAsMock() {
+		os.Exit(cli.Main(cli.System()))
+	}
+}
+
+// errNoMain keeps a program from starting itself for ever.
+var errNoMain = errors.New("this program was started as the mock agent: let its main function begin with embedded.Main(), or name a sandbox-agent program in Options.Executable")
+
 // Start runs a server on a free port of 127.0.0.1, with a token that only its
 // client knows, until [Server.Close].
 func Start(ctx context.Context, opts Options) (*Server, error) {
@@ -68,6 +82,9 @@ func Start(ctx context.Context, opts Options) (*Server, error) {
 }
 
 func start(ctx context.Context, opts Options) (_ *Server, err error) {
+	if cli.StartedAsMock() {
+		return nil, errNoMain
+	}
 	s := &Server{done: make(chan error, 1)}
 	if opts.DataDir == "" {
 		if s.tempDir, err = os.MkdirTemp("", "sandbox-agent-"); err != nil {

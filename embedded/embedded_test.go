@@ -3,8 +3,10 @@ package embedded_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -12,15 +14,66 @@ import (
 
 	"github.com/sandboxagent/sandboxagent"
 	"github.com/sandboxagent/sandboxagent/embedded"
-	"github.com/sandboxagent/sandboxagent/internal/cli"
 )
+
+// withoutMain is the variable that makes the test binary a program that forgot
+// to call Main.
+const withoutMain = "SANDBOX_AGENT_TEST_WITHOUT_MAIN"
 
 // TestMain makes the test binary the mock agent when the server runs it as one.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == "mock" {
-		os.Exit(cli.Main(cli.System()))
+	if os.Getenv(withoutMain) != "" {
+		_, err := embedded.Start(context.Background(), embedded.Options{})
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
 	}
+	embedded.Main()
 	goleak.VerifyTestMain(m)
+}
+
+// A program that is its own mock agent without knowing must not start itself
+// for ever.
+func TestStartWithoutMain(t *testing.T) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	home := t.TempDir()
+	server, err := embedded.Start(ctx, embedded.Options{Home: home, Dir: home, Env: append(os.Environ(), withoutMain+"=1", "HOME="+home, "XDG_DATA_HOME="+home)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	_, err = server.CreateSession(ctx, "mock", sandboxagent.CreateSessionOptions{})
+	if err == nil || !strings.Contains(err.Error(), "embedded.Main()") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func ExampleStart() {
+	// The main function of the program begins with embedded.Main().
+	ctx := context.Background()
+	home, err := os.MkdirTemp("", "example-")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer os.RemoveAll(home)
+	server, err := embedded.Start(ctx, embedded.Options{
+		Home: home,
+		Env:  append(os.Environ(), "HOME="+home, "XDG_DATA_HOME="+home),
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer server.Close()
+	session, err := server.CreateSession(ctx, "mock", sandboxagent.CreateSessionOptions{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	turn, err := session.Prompt(ctx, sandboxagent.Text("/echo hello"))
+	fmt.Println(turn.Text, err)
+	// Output: hello <nil>
 }
 
 func TestStart(t *testing.T) {

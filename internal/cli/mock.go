@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"os"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
@@ -30,6 +31,13 @@ func newMock(g *globals) *cobra.Command {
 			})
 		},
 	}
+}
+
+// StartedAsMock reports whether a server within this program has started it as
+// the mock agent.
+func StartedAsMock() bool {
+	exe, err := os.Executable()
+	return err == nil && len(os.Args) > 1 && os.Args[1] == "mock" && os.Getenv("SANDBOX_AGENT_BIN") == exe
 }
 
 // catalogue returns the agents of this machine, for commands that work without
