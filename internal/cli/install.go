@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -34,8 +33,8 @@ func newInstallAgent(g *globals) *cobra.Command {
 		Long: `Install an agent on this machine, and print what was done as JSON: the command of
 the earlier server. sandbox-agent agents install does the same for people.
 
---all installs every agent that can be installed, prints nothing on standard
-output and stops at the first that fails.`,
+--all installs every agent that can be installed and prints nothing on standard
+output. One that fails does not keep the others from it, and is an error.`,
 		Example: `  sandbox-agent install-agent claude
   sandbox-agent install-agent --all`,
 		Args:              arguments(0, 1),
@@ -67,6 +66,7 @@ output and stops at the first that fails.`,
 
 func (g *globals) installAll(ctx context.Context, req api.AgentInstallRequest) error {
 	catalogue := g.catalogue()
+	var failed []error
 	for _, a := range catalogue.Agents() {
 		if len(a.Packages) == 0 && a.Builtin == nil {
 			continue
@@ -74,11 +74,14 @@ func (g *globals) installAll(ctx context.Context, req api.AgentInstallRequest) e
 		steps := &installSteps{g: g}
 		_, err := catalogue.Install(ctx, a.ID, req, steps.tell)
 		steps.end()
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
 		if err != nil {
-			return fmt.Errorf("install %s: %w", a.ID, err)
+			failed = append(failed, err)
 		}
 	}
-	return nil
+	return errors.Join(failed...)
 }
 
 func reportInstall(result *api.AgentInstallResult) installReport {
