@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -249,9 +248,12 @@ func (g *globals) startInside(o *serverOptions) (*sandboxagent.Client, func(), e
 	if err != nil {
 		return nil, nil, err
 	}
+	if err := g.adoptRuns(context.Background()); err != nil {
+		log.Error("take in runs", "error", err)
+	}
 	inside, err := openInside(cfg)
 	if errors.Is(err, api.CodeDataLocked) {
-		cfg.Journal = filepath.Join(g.data(), "runs", fmt.Sprintf("%d.db", os.Getpid()))
+		cfg.Journal = g.runJournal()
 		inside, err = openInside(cfg)
 	}
 	if err != nil {

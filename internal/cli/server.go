@@ -101,6 +101,11 @@ func runServer(ctx context.Context, g *globals, o *serverOptions) error {
 	if err := process.AdoptOrphans(); err != nil {
 		log.Warn("ended processes may stay in the process table", "error", err)
 	}
+	if o.journal == "" {
+		if err := g.adoptRuns(ctx); err != nil {
+			log.Error("take in runs", "error", err)
+		}
+	}
 	srv, err := server.Open(cfg)
 	if err != nil {
 		return errors.Join(err, listener.Close())

@@ -71,7 +71,7 @@ to be stopped. The next prompt to a session brings its agent back.`,
 		RunE: g.local(func(ctx context.Context, args []string) error {
 			in := g.env.In
 			if len(args) > 0 {
-				f, err := os.Open(filepath.Clean(absolute(g, args[0])))
+				f, err := os.Open(g.path(args[0]))
 				if err != nil {
 					return fmt.Errorf("open file: %w", err)
 				}
@@ -109,7 +109,7 @@ that are lost are gaps. The journal, and its tail beside it, are left as they ar
   sandbox-agent sessions import saved.ndjson`,
 		Args: arguments(1, 1),
 		RunE: g.local(func(ctx context.Context, args []string) error {
-			return g.salvage(ctx, absolute(g, args[0]), output)
+			return g.salvage(ctx, g.path(args[0]), output)
 		}),
 	}
 	cmd.Flags().StringVarP(&output, "output", "o", "", "file to write, which comes into being whole or not at all")
@@ -148,13 +148,6 @@ func counted(t journal.Tally) string {
 		noun = "session"
 	}
 	return fmt.Sprintf("%d %s with %d events", t.Records, noun, t.Entries)
-}
-
-func absolute(g *globals, path string) string {
-	if filepath.IsAbs(path) {
-		return path
-	}
-	return filepath.Join(g.env.Dir, path)
 }
 
 // openData opens the journal of the data folder, for this command alone.
@@ -220,7 +213,7 @@ func exportSessions(ctx context.Context, g *globals, j *journal.Journal, data, o
 	if output == "" {
 		return j.Export(ctx, g.env.Out, selection)
 	}
-	err = writeWhole(absolute(g, output), func(w io.Writer) (err error) {
+	err = writeWhole(g.path(output), func(w io.Writer) (err error) {
 		tally, err = j.Export(ctx, w, selection)
 		return err
 	})

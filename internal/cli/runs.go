@@ -1,0 +1,76 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/journal"
+	"github.com/sandboxagent/sandboxagent/internal/journal/sqlite"
+)
+
+// A run beside a server, which holds the journal of the data folder, has a
+// journal of its own. Whoever holds that of the folder next takes it in.
+
+// runJournal is where the events of this run go when it cannot have the journal
+// of the data folder.
+func (g *globals) runJournal() string {
+	return filepath.Join(g.data(), "runs", fmt.Sprintf("%d.db", os.Getpid()))
+}
+
+// adoptRuns takes the runs that have ended into the journal of the data folder,
+// unless a server holds it. What cannot be taken in stays where it is.
+func (g *globals) adoptRuns(ctx context.Context) error {
+	names, err := filepath.Glob(filepath.Join(g.data(), "runs", "*.db"))
+	if err != nil || len(names) == 0 {
+		return err
+	}
+	j, err := g.openData(true)
+	if errors.Is(err, api.CodeDataLocked) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var failed []error
+	for _, name := range names {
+		if err := adoptRun(ctx, j, name); err != nil {
+			failed = append(failed, fmt.Errorf("take in %s: %w", name, err))
+		}
+	}
+	return errors.Join(append(failed, j.Close())...)
+}
+
+// adoptRun moves all that the journal of a run holds, unless the run goes on.
+func adoptRun(ctx context.Context, j *journal.Journal, name string) error {
+	store, err := sqlite.Open(name)
+	if errors.Is(err, api.CodeDataLocked) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	run, err := journal.Open(store, journal.Options{})
+	if err != nil {
+		return errors.Join(err, store.Close())
+	}
+	r, w := io.Pipe()
+	go func() {
+		_, err := run.Export(ctx, w, journal.Selection{})
+		w.CloseWithError(err)
+	}()
+	_, err = j.Import(ctx, r, journal.ImportOptions{})
+	r.CloseWithError(err)
+	if err = errors.Join(err, run.Close()); err != nil {
+		return err
+	}
+	files, err := filepath.Glob(name + "*")
+	for _, file := range files {
+		err = errors.Join(err, os.Remove(file))
+	}
+	return err
+}
