@@ -3,12 +3,14 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
+	"os/user"
 	"path/filepath"
 	"runtime/debug"
 	"strings"
@@ -47,6 +49,9 @@ type Environment struct {
 // System returns the environment of this process.
 func System() Environment {
 	home, _ := os.UserHomeDir()
+	if u, err := user.Current(); home == "" && err == nil {
+		home = u.HomeDir // as in a container whose programs are started without HOME
+	}
 	dir, _ := os.Getwd()
 	exe, _ := os.Executable()
 	signals := make(chan os.Signal, 4)
@@ -75,7 +80,7 @@ func (e Environment) dataDir() string {
 	if xdg := e.lookup("XDG_DATA_HOME"); xdg != "" {
 		return filepath.Join(xdg, "sandbox-agent")
 	}
-	return filepath.Join(e.Home, ".local", "share", "sandbox-agent")
+	return filepath.Join("/", e.Home, ".local", "share", "sandbox-agent")
 }
 
 // exitStatus is an error that says only how to exit; what there is to say was
@@ -192,13 +197,9 @@ Exit codes: 0 done, 1 something went wrong, 2 the command was not understood.`,
 	return root
 }
 
-// data returns the folder that holds everything that lasts.
-func (g *globals) data() string {
-	if g.dataDir != "" {
-		return g.dataDir
-	}
-	return g.env.dataDir()
-}
+// data returns the folder that holds everything that lasts, as an absolute path:
+// agents are started from it in other folders.
+func (g *globals) data() string { return g.path(cmp.Or(g.dataDir, g.env.dataDir())) }
 
 // bearer returns the token to send or to ask for: flag, then environment.
 func (g *globals) bearer() string {

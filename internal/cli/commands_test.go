@@ -84,6 +84,24 @@ func TestDescribeCall(t *testing.T) {
 	}
 }
 
+// Where there is no home, as in some containers, data must not go to the folder
+// that happens to be the current one.
+func TestDataFolder(t *testing.T) {
+	for _, test := range []struct {
+		g    globals
+		want string
+	}{
+		{globals{env: Environment{Dir: "/w", Home: "/home/ann"}}, "/home/ann/.local/share/sandbox-agent"},
+		{globals{env: Environment{Dir: "/w", Home: "/home/ann", Env: []string{"XDG_DATA_HOME=/x"}}}, "/x/sandbox-agent"},
+		{globals{env: Environment{Dir: "/w"}}, "/.local/share/sandbox-agent"},
+		{globals{env: Environment{Dir: "/w", Home: "/home/ann"}, dataDir: "data"}, "/w/data"},
+	} {
+		if got := test.g.data(); got != test.want {
+			t.Errorf("%+v: %s, want %s", test.g, got, test.want)
+		}
+	}
+}
+
 func TestSize(t *testing.T) {
 	for n, want := range map[uint64]string{0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 1 << 40: "1.0 TiB", 1<<50 + 1: "1024.0 TiB"} {
 		if got := size(n); got != want {

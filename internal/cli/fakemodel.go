@@ -83,11 +83,8 @@ func runFakeModel(ctx context.Context, g *globals, o *fakeModelOptions) error {
 func (g *globals) announceModel(url, agent string) error {
 	var env []string
 	if agent != "" {
-		home, err := filepath.Abs(filepath.Join(g.data(), "fakemodel", agent))
-		if err != nil {
-			return err
-		}
-		if env, err = fakemodel.Wire(agent, url, home); err != nil {
+		var err error
+		if env, err = fakemodel.Wire(agent, url, filepath.Join(g.data(), "fakemodel", agent)); err != nil {
 			return err
 		}
 	}

@@ -162,6 +162,9 @@ func (g *globals) serverConfig(o *serverOptions, log *slog.Logger) (server.Confi
 		RequirePreinstall: o.requirePreinstall || truthy(g.env.lookup("SANDBOX_AGENT_REQUIRE_PREINSTALL")),
 		Logger:            log,
 	}
+	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
+		return cfg, fmt.Errorf("make data folder: %w; name another with --data-dir or $XDG_DATA_HOME", err)
+	}
 	if cfg.RegistryURL == "" {
 		cfg.RegistryURL = g.env.lookup("SANDBOX_AGENT_ACP_REGISTRY_URL")
 	}
