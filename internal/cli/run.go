@@ -65,7 +65,7 @@ but a permission was rejected because nobody could be asked; 130 cancelled.`,
 	f.StringVarP(&o.model, "model", "m", "", "model of the agent")
 	f.StringVar(&o.mode, "mode", "", "mode of the agent, such as plan")
 	f.StringVar(&o.thought, "thought-level", "", "thought level of the agent")
-	f.StringVarP(&o.cwd, "cwd", "C", "", "folder to work in (default the current one)")
+	f.StringVarP(&o.cwd, "cwd", "C", "", "folder to work in (default the current one, or the server's home where that is not there)")
 	f.StringVarP(&o.resume, "resume", "r", "", "go on with a session of the agent")
 	f.BoolVarP(&o.yes, "yes", "y", false, "allow whatever the agent asks for")
 	f.StringVarP(&g.endpoint, "endpoint", "e", "", "server to use instead of one inside this command (default $SANDBOX_AGENT_ENDPOINT)")
@@ -80,10 +80,9 @@ func runTask(ctx context.Context, g *globals, o *runOptions, args []string) erro
 		return err
 	}
 	g.endpoint = g.givenEndpoint()
-	if o.cwd == "" {
-		o.cwd = g.env.Dir
+	if o.cwd != "" || g.endpoint == "" {
+		o.cwd = g.path(o.cwd)
 	}
-	o.cwd = g.path(o.cwd)
 	if info, err := os.Stat(o.cwd); g.endpoint == "" && (err != nil || !info.IsDir()) {
 		return usagef("--cwd %s is not a folder", o.cwd)
 	}
@@ -120,12 +119,18 @@ func (o *runOptions) run(ctx context.Context, g *globals, client *sandboxagent.C
 	if err := o.pickAgent(ctx, g, client, view); err != nil {
 		return err
 	}
+	if o.cwd == "" {
+		// On this machine it is the folder here; elsewhere, that of the server.
+		if info, err := client.Stat(ctx, g.env.Dir); err == nil && info.IsDir() {
+			o.cwd = g.env.Dir
+		}
+	}
 	session, err := o.openSession(ctx, client)
 	if err != nil {
 		return err
 	}
 	view.session(session)
-	ask := &asker{g: g, view: view, cwd: o.cwd, yes: o.yes}
+	ask := &asker{g: g, view: view, cwd: session.CWD(), yes: o.yes}
 	turn, err := o.turn(ctx, session, task, view, ask)
 	if err == nil || ctx.Err() != nil {
 		view.end(turn, session)
