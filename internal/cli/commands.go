@@ -21,6 +21,8 @@ func commands(g *globals) []*cobra.Command {
 		newTerminal(g),
 		newConfig(g),
 		newSandbox(g),
+		newHealth(g),
+		newInspector(g),
 		newDoctor(g),
 		newCredentials(g),
 		newDaemon(g),
