@@ -93,7 +93,7 @@ func (v *sessionView) prompt(text string) {
 		return
 	}
 	v.line()
-	v.errorLine(v.paint(bold, "> "+text))
+	v.errorLine(v.paint(bold, "> "+v.safe(v.g.env.Err, text)))
 }
 
 // forget takes one of our own prompts off the list, if it is one.

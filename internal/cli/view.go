@@ -55,9 +55,9 @@ func tame(text string) string {
 	}, escapes.ReplaceAllString(text, ""))
 }
 
-// said is a text of an agent as it goes to w: without harm to a terminal, and
+// safe is a text of an agent as it goes to w: without harm to a terminal, and
 // unchanged to anything else.
-func (v *view) said(w io.Writer, text string) string {
+func (v *view) safe(w io.Writer, text string) string {
 	if w == v.g.env.Out && !v.g.env.OutTerminal || w == v.g.env.Err && !v.g.env.ErrTerminal {
 		return text
 	}
@@ -131,9 +131,9 @@ func (v *view) update(u sandboxagent.Update) {
 	}
 	switch u.Kind {
 	case acp.UpdateAgentMessage:
-		v.chunk(v.g.env.Out, u.Kind, v.said(v.g.env.Out, u.Content.Text))
+		v.chunk(v.g.env.Out, u.Kind, v.safe(v.g.env.Out, u.Content.Text))
 	case acp.UpdateAgentThought:
-		v.chunk(v.g.env.Err, u.Kind, v.paint(dim, v.said(v.g.env.Err, u.Content.Text)))
+		v.chunk(v.g.env.Err, u.Kind, v.paint(dim, v.safe(v.g.env.Err, u.Content.Text)))
 	case acp.UpdatePlan:
 		v.plan(u.Plan)
 	case acp.UpdateToolCall, acp.UpdateToolCallDelta:
@@ -160,7 +160,7 @@ func (v *view) plan(entries []acp.PlanEntry) {
 		if !ok {
 			mark = "○"
 		}
-		v.errorLine(v.paint(cyan, mark) + " " + v.said(v.g.env.Err, e.Content))
+		v.errorLine(v.paint(cyan, mark) + " " + v.safe(v.g.env.Err, e.Content))
 	}
 }
 
@@ -195,7 +195,7 @@ func (v *view) content(c acp.ToolContent) {
 	case c.Type == acp.ToolContentDiff:
 		v.diff(c)
 	case c.Content != nil && c.Content.Text != "":
-		for line := range strings.Lines(strings.TrimRight(v.said(v.g.env.Err, c.Content.Text), "\n")) {
+		for line := range strings.Lines(strings.TrimRight(v.safe(v.g.env.Err, c.Content.Text), "\n")) {
 			v.errorLine("  " + v.paint(dim, strings.TrimRight(line, "\n")))
 		}
 	}
@@ -209,7 +209,7 @@ func (v *view) diff(c acp.ToolContent) {
 	name := filepath.Base(c.Path)
 	text := diff.Diff(name, []byte(old), name, []byte(c.NewText))
 	_, text, _ = bytes.Cut(text, []byte("\n")) // the line "diff a b" says nothing new
-	for line := range strings.Lines(strings.TrimRight(v.said(v.g.env.Err, string(text)), "\n")) {
+	for line := range strings.Lines(strings.TrimRight(v.safe(v.g.env.Err, string(text)), "\n")) {
 		line = strings.TrimRight(line, "\n")
 		colour := dim
 		switch {
