@@ -155,11 +155,14 @@ func (g *globals) cancelOnSignal(ctx context.Context, cancel context.CancelCause
 // explain says what to do about a server that cannot be used.
 func (g *globals) explain(client *sandboxagent.Client, err error) error {
 	var dial *net.OpError
+	var problem *api.Error
 	switch {
 	case errors.As(err, &dial) && dial.Op == "dial":
 		return fmt.Errorf("no server answers at %s: %w; start one with sandbox-agent daemon start, or name another with --endpoint", client.BaseURL(), dial.Err)
 	case errors.Is(err, api.CodeTokenInvalid):
 		return fmt.Errorf("%w: give the token of %s with --token or $SANDBOX_AGENT_TOKEN", err, client.BaseURL())
+	case errors.As(err, &problem) && problem.Type == "about:blank":
+		return fmt.Errorf("%w: what answers at %s is not sandbox-agent, or something in front of it", err, client.BaseURL())
 	}
 	return err
 }

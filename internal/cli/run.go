@@ -70,7 +70,7 @@ but a permission was rejected because nobody could be asked; 130 cancelled.`,
 	f.BoolVarP(&o.yes, "yes", "y", false, "allow whatever the agent asks for")
 	f.StringVarP(&g.endpoint, "endpoint", "e", "", "server to use instead of one inside this command (default $SANDBOX_AGENT_ENDPOINT)")
 	must(cmd.RegisterFlagCompletionFunc("agent", g.completeAgent))
-	f.StringArrayVar(&o.server.agentCommands, "agent-command", nil, "start agent ID with a command, as ID=COMMAND ARG... (repeatable)")
+	f.StringArrayVar(&o.server.agentCommands, "agent-command", nil, "start agent ID with a command, as ID=COMMAND ARG..., quoted as for a shell (repeatable)")
 	return cmd
 }
 

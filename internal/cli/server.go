@@ -15,6 +15,7 @@ import (
 	"strings"
 	"syscall"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -70,7 +71,7 @@ within --shutdown-timeout.`,
 	f.StringArrayVarP(&o.cors.Headers, "cors-allow-header", "A", nil, "header such pages may send (repeatable; default any)")
 	f.BoolVarP(&o.cors.Credentials, "cors-allow-credentials", "C", false, "let such pages send credentials")
 	f.StringArrayVar(&o.allowHosts, "allow-host", nil, "Host name served without a token beside this machine's own (repeatable; * for any)")
-	f.StringArrayVar(&o.agentCommands, "agent-command", nil, "start agent ID with a command, as ID=COMMAND ARG... (repeatable)")
+	f.StringArrayVar(&o.agentCommands, "agent-command", nil, "start agent ID with a command, as ID=COMMAND ARG..., quoted as for a shell (repeatable)")
 	f.StringVar(&o.registry, "registry", "", "ACP registry to install agents from: a URL or a file (default $SANDBOX_AGENT_ACP_REGISTRY_URL)")
 	f.StringVar(&o.journal, "journal", "", "where events are kept: a file, or a postgres:// URL in a build with the tag postgres (default journal.db in the data folder)")
 	f.BoolVar(&o.requirePreinstall, "require-preinstall", false, "do not install an agent on its first use")
@@ -265,11 +266,43 @@ func parseAgentCommands(pairs []string) (map[string][]string, error) {
 	commands := make(map[string][]string, len(pairs))
 	for _, pair := range pairs {
 		id, command, ok := strings.Cut(pair, "=")
-		words := strings.Fields(command)
-		if !ok || id == "" || len(words) == 0 {
-			return nil, usagef("--agent-command %q is not of the form ID=COMMAND ARG...", pair)
+		words, closed := splitWords(command)
+		if !ok || id == "" || len(words) == 0 || !closed {
+			return nil, usagef("--agent-command %q is not of the form ID=COMMAND ARG..., or a quote is not closed", pair)
 		}
 		commands[id] = words
 	}
 	return commands, nil
+}
+
+// splitWords splits a command at blanks. Quotes keep blanks, and a backslash
+// keeps the next character, except in single quotes; nothing else is special.
+// It reports whether what was opened is closed.
+func splitWords(command string) (words []string, closed bool) {
+	var word strings.Builder
+	var quote rune
+	open, escaped := false, false
+	for _, r := range command + " " {
+		switch {
+		case escaped:
+			word.WriteRune(r)
+			escaped = false
+		case r == '\\' && quote != '\'':
+			open, escaped = true, true
+		case r == quote:
+			quote = 0
+		case quote == 0 && (r == '\'' || r == '"'):
+			open, quote = true, r
+		case quote == 0 && unicode.IsSpace(r):
+			if open {
+				words = append(words, word.String())
+			}
+			word.Reset()
+			open = false
+		default:
+			word.WriteRune(r)
+			open = true
+		}
+	}
+	return words, !open
 }
