@@ -19,7 +19,7 @@ type Version struct {
 	GoVersion string `json:"goVersion"`
 	OS        string `json:"os"`
 	Arch      string `json:"arch"`
-	StartedAt int64  `json:"startedAt" doc:"Start of the server, Unix milliseconds"`
+	StartedAt int64  `json:"startedAt,omitempty" doc:"Start of the server, Unix milliseconds; absent from a program that is none"`
 }
 
 // Limits are the bounds that the server holds, as GET /v1/limits shows them.
