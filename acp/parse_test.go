@@ -182,3 +182,16 @@ func BenchmarkParse(b *testing.B) {
 		}
 	})
 }
+
+func TestIDKey(t *testing.T) {
+	for id, want := range map[string]string{
+		``: ``, `0`: `0`, `-7`: `-7`, `"7"`: `"7"`, `null`: `null`, `true`: `true`, `12345678901234567890123`: `12345678901234567890123`,
+		`"a"`: `"a"`, `"\u0061"`: `"a"`, `"a\/b"`: `"a/b"`, `"\u00e9"`: `"é"`, `"é"`: `"é"`, `"\""`: `"""`,
+		`1e2`: `100`, `100.0`: `100`, `1.5`: `1.5`, `"1e2"`: `"1e2"`, `1e999`: `1e999`,
+		`{"a" : 1}`: `{"a":1}`, `[ 1 ]`: `[1]`,
+	} {
+		if got := IDKey([]byte(id)); got != want {
+			t.Errorf("key of %s is %s, want %s", id, got, want)
+		}
+	}
+}

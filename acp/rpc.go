@@ -1,8 +1,10 @@
 package acp
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"strconv"
 )
 
 // Error codes of JSON-RPC and of the protocol. Agents use others too: some pass
@@ -17,6 +19,30 @@ const (
 	CodeResourceNotFound = -32002
 	CodeRequestCancelled = -32800
 )
+
+// IDKey returns what all spellings of an id have in common, since an agent may
+// spell the id of its reply in another way than the request did: "\u0061" is "a"
+// and 1e2 is 100. Numbers and strings stay apart.
+func IDKey(id json.RawMessage) string {
+	switch {
+	case len(id) == 0:
+	case id[0] == '"':
+		var text string
+		if bytes.IndexByte(id, '\\') >= 0 && json.Unmarshal(id, &text) == nil {
+			return `"` + text + `"`
+		}
+	case id[0] == '{', id[0] == '[':
+		var compact bytes.Buffer
+		if json.Compact(&compact, id) == nil {
+			return compact.String()
+		}
+	case bytes.ContainsAny(id, ".eE"):
+		if n, err := strconv.ParseFloat(string(id), 64); err == nil {
+			return strconv.FormatFloat(n, 'f', -1, 64)
+		}
+	}
+	return string(id)
+}
 
 var codeLabels = map[int]string{
 	CodeParseError:       "parse error",

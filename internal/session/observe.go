@@ -150,7 +150,7 @@ func opens(method string) bool {
 }
 
 func (m *Manager) fromClient(l *link, e bridge.Event) {
-	key := string(e.Msg.ID)
+	key := acp.IDKey(e.Msg.ID)
 	switch e.Msg.Kind {
 	case acp.Request:
 		if e.Msg.Method == acp.MethodInitialize {
@@ -222,7 +222,7 @@ func (m *Manager) known(l *link, id string) *session {
 }
 
 func (m *Manager) fromAgent(l *link, e bridge.Event) {
-	key := string(e.Msg.ID)
+	key := acp.IDKey(e.Msg.ID)
 	switch e.Msg.Kind {
 	case acp.Response:
 		c := l.calls[key]
