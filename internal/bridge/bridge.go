@@ -17,8 +17,10 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"golang.org/x/sync/errgroup"
 
@@ -136,6 +138,9 @@ func New(cfg Config) *Bridge {
 // agent; the reply goes to the journal all the same.
 func (b *Bridge) Post(ctx context.Context, id, agent string, hasAgent bool, frame []byte) ([]byte, error) {
 	msg, err := acp.Parse(frame)
+	if err == nil && !utf8.Valid(frame) {
+		err = errors.New("it is not UTF-8")
+	}
 	if err != nil {
 		return nil, api.InvalidRequest(api.CodeInvalidJSON, "invalid JSON body: %w", err)
 	}
@@ -267,6 +272,9 @@ func (b *Bridge) lookup(ctx context.Context, id string) (*conn, error) {
 
 // ensure returns the connection of id with its agent running or about to.
 func (b *Bridge) ensure(ctx context.Context, id, agent string, env []string) (*conn, error) {
+	if !utf8.ValidString(id) || strings.ContainsRune(id, 0) {
+		return nil, api.InvalidRequest("", "%q is no id of a connection, since it is not text", id)
+	}
 	b.mu.Lock()
 	if b.closed {
 		b.mu.Unlock()

@@ -1,15 +1,11 @@
 package bridge_test
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -17,174 +13,11 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/sandboxagent/sandboxagent/api"
 	"github.com/sandboxagent/sandboxagent/internal/bridge"
 	"github.com/sandboxagent/sandboxagent/internal/journal"
 	"github.com/sandboxagent/sandboxagent/internal/process"
 )
-
-// agentVariable makes the test binary the agent of these tests.
-const agentVariable = "BRIDGE_TEST_AGENT"
-
-func TestMain(m *testing.M) {
-	if os.Getenv(agentVariable) != "" {
-		agent()
-		return
-	}
-	goleak.VerifyTestMain(m)
-}
-
-// agent answers each request with {"got":<its params>}, and does by method what
-// agents should not.
-func agent() {
-	in := bufio.NewReaderSize(os.Stdin, 1<<20)
-	out := bufio.NewWriterSize(os.Stdout, 1<<20)
-	for {
-		line, err := in.ReadBytes('\n')
-		if err != nil {
-			return
-		}
-		var frame struct {
-			ID     json.RawMessage
-			Method string
-			Params json.RawMessage
-		}
-		if err := json.Unmarshal(line, &frame); err != nil {
-			fmt.Fprintln(os.Stderr, "bad frame", err)
-			os.Exit(3)
-		}
-		var params struct {
-			N    int
-			Text string
-		}
-		json.Unmarshal(frame.Params, &params)
-		switch frame.Method {
-		case "die":
-			for i := range 20 {
-				fmt.Fprintln(os.Stderr, "stderr line", i+1)
-			}
-			os.Exit(7)
-		case "killself":
-			syscall.Kill(os.Getpid(), syscall.SIGKILL)
-		case "hang", "session/prompt":
-			continue
-		case "deaf":
-			select {}
-		case "rubbish":
-			fmt.Fprintln(out, params.Text)
-		case "long":
-			fmt.Fprintf(out, `{"jsonrpc":"2.0","id":%s,"result":{"text":"%s"}}`+"\n", frame.ID, strings.Repeat("x", params.N))
-			out.Flush()
-			continue
-		case "burst":
-			for i := range params.N {
-				fmt.Fprintf(out, `{"jsonrpc":"2.0","method":"session/update","params":{"n":%d}}`+"\n", i)
-			}
-		case "grandchild":
-			cmd := exec.Command("sh", "-c", "sleep 600 & sleep 600")
-			if err := cmd.Start(); err != nil {
-				panic(err)
-			}
-			fmt.Fprintf(out, `{"jsonrpc":"2.0","method":"pid","params":{"n":%d}}`+"\n", cmd.Process.Pid)
-		}
-		if frame.ID != nil && frame.Method != "" {
-			fmt.Fprintf(out, `{"jsonrpc":"2.0","id":%s,"result":{"got":%s}}`+"\n", frame.ID, strings.TrimSpace(string(frame.Params)+strings.Repeat("null", b2i(frame.Params == nil))))
-		}
-		if in.Buffered() == 0 {
-			out.Flush()
-		}
-	}
-}
-
-func b2i(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
-}
-
-func launch(context.Context, string) (process.Spec, error) {
-	exe, err := os.Executable()
-	return process.Spec{Path: exe, Env: append(os.Environ(), agentVariable+"=1")}, err
-}
-
-type fixture struct {
-	*bridge.Bridge
-	t       *testing.T
-	journal *journal.Journal
-}
-
-func newFixture(t *testing.T, limits bridge.Limits) *fixture {
-	t.Helper()
-	j, err := journal.Open(journal.Memory(), journal.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	f := &fixture{bridge.New(bridge.Config{Journal: j, Launch: launch, Limits: limits}), t, j}
-	t.Cleanup(func() {
-		if err := f.Shutdown(context.Background()); err != nil {
-			t.Error(err)
-		}
-		j.Close()
-	})
-	return f
-}
-
-func (f *fixture) post(id, agent, frame string) (string, error) {
-	f.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	reply, err := f.Post(ctx, id, agent, agent != "", []byte(frame))
-	return string(reply), err
-}
-
-func (f *fixture) mustPost(id, agent, frame string) string {
-	f.t.Helper()
-	reply, err := f.post(id, agent, frame)
-	if err != nil {
-		f.t.Fatalf("post %s: %v", frame, err)
-	}
-	return reply
-}
-
-// events reads the stream of id until done says so.
-func (f *fixture) events(id string, after *uint64, done func(journal.Entry) bool) []journal.Entry {
-	f.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	reader, err := f.Events(ctx, id, after)
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	var all []journal.Entry
-	for {
-		batch, err := reader.Next(ctx)
-		if err != nil {
-			f.t.Fatalf("after %d events: %v", len(all), err)
-		}
-		for _, e := range batch.Entries {
-			all = append(all, e)
-			if done(e) {
-				return all
-			}
-		}
-	}
-}
-
-func has(text string) func(journal.Entry) bool {
-	return func(e journal.Entry) bool { return strings.Contains(string(e.Frame), text) }
-}
-
-func wantCode(t *testing.T, err error, code api.Code) *api.Error {
-	t.Helper()
-	var problem *api.Error
-	if !errors.As(err, &problem) || problem.Code != code {
-		t.Fatalf("got error %v, want code %s", err, code)
-	}
-	return problem
-}
 
 func TestFault08RawBytesStayRaw(t *testing.T) {
 	f := newFixture(t, bridge.Limits{})
@@ -221,6 +54,7 @@ func TestFault07BadFrames(t *testing.T) {
 		{"no agent", "", `{"method":"x","id":1}`, api.CodeAgentRequired},
 		{"array", "test", `[]`, api.CodeInvalidFrame},
 		{"number", "test", `7`, api.CodeInvalidFrame},
+		{"no text", "test", "{\"id\":1,\"method\":\"x\xff\"}", api.CodeInvalidJSON},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -234,6 +68,34 @@ func TestFault07BadFrames(t *testing.T) {
 	f.mustPost("s", "test", `{"id":1,"method":"x"}`)
 	_, err := f.post("s", "other", `{"id":2,"method":"x"}`)
 	wantCode(t, err, api.CodeAgentMismatch)
+}
+
+// TestIDsInOtherWords has an agent spell the ids of its replies in its own way.
+func TestIDsInOtherWords(t *testing.T) {
+	f := newFixture(t, bridge.Limits{})
+	f.mustPost("s", "test", `{"id":1,"method":"x"}`)
+	for id, spelled := range map[string]string{`"\u0061\/b"`: `"a/b"`, `"é"`: `"\u00e9"`, `1e2`: `100`, `7.0`: `7`, `{"a": 1}`: `{"a":1}`} {
+		reply := f.mustPost("s", "", `{"id":`+id+`,"method":"spell","params":{"text":`+strconv.Quote(spelled)+`}}`)
+		if !strings.HasPrefix(reply, `{"jsonrpc":"2.0","id":`+spelled+`,"result":`) {
+			t.Errorf("%s was answered with %s", id, reply)
+		}
+	}
+}
+
+func TestConnectionIDs(t *testing.T) {
+	f := newFixture(t, bridge.Limits{})
+	for _, id := range []string{"a/../b", " ", "€", strings.Repeat("x", 5000), strings.Repeat("x", 255) + "€"} {
+		f.mustPost(id, "test", `{"id":1,"method":"x"}`)
+		f.events(id, nil, has(`"id":1`))
+	}
+	known := len(f.List())
+	for _, id := range []string{"a\x00b", "a\xffb"} {
+		_, err := f.post(id, "test", `{"id":1,"method":"x"}`)
+		wantCode(t, err, api.CodeInvalidRequest)
+	}
+	if list := f.List(); len(list) != known {
+		t.Errorf("an id that is not text left a connection: %v", list)
+	}
 }
 
 func TestNotificationsAndAnswers(t *testing.T) {
@@ -269,6 +131,15 @@ func TestFault03WaitersLearnOfExitAtOnce(t *testing.T) {
 	f.events("s", nil, has(`{"jsonrpc":"2.0","method":"_adapter/agent_exited","params":{"code":7,"success":false}}`))
 }
 
+// TestMuteAgent has an agent close its output and live on: it cannot answer any
+// more, so nobody waits for it.
+func TestMuteAgent(t *testing.T) {
+	f := newFixture(t, bridge.Limits{})
+	f.mustPost("s", "test", `{"id":1,"method":"x"}`)
+	_, err := f.post("s", "", `{"id":2,"method":"mute"}`)
+	wantCode(t, err, api.CodeAgentProcessExited)
+}
+
 func TestFault04DeadAgentStartsAnew(t *testing.T) {
 	f := newFixture(t, bridge.Limits{})
 	f.mustPost("s", "test", `{"id":1,"method":"x"}`)
@@ -302,6 +173,16 @@ func TestFault01TimeoutIsAnswered(t *testing.T) {
 		t.Errorf("status %d", problem.Status)
 	}
 	f.mustPost("s", "", `{"id":1,"method":"x"}`) // the id is free again
+
+	ctx, leave := context.WithCancel(context.Background())
+	leave()
+	if _, err := f.Post(ctx, "s", "", false, []byte(`{"id":2,"method":"hang"}`)); !errors.Is(err, context.Canceled) {
+		t.Errorf("a client that left was told %v", err)
+	}
+	waitFor(t, "the id of a client that left to be free again", func() bool {
+		_, err := f.post("s", "", `{"id":2,"method":"x"}`)
+		return err == nil
+	})
 
 	// A prompt may take as long as it likes.
 	prompt := make(chan error, 1)
@@ -355,6 +236,13 @@ func TestRubbish(t *testing.T) {
 	}
 }
 
+// TestBytesOfAgents holds what readers get to UTF-8, without losing the frame.
+func TestBytesOfAgents(t *testing.T) {
+	f := newFixture(t, bridge.Limits{})
+	f.mustPost("s", "test", `{"id":1,"method":"bytes"}`)
+	f.events("s", nil, has("{\"method\":\"no text\",\"params\":\"\uFFFD\"}"))
+}
+
 func TestFault10LongLine(t *testing.T) {
 	f := newFixture(t, bridge.Limits{MaxFrameBytes: 1 << 20})
 	reply := f.mustPost("s", "test", `{"id":"long","method":"long","params":{"n":52428800}}`)
@@ -378,6 +266,28 @@ func TestFault11DeafAgent(t *testing.T) {
 	f.mustPost("other", "", `{"id":2,"method":"x"}`) // the neighbour is not held up
 	if err := f.Close(context.Background(), "s"); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestStalledAnswer has a client's answer stall while its own request of the same
+// id waits: the request still gets its reply.
+func TestStalledAnswer(t *testing.T) {
+	f := newFixture(t, bridge.Limits{WriteStall: 100 * time.Millisecond})
+	f.mustPost("s", "test", `{"id":1,"method":"x"}`)
+	reply := make(chan string)
+	go func() { reply <- f.mustPost("s", "", `{"id":2,"method":"late"}`) }()
+	f.events("s", nil, has("later"))
+	if err := f.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	_, err := f.post("s", "", fmt.Sprintf(`{"id":2,"result":{"text":"%s"}}`, strings.Repeat("x", 600<<10)))
+	wantCode(t, err, api.CodeAgentNotReading)
+	if err := f.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	f.mustPost("s", "", `{"id":3,"method":"reply","params":{"text":"2"}}`)
+	if got := <-reply; got != `{"jsonrpc":"2.0","id":2,"result":"late"}` {
+		t.Errorf("got %s", got)
 	}
 }
 
@@ -412,16 +322,6 @@ func TestFault02CloseEndsTheWholeGroup(t *testing.T) {
 	if first := f.events("s", nil, has(`"id":1`)); first[0].Seq != 1 || len(first) != 1 {
 		t.Errorf("a new connection of the same id starts with event %d", first[0].Seq)
 	}
-}
-
-// alive reports whether a process exists and is no zombie.
-func alive(pid int) bool {
-	data, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
-	if err != nil {
-		return false
-	}
-	_, state, _ := strings.Cut(string(data), ") ")
-	return !strings.HasPrefix(state, "Z")
 }
 
 func TestRestartOfTheServer(t *testing.T) {
@@ -517,15 +417,6 @@ func TestMaxConnections(t *testing.T) {
 	wantCode(t, err, api.CodeLimitExceeded)
 	f.Close(context.Background(), "a")
 	f.mustPost("b", "test", `{"id":1,"method":"x"}`)
-}
-
-func waitFor(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited too long for %s", what)
-		}
-	}
 }
 
 func BenchmarkRoundTrip(b *testing.B) {

@@ -108,13 +108,13 @@ func invalidFrame(reason string, raw []byte) []byte {
 }
 
 // replyID finds the id of a reply in the start of a frame that was cut off.
-func replyID(start []byte) (string, bool) {
+func replyID(start []byte) (json.RawMessage, bool) {
 	d := json.NewDecoder(bytes.NewReader(start))
 	d.UseNumber()
 	if t, err := d.Token(); err != nil || t != json.Delim('{') {
-		return "", false
+		return nil, false
 	}
-	id := ""
+	var id json.RawMessage
 	for d.More() {
 		key, err := d.Token()
 		if err != nil {
@@ -126,12 +126,12 @@ func replyID(start []byte) (string, bool) {
 		}
 		switch key {
 		case "method":
-			return "", false
+			return nil, false
 		case "id":
-			id = string(value)
+			id = value
 		}
 	}
-	return id, id != ""
+	return id, id != nil
 }
 
 // stderrLines is how many lines of an agent's standard error go into errors.

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/sandboxagent/sandboxagent/api"
@@ -26,13 +27,17 @@ type record struct {
 	Running   bool   `json:"running"` // whether a process was running when this was written
 }
 
+// shownID is how much of an id is in the name of its stream, where it only helps
+// those who look for it. An id may be longer than such a name.
+const shownID = 256
+
 // newRecord gives every connection a stream of its own, so that an id which was
 // closed and is used again starts with event 1.
 func newRecord(id, agent string) record {
 	return record{
 		ID:        id,
 		Agent:     agent,
-		Stream:    "acp/" + id + "/" + rand.Text(),
+		Stream:    "acp/" + strings.ToValidUTF8(id[:min(len(id), shownID)], "") + "/" + rand.Text(),
 		CreatedMs: time.Now().UnixMilli(),
 	}
 }

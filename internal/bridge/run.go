@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/sandboxagent/sandboxagent/acp"
 	"github.com/sandboxagent/sandboxagent/api"
@@ -26,7 +28,7 @@ type run struct {
 	mu      sync.Mutex
 	queue   []*item
 	queued  int64            // bytes in queue
-	pending map[string]*call // by the id as JSON text, so that 8 and "8" differ
+	pending map[string]*call // by [acp.IDKey]
 	ended   error            // why nothing can be posted any more
 
 	wake chan struct{} // tells the writer that the queue is not empty
@@ -44,6 +46,7 @@ type item struct {
 
 // call is a request that waits for its reply.
 type call struct {
+	key   string
 	reply chan reply // takes one
 }
 
@@ -65,21 +68,22 @@ func newRun(c *conn, child *process.Child) *run {
 
 // begin starts the goroutines of the run; they end with the process.
 func (r *run) begin() {
-	var output sync.WaitGroup
-	output.Go(r.readStdout)
-	output.Go(func() { r.stderr.read(r.child.Stderr, r.c.log()) })
+	var stderr sync.WaitGroup
+	stderr.Go(func() { r.stderr.read(r.child.Stderr, r.c.log()) })
 	go r.write()
-	go r.finish(&output)
+	go func() {
+		r.readStdout()
+		r.finish(&stderr)
+	}()
 }
 
-// finish waits for the end of the process and of its output, and tells all who
-// wait for it.
-func (r *run) finish(output *sync.WaitGroup) {
-	output.Wait()
-	// An agent that closed its output cannot answer any more, even if it lives.
+// finish ends the process, whose output has ended, and tells all who wait for
+// it. An agent that closed its output cannot answer any more, even if it lives.
+func (r *run) finish(stderr *sync.WaitGroup) {
 	if err := r.child.Stop(r.c.b.cfg.Limits.StopGrace); err != nil {
 		r.c.log().Warn("agent does not end", "pid", r.child.PID(), "error", err)
 	}
+	stderr.Wait()
 	exit := r.child.Exit()
 	if _, err := r.c.b.cfg.Journal.Append(r.c.stream, journal.FromAgent, exitFrame(exit)); err != nil {
 		r.c.log().Warn("journal agent exit", "error", err)
@@ -129,7 +133,7 @@ func (r *run) post(ctx context.Context, msg acp.Message, frame []byte) ([]byte, 
 	if err != nil {
 		return nil, err
 	}
-	if err := r.awaitWritten(ctx, msg, it); err != nil || cl == nil {
+	if err := r.awaitWritten(ctx, cl, it); err != nil || cl == nil {
 		return nil, err
 	}
 	var timeout <-chan time.Time
@@ -149,10 +153,11 @@ func (r *run) post(ctx context.Context, msg acp.Message, frame []byte) ([]byte, 
 			return nil, r.ended
 		}
 	case <-timeout:
-		r.forget(msg)
+		r.forget(cl)
 		e := api.NewError(api.KindTimeout, "", "timeout: no reply to %s within requestTimeoutMs (%d)", msg.Method, r.c.b.cfg.Limits.RequestTimeout.Milliseconds())
 		return nil, e.With("message", "timed out waiting for agent response").With("limit", "requestTimeoutMs")
 	case <-ctx.Done():
+		r.abandon(it, cl)
 		return nil, ctx.Err() // the reply still goes to the journal
 	}
 }
@@ -178,15 +183,15 @@ func (r *run) enqueue(msg acp.Message, it *item) (*call, error) {
 	}
 	var cl *call
 	if msg.Kind == acp.Request {
-		key := string(msg.ID)
+		key := acp.IDKey(msg.ID)
 		if r.pending[key] != nil {
-			return nil, api.Conflict(api.CodeDuplicateID, "a request with id %s is still waiting for its reply", key)
+			return nil, api.Conflict(api.CodeDuplicateID, "a request with id %s is still waiting for its reply", msg.ID)
 		}
 		if len(r.pending) >= limits.MaxPending {
 			return nil, api.NewError(api.KindUnavailable, api.CodeLimitExceeded,
 				"maxPendingRequests (%d) requests wait for this agent", limits.MaxPending).With("limit", "maxPendingRequests")
 		}
-		cl = &call{reply: make(chan reply, 1)}
+		cl = &call{key: key, reply: make(chan reply, 1)}
 		r.pending[key] = cl
 	}
 	r.queue = append(r.queue, it)
@@ -198,7 +203,7 @@ func (r *run) enqueue(msg acp.Message, it *item) (*call, error) {
 	return cl, nil
 }
 
-func (r *run) awaitWritten(ctx context.Context, msg acp.Message, it *item) error {
+func (r *run) awaitWritten(ctx context.Context, cl *call, it *item) error {
 	timer := time.NewTimer(r.c.b.cfg.Limits.WriteStall)
 	defer timer.Stop()
 	select {
@@ -207,16 +212,17 @@ func (r *run) awaitWritten(ctx context.Context, msg acp.Message, it *item) error
 	case <-r.over:
 		return r.ended
 	case <-ctx.Done():
+		r.abandon(it, cl)
 		return ctx.Err() // the frame stays in the queue
 	case <-timer.C:
 	}
+	r.forget(cl)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !it.taken {
 		it.taken = true // the writer passes over it
 		r.queued -= int64(len(it.frame))
 	}
-	delete(r.pending, string(msg.ID))
 	return r.notReading("writeStallMs", r.c.b.cfg.Limits.WriteStall.Milliseconds())
 }
 
@@ -226,10 +232,22 @@ func (r *run) notReading(limit string, value int64) error {
 	return e.With("message", "the agent does not read its input").With("limit", limit)
 }
 
-func (r *run) forget(msg acp.Message) {
+// abandon gives up on a reply later on, since its client has left; else its id
+// would be taken for as long as the agent is silent.
+func (r *run) abandon(it *item, cl *call) {
+	if cl != nil && !unbounded(it.msg.Method) {
+		time.AfterFunc(r.c.b.cfg.Limits.RequestTimeout, func() { r.forget(cl) })
+	}
+}
+
+// forget gives up on a reply, unless cl is nil or no longer waits. It leaves
+// another call of the same id alone.
+func (r *run) forget(cl *call) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.pending, string(msg.ID))
+	if cl != nil && r.pending[cl.key] == cl {
+		delete(r.pending, cl.key)
+	}
 }
 
 // write is the goroutine that writes to the agent. It ends with the run.
@@ -300,6 +318,9 @@ func (r *run) readStdout() {
 // receive journals a line of the agent and hands it to whoever waits for it. It
 // reports whether the journal is still there.
 func (r *run) receive(line []byte) bool {
+	if !utf8.Valid(line) { // an agent repeats what it read somewhere; a stream has to be text
+		line = bytes.ToValidUTF8(line, []byte("\uFFFD"))
+	}
 	msg, err := acp.Parse(line)
 	if err != nil {
 		line, msg = invalidFrame(err.Error(), line), acp.Message{}
@@ -311,12 +332,13 @@ func (r *run) receive(line []byte) bool {
 	}
 	r.c.observe(Event{From: journal.FromAgent, Msg: msg, Frame: line})
 	if msg.Kind == acp.Response {
-		r.settle(string(msg.ID), reply{line, seq})
+		r.settle(msg.ID, reply{line, seq})
 	}
 	return true
 }
 
-func (r *run) settle(key string, rep reply) {
+func (r *run) settle(id json.RawMessage, rep reply) {
+	key := acp.IDKey(id)
 	r.mu.Lock()
 	cl := r.pending[key]
 	delete(r.pending, key)
@@ -332,12 +354,12 @@ func (r *run) tooLong(e *longLineError) {
 	if _, err := r.c.b.cfg.Journal.Append(r.c.stream, journal.FromAgent, invalidFrame(e.Error(), e.start)); err != nil {
 		r.c.log().Error("journal agent frame", "error", err)
 	}
-	key, ok := replyID(e.start)
+	id, ok := replyID(e.start)
 	if !ok {
 		return
 	}
 	text, _ := json.Marshal(e.Error())
-	r.settle(key, reply{frame: []byte(`{"jsonrpc":"2.0","id":` + key + `,"error":{"code":-32603,"message":` + string(text) + `,"data":{"code":"` + string(api.CodeFrameTooLong) + `"}}}`)})
+	r.settle(id, reply{frame: []byte(`{"jsonrpc":"2.0","id":` + string(id) + `,"error":{"code":-32603,"message":` + string(text) + `,"data":{"code":"` + string(api.CodeFrameTooLong) + `"}}}`)})
 }
 
 // exitFrame is the event that tells readers of a stream that the agent ended.
