@@ -143,7 +143,7 @@ func (s *Server) closeACP(w http.ResponseWriter, r *http.Request) error {
 // streamJournal sends what a journal reader gives until the reader, the client
 // or the server ends.
 func (s *Server) streamJournal(w http.ResponseWriter, r *http.Request, reader *journal.Reader, add func(*eventStream, journal.Entry)) error {
-	stream, err := newEventStream(w)
+	stream, err := newEventStream(w, r)
 	if err != nil {
 		return nil // the client has gone
 	}

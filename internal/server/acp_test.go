@@ -207,6 +207,23 @@ func TestACPStream(t *testing.T) {
 	}
 }
 
+// TestHeadOfStreams asks for nothing but the headers of streams that do not end.
+// Each answer is whole, so that the connection is free for the next request.
+func TestHeadOfStreams(t *testing.T) {
+	in := start(t, server.Config{})
+	in.mockSession(t, "s")
+	shell := in.terminal(t, nil)
+	session := in.check(t, scenario{method: "POST", path: "/v1/sessions", header: jsonHeader, status: 201, body: `{"agent":"mock"}`})
+	var made api.Session
+	if err := json.Unmarshal([]byte(session), &made); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"/v1/acp/s", "/v1/sessions/" + made.ID + "/events/stream", "/v1/processes/" + shell.ID + "/logs?follow=true", "/v1/fs/watch"} {
+		in.check(t, scenario{method: "HEAD", path: path, status: 200, headers: map[string]string{"Content-Type": "text/event-stream"}})
+		in.check(t, scenario{path: "/v1/health", status: 200})
+	}
+}
+
 func TestFault05NoEventIsLost(t *testing.T) {
 	const updates = 20_000
 	in := start(t, server.Config{})

@@ -127,7 +127,7 @@ func (s *Server) installAgent(w http.ResponseWriter, r *http.Request) error {
 // streamInstall installs and tells the steps. A client that leaves ends the
 // install.
 func (s *Server) streamInstall(w http.ResponseWriter, r *http.Request, id string, request api.AgentInstallRequest) error {
-	stream, err := newEventStream(w)
+	stream, err := newEventStream(w, r)
 	if err != nil {
 		return nil
 	}

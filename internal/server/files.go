@@ -408,7 +408,7 @@ func (h fileHandlers) watch(w http.ResponseWriter, r *http.Request) error {
 		for range events { // until the watch has let go of its descriptors
 		}
 	}()
-	stream, err := newEventStream(w)
+	stream, err := newEventStream(w, r)
 	if err != nil {
 		return nil // the client has gone
 	}
@@ -462,7 +462,7 @@ func (h fileHandlers) streamSearch(w http.ResponseWriter, r *http.Request, req a
 	var stream *eventStream
 	send := func(event string, v any) (err error) {
 		if stream == nil {
-			if stream, err = newEventStream(w); err != nil {
+			if stream, err = newEventStream(w, r); err != nil {
 				return err
 			}
 		}

@@ -202,7 +202,7 @@ func (s *Server) getProcessLogs(w http.ResponseWriter, r *http.Request) error {
 	defer follower.Close()
 	ctx, cancel := s.untilStop(r.Context())
 	defer cancel()
-	s.streamLogs(ctx, w, id, follower)
+	s.streamLogs(w, r.WithContext(ctx), id, follower)
 	return nil
 }
 
@@ -257,8 +257,9 @@ func queryUint(r *http.Request, key string) (uint64, error) {
 
 // streamLogs sends entries as events until the process, the client or the server
 // ends.
-func (s *Server) streamLogs(ctx context.Context, w http.ResponseWriter, id string, follower *process.Follower) {
-	stream, err := newEventStream(w)
+func (s *Server) streamLogs(w http.ResponseWriter, r *http.Request, id string, follower *process.Follower) {
+	ctx := r.Context()
+	stream, err := newEventStream(w, r)
 	if err != nil {
 		return // the client has gone
 	}

@@ -281,7 +281,7 @@ func (s *Server) streamTurn(w http.ResponseWriter, r *http.Request, id string, t
 	if err != nil {
 		return err
 	}
-	stream, err := newEventStream(w)
+	stream, err := newEventStream(w, r)
 	if err != nil {
 		return nil // the client has gone
 	}

@@ -26,14 +26,18 @@ var streamBuffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 // maxPooled is how large a buffer may be that is kept for the next stream.
 const maxPooled = 4 * flushBytes
 
-// newEventStream sends the headers of an event stream.
-func newEventStream(w http.ResponseWriter) (*eventStream, error) {
+// newEventStream sends the headers of an event stream. An error means that the
+// client wants no more: it has gone, or asked with HEAD.
+func newEventStream(w http.ResponseWriter, r *http.Request) (*eventStream, error) {
 	h := w.Header()
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("Cache-Control", "no-cache")
 	h.Set("X-Accel-Buffering", "no")
 	w.WriteHeader(http.StatusOK)
 	s := &eventStream{w: w, rc: http.NewResponseController(w)}
+	if r.Method == http.MethodHead {
+		return s, http.ErrBodyNotAllowed
+	}
 	return s, s.rc.Flush()
 }
 
