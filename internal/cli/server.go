@@ -10,7 +10,9 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"net/url"
 	"os"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -169,7 +171,10 @@ func (g *globals) serverConfig(o *serverOptions, log *slog.Logger) (server.Confi
 	if cfg.RegistryURL == "" {
 		cfg.RegistryURL = g.env.lookup("SANDBOX_AGENT_ACP_REGISTRY_URL")
 	}
-	var err error
+	err := checkCORS(o.cors)
+	if err != nil {
+		return cfg, err
+	}
 	if cfg.Limits, err = parseLimits(o.limits); err != nil {
 		return cfg, err
 	}
@@ -238,6 +243,29 @@ func isLoopback(host string) bool {
 	}
 	addr, err := netip.ParseAddr(host)
 	return err == nil && addr.IsLoopback()
+}
+
+var httpToken = regexp.MustCompile("^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")
+
+// checkCORS refuses what no browser sends, since it would allow nothing.
+func checkCORS(c server.CORS) error {
+	for _, origin := range c.Origins {
+		u, err := url.Parse(origin)
+		if origin != "*" && origin != "null" && (err != nil || u.Host == "" || origin != u.Scheme+"://"+u.Host) {
+			return fmt.Errorf("invalid cors origin: %q is not of the form https://host:port; * is any", origin)
+		}
+	}
+	for _, method := range c.Methods {
+		if !httpToken.MatchString(method) {
+			return fmt.Errorf("invalid cors method: %q", method)
+		}
+	}
+	for _, header := range c.Headers {
+		if !httpToken.MatchString(header) {
+			return fmt.Errorf("invalid cors header: %q", header)
+		}
+	}
+	return nil
 }
 
 func truthy(s string) bool { return s == "1" || s == "true" || s == "yes" }

@@ -174,8 +174,8 @@ func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 // allows none.
 type CORS struct {
 	Origins     []string // exact origins, or * for any
-	Methods     []string // empty means any
-	Headers     []string // empty means any
+	Methods     []string // empty or * means any
+	Headers     []string // empty or * means any
 	Credentials bool     // whether a page may send cookies and authorization
 }
 
@@ -209,7 +209,7 @@ func (c CORS) answer(w http.ResponseWriter, r *http.Request) bool {
 
 func (c CORS) list(configured []string, requested string) string {
 	switch {
-	case len(configured) > 0:
+	case len(configured) > 0 && !slices.Contains(configured, "*"):
 		return strings.Join(configured, ",")
 	case c.Credentials && requested != "":
 		return requested
