@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"io/fs"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -96,13 +97,18 @@ func TestFault34Shutdown(t *testing.T) {
 		in.events(t, "/v1/acp/s", nil, nil, func(event) bool { begun <- struct{}{}; return false })
 	})
 	wg.Go(func() {
-		resp, err := in.client.Post(in.url+"/v1/acp/s", "application/json", strings.NewReader(
-			`{"jsonrpc":"2.0","id":9,"method":"session/prompt","params":{"sessionId":"`+id+`","prompt":[{"type":"text","text":"/hang"}]}}`))
-		if err == nil {
-			resp.Body.Close()
-		}
+		in.check(t, scenario{method: "POST", path: "/v1/acp/s", header: jsonHeader, status: 503, want: []string{`"code":"shutting_down"`},
+			body: `{"jsonrpc":"2.0","id":9,"method":"session/prompt","params":{"sessionId":"` + id + `","prompt":[{"type":"text","text":"/silence"}]}}`})
+	})
+	wg.Go(func() {
+		in.check(t, scenario{method: "POST", path: "/v1/processes/run", header: jsonHeader, status: 503, want: []string{`"code":"shutting_down"`},
+			body: `{"command":"sh","args":["-c","touch running; sleep 600"],"cwd":"` + in.home + `"}`})
 	})
 	<-begun
+	await(t, "the command to run", func() bool {
+		_, err := os.Stat(filepath.Join(in.home, "running"))
+		return err == nil
+	})
 	in.stop()
 	wg.Wait()
 	for what, pid := range map[string]int{"agent": agent, "shell": shell.PID} {

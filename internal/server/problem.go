@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,10 +17,14 @@ import (
 
 // writeProblem answers with the problem document of err. Errors that are not
 // [api.Error] become a 500 that says nothing but the request id; their text
-// goes to the log. A client that has gone away gets nothing.
+// goes to the log. A client that has gone away, or has a part of another answer,
+// gets nothing.
 func (s *Server) writeProblem(w http.ResponseWriter, r *http.Request, err error) {
-	if r.Context().Err() != nil && !isProblem(err) {
-		s.log.Debug("client left", "id", requestID(r.Context()), "error", err)
+	err = endedBy(r.Context(), err)
+	rec, _ := w.(*recorder)
+	begun := rec != nil && rec.status != 0
+	if begun || r.Context().Err() != nil && !isProblem(err) {
+		s.log.Debug("nobody to tell", "id", requestID(r.Context()), "error", err)
 		return
 	}
 	problem := s.problem(requestID(r.Context()), err)
@@ -33,6 +38,17 @@ func (s *Server) writeProblem(w http.ResponseWriter, r *http.Request, err error)
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(problem.Status)
 	w.Write(body)
+}
+
+// errStopping is why the server ends requests when it stops.
+var errStopping = api.NewError(api.KindUnavailable, api.CodeShuttingDown, "the server is shutting down")
+
+// endedBy returns why the server ended a request, if that is what err came from.
+func endedBy(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); errors.Is(err, context.Canceled) && isProblem(cause) {
+		return cause
+	}
+	return err
 }
 
 func isProblem(err error) bool {
@@ -111,7 +127,7 @@ func frameworkError(status int, msg string, errs ...error) huma.StatusError {
 	case status == http.StatusUnprocessableEntity:
 		return api.NewError(api.KindUnprocessable, api.CodeInvalidRequest, "%s", text)
 	case status >= http.StatusInternalServerError:
-		return api.NewError(api.KindInternal, "", "%s", text)
+		return api.NewError(api.KindInternal, "", "%s: %w", msg, errors.Join(errs...))
 	}
 	return api.InvalidRequest("", "%s", text)
 }

@@ -172,7 +172,11 @@ func newAPI(s *Server, mux *http.ServeMux, version string) huma.API {
 		"bearer": {Type: "http", Scheme: "bearer", Description: "The token the server was started with. Not needed when it was started without one."},
 	}
 	config.Transformers = []huma.Transformer{func(ctx huma.Context, _ string, v any) (any, error) {
-		if problem, ok := v.(*api.Error); ok {
+		problem, ok := v.(*api.Error)
+		switch {
+		case ok && problem.Code == api.CodeInternal: // see frameworkError
+			return s.problem(requestID(ctx.Context()), problem.Unwrap()), nil
+		case ok:
 			return s.problem(requestID(ctx.Context()), problem), nil
 		}
 		return v, nil

@@ -113,7 +113,8 @@ func Open(cfg Config) (*Server, error) {
 		started:      time.Now(),
 		operations:   make(map[string][]string),
 	}
-	s.base, s.cancelBase = context.WithCancel(context.Background())
+	base, cancel := context.WithCancelCause(context.Background())
+	s.base, s.cancelBase = base, func() { cancel(errStopping) }
 	if err := s.openNouns(); err != nil {
 		s.cancelBase()
 		return nil, err
@@ -181,8 +182,16 @@ func (s *Server) routes() {
 }
 
 // setFrameworkErrors makes huma answer with our problem documents. Huma keeps
-// the constructor in a package variable; every server sets the same one.
-var setFrameworkErrors = sync.OnceFunc(func() { huma.NewError = frameworkError })
+// the constructors in package variables; every server sets the same ones.
+var setFrameworkErrors = sync.OnceFunc(func() {
+	huma.NewError = frameworkError
+	huma.NewErrorWithContext = func(ctx huma.Context, status int, msg string, errs ...error) huma.StatusError {
+		for i := range errs {
+			errs[i] = endedBy(ctx.Context(), errs[i])
+		}
+		return frameworkError(status, msg, errs...)
+	}
+})
 
 func typeOf[T any]() reflect.Type { return reflect.TypeFor[T]() }
 
