@@ -70,7 +70,7 @@ func (s *Server) fileRoutes(fsys *files.FS) {
 
 	route(s, op("moveFile", http.MethodPost, "/v1/fs/move", "files", "Move a file or folder"), h.move)
 	batch := op("writeFiles", http.MethodPost, "/v1/fs/batch", "files", "Write several files, all or none")
-	batch.MaxBodyBytes = s.limits.MaxUploadBytes
+	limitBody(&batch, "maxUploadBytes", s.limits.MaxUploadBytes)
 	route(s, batch, h.batch)
 }
 

@@ -1,13 +1,15 @@
 package server_test
 
 import (
+	"strings"
 	"testing"
 
+	"github.com/sandboxagent/sandboxagent/api"
 	"github.com/sandboxagent/sandboxagent/internal/server"
 )
 
 func TestMeta(t *testing.T) {
-	in := start(t, server.Config{Version: "1.2.3"})
+	in := start(t, server.Config{Version: "1.2.3", Limits: api.Limits{MaxUploadBytes: 3 << 20}})
 	in.run(t, []scenario{
 		{name: "root", path: "/", status: 200, want: []string{`{"docs":"/docs","name":"Sandbox Agent"}`}},
 		{name: "health", path: "/v1/health", status: 200, want: []string{`{"status":"ok"}`}, headers: map[string]string{"Content-Type": "application/json"}},
@@ -27,8 +29,16 @@ func TestMeta(t *testing.T) {
 		{name: "no boolean", path: "/v1/agents?config=1", status: 400, want: []string{"provided string was not `true` or `false`"}},
 		{name: "preflight", method: "OPTIONS", path: "/any/where", status: 200, headers: map[string]string{"Access-Control-Allow-Methods": "*", "Access-Control-Allow-Origin": ""}},
 		{name: "request id is kept", path: "/v1/health", header: map[string]string{"X-Request-Id": "mine"}, status: 200, headers: map[string]string{"X-Request-Id": "mine"}},
+		{name: "longest body", method: "POST", path: "/v1/fs/move", header: jsonHeader, body: pad(`{"from":"/nope","to":"/no"}`, 2<<20), status: 400, want: []string{`"code":"path_not_found"`}},
+		{name: "longer body", method: "POST", path: "/v1/fs/move", header: jsonHeader, body: pad(`{"from":"/nope","to":"/no"}`, 2<<20+1), status: 413, want: []string{"maxBodyBytes (2097152)", `"limit":"maxBodyBytes"`}},
+		{name: "longer batch", method: "POST", path: "/v1/fs/batch", header: jsonHeader, body: pad(`{"files":[]}`, 3<<20+1), status: 413, want: []string{"maxUploadBytes (3145728)"}},
 		{name: "vary", path: "/", status: 200, headers: map[string]string{"Vary": "origin, access-control-request-method, access-control-request-headers"}},
 	})
+}
+
+// pad brings a JSON document to a length.
+func pad(document string, length int) string {
+	return document + strings.Repeat(" ", length-len(document))
 }
 
 func TestToken(t *testing.T) {

@@ -112,8 +112,6 @@ func frameworkError(status int, msg string, errs ...error) huma.StatusError {
 		text = fmt.Sprintf("%s: %s", msg, strings.Join(reasons, "; "))
 	}
 	switch {
-	case status == http.StatusRequestEntityTooLarge:
-		return api.NewError(api.KindPayloadTooLarge, api.CodeLimitExceeded, "%s (maxBodyBytes)", text)
 	case status == http.StatusUnsupportedMediaType:
 		return api.NewError(api.KindUnsupportedMediaType, "", "%s", text)
 	case status == http.StatusNotAcceptable:

@@ -81,10 +81,23 @@ func (s *Server) handle(o huma.Operation, h handlerFunc) {
 	s.note(o)
 }
 
+// limitBody bounds the body of a typed route. The limit's name goes into the
+// error of a body that is longer.
+func limitBody(o *huma.Operation, limit string, bytes int64) {
+	o.MaxBodyBytes = bytes + 1 // huma refuses a body of just that length
+	o.Metadata = map[string]any{"limit": limit}
+}
+
+// bodyTooLarge is the error of a body over the limit of its operation.
+func bodyTooLarge(o *huma.Operation) *api.Error {
+	limit, _ := o.Metadata["limit"].(string)
+	return api.TooLarge(limit, o.MaxBodyBytes-1)
+}
+
 // complete fills what all operations have in common.
 func (s *Server) complete(o *huma.Operation) {
 	if o.MaxBodyBytes == 0 {
-		o.MaxBodyBytes = s.limits.MaxBodyBytes
+		limitBody(o, "maxBodyBytes", s.limits.MaxBodyBytes)
 	}
 	if o.BodyReadTimeout == 0 {
 		o.BodyReadTimeout = time.Minute

@@ -186,6 +186,9 @@ func (s *Server) routes() {
 var setFrameworkErrors = sync.OnceFunc(func() {
 	huma.NewError = frameworkError
 	huma.NewErrorWithContext = func(ctx huma.Context, status int, msg string, errs ...error) huma.StatusError {
+		if status == http.StatusRequestEntityTooLarge {
+			return bodyTooLarge(ctx.Operation())
+		}
 		for i := range errs {
 			errs[i] = endedBy(ctx.Context(), errs[i])
 		}
