@@ -371,9 +371,7 @@ func (b *Bridge) Close(ctx context.Context, id string) error {
 		delete(b.conns, id)
 	}
 	b.mu.Unlock()
-	if err := deleteRecord(ctx, b.cfg.Journal, id); err != nil {
-		return err
-	}
+	err = deleteRecord(ctx, b.cfg.Journal, id)
 	done := b.stop(c)
 	timer := time.NewTimer(time.Second)
 	defer timer.Stop()
@@ -382,7 +380,7 @@ func (b *Bridge) Close(ctx context.Context, id string) error {
 	case <-timer.C:
 	case <-ctx.Done():
 	}
-	return nil
+	return err
 }
 
 func (b *Bridge) stop(c *conn) <-chan struct{} {

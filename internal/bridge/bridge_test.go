@@ -269,6 +269,21 @@ func TestFault11DeafAgent(t *testing.T) {
 	}
 }
 
+// forgetful is a store that deletes no records, as one on a full disk.
+type forgetful struct{ journal.Store }
+
+func (forgetful) DeleteRecord(context.Context, string, string) error {
+	return errors.New("no space left on device")
+}
+
+func TestCloseWithoutStore(t *testing.T) {
+	f := newFixtureOn(t, forgetful{journal.Memory()}, bridge.Limits{})
+	f.mustPost("s", "test", `{"id":1,"method":"x"}`)
+	pid := f.List()[0].PID
+	wantCode(t, f.Close(context.Background(), "s"), api.CodeStorageFailed)
+	waitFor(t, "the agent to be gone", func() bool { return !alive(pid) })
+}
+
 // TestStalledAnswer has a client's answer stall while its own request of the same
 // id waits: the request still gets its reply.
 func TestStalledAnswer(t *testing.T) {

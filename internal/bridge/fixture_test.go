@@ -130,7 +130,12 @@ type fixture struct {
 
 func newFixture(t *testing.T, limits bridge.Limits) *fixture {
 	t.Helper()
-	j, err := journal.Open(journal.Memory(), journal.Options{})
+	return newFixtureOn(t, journal.Memory(), limits)
+}
+
+func newFixtureOn(t *testing.T, store journal.Store, limits bridge.Limits) *fixture {
+	t.Helper()
+	j, err := journal.Open(store, journal.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -131,10 +131,11 @@ func (s *Server) streamACP(w http.ResponseWriter, r *http.Request) error {
 
 func (s *Server) closeACP(w http.ResponseWriter, r *http.Request) error {
 	if !s.sessions.CloseVirtual(r.PathValue("id")) {
-		if err := s.bridge.Close(r.Context(), r.PathValue("id")); err != nil {
+		err := s.bridge.Close(r.Context(), r.PathValue("id"))
+		s.sessions.Forget(r.PathValue("id"))
+		if err != nil {
 			return err
 		}
-		s.sessions.Forget(r.PathValue("id"))
 	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil
