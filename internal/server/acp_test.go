@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -28,7 +29,11 @@ func with(header map[string]string, key, value string) map[string]string {
 }
 
 func TestACPPost(t *testing.T) {
-	in := start(t, server.Config{})
+	broken := filepath.Join(t.TempDir(), "broken")
+	if err := os.WriteFile(broken, []byte("#!/no/such/interpreter\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	in := start(t, server.Config{AgentCommands: map[string][]string{"broken": {broken}}})
 	initialize := `{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":1}}`
 	tooLong := `{"jsonrpc":"2.0","id":1,"method":"x","params":"` + strings.Repeat("x", 2<<20) + `"}`
 	in.run(t, []scenario{
@@ -43,9 +48,16 @@ func TestACPPost(t *testing.T) {
 		{name: "empty agent", method: "POST", path: "/v1/acp/s?agent=", header: jsonHeader, body: initialize, status: 400, want: []string{`unsupported agent: "`}},
 		{name: "no agent", method: "POST", path: "/v1/acp/s1", header: jsonHeader, body: initialize, status: 400, want: []string{`missing required 'agent' query parameter for first POST to /v1/acp/s1`}},
 		{name: "array", method: "POST", path: "/v1/acp/s?agent=mock", header: jsonHeader, body: `[]`, status: 400, want: []string{"request body must be a JSON-RPC object"}},
+		{name: "string", method: "POST", path: "/v1/acp/s?agent=mock", header: jsonHeader, body: `"x"`, status: 400, want: []string{`"code":"invalid_frame"`}},
+		{name: "more than one value", method: "POST", path: "/v1/acp/s?agent=mock", header: jsonHeader, body: initialize + initialize, status: 400, want: []string{`"code":"invalid_json"`}},
+		{name: "no UTF-8", method: "POST", path: "/v1/acp/s?agent=mock", header: jsonHeader, body: "{\"method\":\"\xff\"}", status: 400, want: []string{`"code":"invalid_json"`}},
+		{name: "id that is no text", method: "POST", path: "/v1/acp/a%00b?agent=mock", header: jsonHeader, body: initialize, status: 400, want: []string{`"code":"invalid_request"`}},
+		{name: "agent twice", method: "POST", path: "/v1/acp/s?agent=mock&agent=mock", header: jsonHeader, body: initialize, status: 400, want: []string{"duplicate field `agent`"}},
+		{name: "agent that does not start", method: "POST", path: "/v1/acp/s?agent=broken", header: jsonHeader, body: initialize, status: 502, want: []string{`"type":"urn:sandbox-agent:error:stream_error"`, "failed to start agent process: ", "no such file or directory"}},
 		{name: "too long", method: "POST", path: "/v1/acp/s?agent=mock", header: jsonHeader, body: tooLong, status: 413, want: []string{`"title":"Payload Too Large"`, "maxBodyBytes (2097152)"}},
 		{name: "nothing was started", path: "/v1/acp", status: 200, want: []string{`{"servers":[]}`}},
 		{name: "first frame", method: "POST", path: "/v1/acp/a%2Fb?agent=mock", header: with(jsonHeader, "Accept", "application/json;q=0.5, text/plain"), body: initialize, status: 200, want: []string{`"protocolVersion":1`, `"id":0`}, headers: map[string]string{"Content-Type": "application/json"}},
+		{name: "weighted accept", method: "POST", path: "/v1/acp/a%2Fb", header: with(jsonHeader, "Accept", "text/html, application/*;q=0"), body: initialize, status: 200},
 		{name: "same agent again", method: "POST", path: "/v1/acp/a%2Fb?agent=mock", header: map[string]string{"Content-Type": "application/json; charset=utf-8", "Accept": "*/*"}, body: initialize, status: 200},
 		{name: "another agent", method: "POST", path: "/v1/acp/a%2Fb?agent=claude", header: jsonHeader, body: initialize, status: 409, want: []string{`server 'a/b' already exists for agent 'mock'; requested 'claude'`}},
 		{name: "unknown agent later", method: "POST", path: "/v1/acp/a%2Fb?agent=nope", header: jsonHeader, body: initialize, status: 400},
