@@ -77,6 +77,9 @@ func TestAgents(t *testing.T) {
 			want: []string{`"type":"urn:sandbox-agent:error:install_failed"`, `"agent":"claude"`, `"stderr":"npm could not install @agentclientprotocol/claude-agent-acp@0.101.0: the npm registry cannot be reached`}},
 		{name: "install fails as a stream", method: http.MethodPost, path: "/v1/agents/claude/install", header: map[string]string{"Accept": "text/event-stream"}, status: 200,
 			want: []string{"event: error\ndata: {\"type\":\"urn:sandbox-agent:error:install_failed\""}},
+		{name: "install on first use fails", method: http.MethodPost, path: "/v1/acp/s?agent=claude", header: jsonHeader, body: `{"id":0,"method":"initialize"}`, status: 500,
+			want: []string{`"type":"urn:sandbox-agent:error:install_failed"`, `"agent":"claude"`}},
+		{name: "and leaves no connection", path: "/v1/acp", status: 200, want: []string{`{"servers":[]}`}},
 	})
 }
 
