@@ -175,6 +175,9 @@ func (g *globals) serverConfig(o *serverOptions, log *slog.Logger) (server.Confi
 	if err != nil {
 		return cfg, err
 	}
+	if o.requestTimeout < 0 || o.shutdownTimeout < 0 {
+		return cfg, usagef("a timeout cannot be negative")
+	}
 	if cfg.Limits, err = parseLimits(o.limits); err != nil {
 		return cfg, err
 	}
