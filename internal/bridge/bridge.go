@@ -19,6 +19,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 	"unicode/utf8"
 
@@ -392,9 +393,12 @@ func (b *Bridge) stop(c *conn) <-chan struct{} {
 	return done
 }
 
+// killWait bounds the wait for agents that were killed.
+const killWait = time.Second
+
 // Shutdown ends all agents, keeps the records of their connections for the next
-// run of the server, and refuses new ones. It returns when the agents are gone
-// or the context ends.
+// run of the server, and refuses new ones. It returns when the agents are gone;
+// those that are left when the context ends are killed.
 func (b *Bridge) Shutdown(ctx context.Context) error {
 	b.mu.Lock()
 	b.closed = true
@@ -413,6 +417,13 @@ func (b *Bridge) Shutdown(ctx context.Context) error {
 	case <-done:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("stop agents: %w", ctx.Err())
 	}
+	for _, c := range conns {
+		_ = c.signal(syscall.SIGKILL) // who is gone by now is no fault
+	}
+	select {
+	case <-done:
+	case <-time.After(killWait):
+	}
+	return fmt.Errorf("stop agents: %w", ctx.Err())
 }

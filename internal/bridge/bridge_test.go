@@ -373,6 +373,21 @@ func TestRestartOfTheServer(t *testing.T) {
 	}
 }
 
+// TestShutdownWithoutTime has no time left to ask an agent that would not listen.
+func TestShutdownWithoutTime(t *testing.T) {
+	f := newFixture(t, bridge.Limits{StopGrace: time.Minute})
+	f.mustPost("s", "test", `{"id":1,"method":"stubborn"}`)
+	pid := f.List()[0].PID
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := f.Shutdown(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("shutdown gave %v", err)
+	}
+	if alive(pid) {
+		t.Error("the agent lives on")
+	}
+}
+
 func TestBurstToManyReaders(t *testing.T) {
 	const updates, readers = 20_000, 20
 	f := newFixture(t, bridge.Limits{})

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -70,6 +71,9 @@ func agent() {
 			continue
 		case "deaf":
 			select {}
+		case "stubborn":
+			signal.Ignore(syscall.SIGTERM)
+			defer func() { select {} }()
 		case "rubbish":
 			fmt.Fprintln(out, params.Text)
 		case "bytes":

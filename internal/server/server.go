@@ -256,7 +256,7 @@ func (s *Server) shutdown(hs *http.Server) error {
 	defer cancel()
 	s.log.Info("shutting down", "limitMs", s.limits.ShutdownTimeoutMs)
 	s.cancelBase() // ends streams and requests that wait
-	polite, cancelPolite := context.WithTimeout(ctx, time.Second)
+	polite, cancelPolite := context.WithTimeout(ctx, min(time.Second, milliseconds(s.limits.ShutdownTimeoutMs)/4))
 	defer cancelPolite()
 	if err := hs.Shutdown(polite); err != nil {
 		hs.Close() // connections whose peer does not read
