@@ -140,6 +140,34 @@ func TestMuteAgent(t *testing.T) {
 	wantCode(t, err, api.CodeAgentProcessExited)
 }
 
+// TestReplySeenElsewhere ends requests as soon as a reader of the stream has seen
+// their replies, as the npm client does with a server it stops after its last
+// prompt. None of them may be told that there was no reply.
+func TestReplySeenElsewhere(t *testing.T) {
+	f := newFixture(t, bridge.Limits{})
+	var wg sync.WaitGroup
+	for n := range 16 {
+		wg.Go(func() {
+			id := strconv.Itoa(n)
+			f.mustPost(id, "test", `{"id":0,"method":"x"}`)
+			for last := uint64(1); last < 100; last++ {
+				ctx, cancel := context.WithCancel(context.Background())
+				posted := make(chan error, 1)
+				go func() {
+					_, err := f.Post(ctx, id, "", false, []byte(`{"id":1,"method":"x"}`))
+					posted <- err
+				}()
+				f.events(id, &last, has(`"result"`))
+				cancel()
+				if err := <-posted; err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
 func TestFault04DeadAgentStartsAnew(t *testing.T) {
 	f := newFixture(t, bridge.Limits{})
 	f.mustPost("s", "test", `{"id":1,"method":"x"}`)

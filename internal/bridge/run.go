@@ -46,8 +46,9 @@ type item struct {
 
 // call is a request that waits for its reply.
 type call struct {
-	key   string
-	reply chan reply // takes one
+	key      string
+	answered bool       // the reply is on its way through the journal; guarded by run.mu
+	reply    chan reply // takes one
 }
 
 type reply struct {
@@ -133,7 +134,7 @@ func (r *run) post(ctx context.Context, msg acp.Message, frame []byte) ([]byte, 
 	if err != nil {
 		return nil, err
 	}
-	if err := r.awaitWritten(ctx, cl, it); err != nil || cl == nil {
+	if err := r.awaitWritten(ctx, cl, it); cl == nil || err != nil && !r.answered(cl) {
 		return nil, err
 	}
 	var timeout <-chan time.Time
@@ -146,19 +147,36 @@ func (r *run) post(ctx context.Context, msg acp.Message, frame []byte) ([]byte, 
 	case rep := <-cl.reply:
 		return r.acknowledge(ctx, rep)
 	case <-r.over:
-		select { // the reply may have come with the agent's last breath
+	case <-timeout:
+	case <-ctx.Done():
+	}
+	if r.answered(cl) {
+		// It came with the agent's last breath, or the client saw it on the stream
+		// and ended the server.
+		select {
 		case rep := <-cl.reply:
 			return r.acknowledge(ctx, rep)
-		default:
-			return nil, r.ended
+		case <-r.gone: // the journal has refused it
 		}
-	case <-timeout:
-		r.forget(cl)
-		e := api.NewError(api.KindTimeout, "", "timeout: no reply to %s within requestTimeoutMs (%d)", msg.Method, r.c.b.cfg.Limits.RequestTimeout.Milliseconds())
-		return nil, e.With("message", "timed out waiting for agent response").With("limit", "requestTimeoutMs")
-	case <-ctx.Done():
+	}
+	switch {
+	case ctx.Err() != nil:
 		r.abandon(it, cl)
 		return nil, ctx.Err() // the reply still goes to the journal
+	case isClosed(r.over):
+		return nil, r.ended
+	}
+	r.forget(cl)
+	e := api.NewError(api.KindTimeout, "", "timeout: no reply to %s within requestTimeoutMs (%d)", msg.Method, r.c.b.cfg.Limits.RequestTimeout.Milliseconds())
+	return nil, e.With("message", "timed out waiting for agent response").With("limit", "requestTimeoutMs")
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
 	}
 }
 
@@ -208,13 +226,18 @@ func (r *run) awaitWritten(ctx context.Context, cl *call, it *item) error {
 	defer timer.Stop()
 	select {
 	case <-it.written:
-		return nil
 	case <-r.over:
-		return r.ended
 	case <-ctx.Done():
+	case <-timer.C:
+	}
+	switch {
+	case isClosed(it.written):
+		return nil
+	case ctx.Err() != nil:
 		r.abandon(it, cl)
 		return ctx.Err() // the frame stays in the queue
-	case <-timer.C:
+	case isClosed(r.over):
+		return r.ended
 	}
 	r.forget(cl)
 	r.mu.Lock()
@@ -325,27 +348,39 @@ func (r *run) receive(line []byte) bool {
 	if err != nil {
 		line, msg = invalidFrame(err.Error(), line), acp.Message{}
 	}
+	var cl *call
+	if msg.Kind == acp.Response {
+		cl = r.answer(msg.ID)
+	}
 	seq, err := r.c.b.cfg.Journal.Append(r.c.stream, journal.FromAgent, line)
 	if err != nil {
 		r.c.log().Error("journal agent frame", "error", err)
 		return false
 	}
 	r.c.observe(Event{From: journal.FromAgent, Msg: msg, Frame: line})
-	if msg.Kind == acp.Response {
-		r.settle(msg.ID, reply{line, seq})
+	if cl != nil {
+		cl.reply <- reply{line, seq}
 	}
 	return true
 }
 
-func (r *run) settle(id json.RawMessage, rep reply) {
+// answer returns the call that a reply is for, which waits no more, or nil.
+func (r *run) answer(id json.RawMessage) *call {
 	key := acp.IDKey(id)
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	cl := r.pending[key]
-	delete(r.pending, key)
-	r.mu.Unlock()
 	if cl != nil {
-		cl.reply <- rep
+		cl.answered = true
+		delete(r.pending, key)
 	}
+	return cl
+}
+
+func (r *run) answered(cl *call) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return cl.answered
 }
 
 // tooLong tells readers, and the one who waits for the reply if the line was
@@ -359,7 +394,9 @@ func (r *run) tooLong(e *longLineError) {
 		return
 	}
 	text, _ := json.Marshal(e.Error())
-	r.settle(id, reply{frame: []byte(`{"jsonrpc":"2.0","id":` + string(id) + `,"error":{"code":-32603,"message":` + string(text) + `,"data":{"code":"` + string(api.CodeFrameTooLong) + `"}}}`)})
+	if cl := r.answer(id); cl != nil {
+		cl.reply <- reply{frame: []byte(`{"jsonrpc":"2.0","id":` + string(id) + `,"error":{"code":-32603,"message":` + string(text) + `,"data":{"code":"` + string(api.CodeFrameTooLong) + `"}}}`)}
+	}
 }
 
 // exitFrame is the event that tells readers of a stream that the agent ended.

@@ -298,16 +298,19 @@ func (j *Journal) Wait(ctx context.Context, stream string, seq uint64) error {
 		if wake == nil {
 			return err
 		}
+		ended := error(nil)
 		select {
 		case <-wake:
+			continue
 		case <-ctx.Done():
-			return ctx.Err()
+			ended = ctx.Err()
 		case <-j.done:
-			if wake, err := j.waitFor(s, seq); wake == nil {
-				return err
-			}
-			return ErrClosed
+			ended = ErrClosed
 		}
+		if wake, err := j.waitFor(s, seq); wake == nil {
+			return err
+		}
+		return ended
 	}
 }
 
