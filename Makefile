@@ -29,7 +29,7 @@ conformance: build ## foreign clients, real agents, a browser, a database, and a
 	conformance/run
 	conformance/ui/run
 	$(GO) test -tags conformance -count=1 ./conformance/... ./internal/journal/postgres ./store/...
-	$(GO) test -tags conformance,postgres -count=1 -run 'Postgres|Thousand|ReplayOfMany' ./internal/server
+	$(GO) test -tags conformance,postgres -count=1 -run 'Postgres|Thousand|ReplayOfMany|LongestFrame' ./internal/server
 	$(GO) test -count=1 -run TestChaos ./internal/session -chaos.duration 60s
 
 ui: ## the page of the inspector, from its sources

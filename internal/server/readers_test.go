@@ -14,6 +14,9 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/server"
 )
 
 // residentKiB is what a process holds in memory.
@@ -125,4 +128,15 @@ func TestReplayOfManyEvents(t *testing.T) {
 		t.Error(err)
 	}
 	t.Logf("replayed %d events in %v", updates, time.Since(started))
+}
+
+// TestLongestFrame has an agent write a line that is longer than what a journal
+// takes by default, to a server that was told to take it.
+func TestLongestFrame(t *testing.T) {
+	in := start(t, server.Config{Limits: api.Limits{MaxFrameBytes: 70 << 20}})
+	id := in.mockSession(t, "s")
+	reply := in.rpc(t, "/v1/acp/s", fmt.Sprintf(`{"jsonrpc":"2.0","id":2,"method":"session/prompt","params":{"sessionId":%q,"prompt":[{"type":"text","text":"/longline %d"}]}}`, id, 70<<20))
+	if !strings.Contains(reply, `"stopReason":"end_turn"`) {
+		t.Errorf("the prompt was answered with %s", reply)
+	}
 }

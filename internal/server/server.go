@@ -133,8 +133,10 @@ func (s *Server) openNouns() error {
 	s.journal, err = journal.Open(store, journal.Options{
 		WindowBytes:  s.limits.JournalWindowBytes,
 		BacklogBytes: s.limits.JournalBacklogBytes,
-		Retention:    retention(s.limits),
-		Logger:       s.log,
+		// Over the limit of lines by what a reader of lines may overshoot.
+		MaxFrameBytes: max(s.limits.MaxFrameBytes, s.limits.MaxBodyBytes) + 1<<20,
+		Retention:     retention(s.limits),
+		Logger:        s.log,
 	})
 	if err != nil {
 		return errors.Join(err, store.Close())
