@@ -13,6 +13,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -73,6 +74,12 @@ func (e Environment) lookup(key string) string {
 		}
 	}
 	return ""
+}
+
+// withoutToken returns the variables but the token of the server, which is the
+// power over the sandbox and no business of what runs in it.
+func (e Environment) withoutToken() []string {
+	return slices.DeleteFunc(slices.Clone(e.Env), func(kv string) bool { return strings.HasPrefix(kv, "SANDBOX_AGENT_TOKEN=") })
 }
 
 // dataDir is where everything that lasts is kept unless --data-dir says else.

@@ -166,12 +166,7 @@ func (o *daemonOptions) spawn(ctx context.Context, files daemonFiles) error {
 	if o.g.logLevel != "" {
 		args = append(args, "--log-level", o.g.logLevel)
 	}
-	var env []string
-	for _, kv := range o.g.env.Env {
-		if !strings.HasPrefix(kv, "SANDBOX_AGENT_TOKEN=") {
-			env = append(env, kv)
-		}
-	}
+	env := o.g.env.withoutToken()
 	if token := o.g.bearer(); token != "" {
 		env = append(env, "SANDBOX_AGENT_TOKEN="+token)
 	} else if o.g.noToken {

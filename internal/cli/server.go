@@ -54,7 +54,7 @@ func newServer(g *globals) *cobra.Command {
 The address is printed on standard output once the server answers. Without a
 token only this machine can reach the server: an address that others can reach
 needs a token (--token, $SANDBOX_AGENT_TOKEN or --token-file), or --no-token to
-say that you know.
+say that you know. Agents and processes do not inherit the token.
 
 SIGINT and SIGTERM end streams, agents and processes, and then the server,
 within --shutdown-timeout.`,
@@ -157,7 +157,7 @@ func (g *globals) serverConfig(o *serverOptions, log *slog.Logger) (server.Confi
 		DataDir:           g.data(),
 		Journal:           o.journal,
 		Home:              g.env.Home,
-		Env:               g.env.Env,
+		Env:               g.env.withoutToken(),
 		SelfExe:           g.env.Exe,
 		AllowedHosts:      o.allowHosts,
 		CORS:              o.cors,
