@@ -82,6 +82,42 @@ func TestRequirePreinstall(t *testing.T) {
 		want: []string{`"type":"urn:sandbox-agent:error:agent_not_installed"`, `"agent":"claude"`}})
 }
 
+// TestBadAgents says what a client hears of an agent that dies, hangs, writes
+// what is no frame, or does not read.
+func TestBadAgents(t *testing.T) {
+	commands := map[string][]string{
+		"leaver": {"sh", "-c", "read line; echo goodbye >&2; exit 7"},
+		"silent": {"sh", "-c", "cat >/dev/null"},
+		"nobody": {"sleep", "600"},
+	}
+	in := start(t, server.Config{AgentCommands: commands})
+	hasty := start(t, server.Config{AgentCommands: commands, Limits: api.Limits{RequestTimeoutMs: 50, WriteStallMs: 100}})
+	frame := `{"jsonrpc":"2.0","id":3,"method":"initialize","params":{"text":"%s"}}`
+	small, large := fmt.Sprintf(frame, ""), fmt.Sprintf(frame, strings.Repeat("x", 1<<20))
+	session := in.mockSession(t, "s")
+	prompt := func(text string) string {
+		return fmt.Sprintf(`{"jsonrpc":"2.0","id":2,"method":"session/prompt","params":{"sessionId":%q,"prompt":[{"type":"text","text":%q}]}}`, session, text)
+	}
+	in.run(t, []scenario{
+		{name: "dies", method: "POST", path: "/v1/acp/leaver?agent=leaver", header: jsonHeader, body: small, status: 500,
+			want: []string{`"detail":"agent process exited: leaver"`, `"details":{"exitCode":7,"stderr":"goodbye"}`}},
+		{name: "writes rubbish", method: "POST", path: "/v1/acp/s", header: jsonHeader, body: prompt("/rubbish what?"), status: 200, want: []string{`"stopReason":"end_turn"`}},
+		{name: "writes a line of 50 MB", method: "POST", path: "/v1/acp/s", header: jsonHeader, body: prompt("/longline 52428800"), status: 200, want: []string{`"stopReason":"end_turn"`}},
+	})
+	hasty.run(t, []scenario{
+		{name: "hangs", method: "POST", path: "/v1/acp/silent?agent=silent", header: jsonHeader, body: small, status: 504,
+			want: []string{`"title":"Timeout"`, "requestTimeoutMs (50)", "timed out waiting for agent response"}},
+		{name: "does not read", method: "POST", path: "/v1/acp/nobody?agent=nobody", header: jsonHeader, body: large, status: 504,
+			want: []string{`"code":"agent_not_reading"`, "writeStallMs 100"}},
+	})
+	said := fmt.Sprint(in.events(t, "/v1/acp/s", nil, nil, func(e event) bool { return strings.Contains(e.data, "maxFrameBytes") }))
+	for _, part := range []string{`"method":"_adapter/invalid_stdout"`, `"raw":"what?"`, "exceeds maxFrameBytes (33554432)"} {
+		if !strings.Contains(said, part) {
+			t.Errorf("%s is not on the stream", part)
+		}
+	}
+}
+
 // rpc posts a frame and returns the reply.
 func (in *instance) rpc(t *testing.T, path, frame string) string {
 	t.Helper()
