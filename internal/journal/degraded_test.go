@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -272,14 +273,18 @@ func TestWaiting(t *testing.T) {
 	if err := <-results; err != nil {
 		t.Error(err)
 	}
-	go func() {
-		_, err := j.Reader("a", 100).Next(t.Context())
-		results <- err
-	}()
+	for _, after := range []uint64{100, math.MaxUint64} {
+		go func() {
+			_, err := j.Reader("a", after).Next(t.Context())
+			results <- err
+		}()
+	}
 	if err := j.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := <-results; !errors.Is(err, journal.ErrClosed) {
-		t.Errorf("reader of a closed journal: %v", err)
+	for range 2 {
+		if err := <-results; !errors.Is(err, journal.ErrClosed) {
+			t.Errorf("reader of a closed journal: %v", err)
+		}
 	}
 }

@@ -3,6 +3,7 @@ package journal
 import (
 	"context"
 	"io"
+	"math"
 )
 
 // readLimit bounds what is read of the store at once.
@@ -28,7 +29,7 @@ type Batch struct {
 // Reader returns a reader of the entries of a stream behind after. The stream
 // need not exist, and after may lie behind its end.
 func (j *Journal) Reader(stream string, after uint64) *Reader {
-	return &Reader{j: j, name: stream, after: after}
+	return &Reader{j: j, name: stream, after: min(after, math.MaxInt64)}
 }
 
 // Cursor returns the number of the last entry that Next has given, or of the
