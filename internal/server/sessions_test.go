@@ -103,6 +103,7 @@ func TestSessionRoutes(t *testing.T) {
 		{name: "cancel nothing", method: "POST", path: path + "/cancel", status: 200, want: []string{`"cancelled":0`}},
 		{name: "events", path: path + "/events?after=2&limit=1", status: 200, want: []string{`"id":"first:3"`, `"eventIndex":3`, `"sender":"client"`, `"connectionId":"session-first"`, `"nextCursor":"3"`}},
 		{name: "events by page", path: path + "/events?page=2&perPage=2", status: 200, want: []string{`"eventIndex":3`, `"eventIndex":4`, `"page":2`, `"perPage":2`}, not: []string{`"eventIndex":5`}},
+		{name: "events behind all numbers", path: path + "/events?after=18446744073709551615", status: 200, want: []string{`"events":[]`}},
 		{name: "events behind the end", path: path + "/events?after=100000", status: 200, want: []string{`"events":[]`}, not: []string{"nextCursor"}},
 		{name: "stream with a bad cursor", path: path + "/events/stream?after=x", status: 400, want: []string{`"code":"invalid_cursor"`}},
 		{name: "transcript", path: path + "/transcript", status: 200, want: []string{"# Session first transcript", "user: hello", "agent: You said: hello"}, headers: map[string]string{"Content-Type": "text/plain; charset=utf-8"}},

@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"math"
 	"sort"
 	"strconv"
 	"time"
@@ -20,6 +21,7 @@ func (m *Manager) Events(ctx context.Context, id string, after uint64, limit int
 		limit = 100
 	}
 	limit = min(limit, maxPage)
+	after = min(after, math.MaxInt64) // leaves room to count on
 	first, last, err := m.cfg.Journal.Bounds(stream(s.id))
 	if err != nil {
 		return nil, err
