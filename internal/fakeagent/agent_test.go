@@ -479,6 +479,16 @@ func TestBurst(t *testing.T) {
 	}
 }
 
+// TestHangAtOnce cancels a prompt before its turn has begun.
+func TestHangAtOnce(t *testing.T) {
+	hanging := newTurn(t)
+	hanging.prompt = acp.Prompt{acp.TextBlock("/hang")}
+	hanging.quit()
+	if err := hanging.run(canceled()); !errors.Is(err, errHang) {
+		t.Errorf("the turn ended with %v", err)
+	}
+}
+
 func TestHangAndCrash(t *testing.T) {
 	codes := make(chan int, 1)
 	c := start(t, Options{Exit: func(code int) { codes <- code }})

@@ -337,6 +337,23 @@ func (s *session) begin(ctx context.Context) (context.Context, context.CancelFun
 	}
 }
 
+// acquire waits for the turns before, and reports false if ctx ended meanwhile.
+// A turn that does not have to wait begins even if it is cancelled by now, since
+// it may be one that does not heed that.
+func (s *session) acquire(ctx context.Context) bool {
+	select {
+	case s.turn <- struct{}{}:
+		return true
+	default:
+	}
+	select {
+	case s.turn <- struct{}{}:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
 func (s *session) cancelTurns() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

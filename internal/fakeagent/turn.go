@@ -42,13 +42,11 @@ func (a *agent) startPrompt(in *acp.Incoming) {
 }
 
 func (a *agent) answerPrompt(ctx context.Context, in *acp.Incoming, s *session, prompt acp.Prompt) {
-	select {
-	case s.turn <- struct{}{}:
-		defer func() { <-s.turn }()
-	case <-ctx.Done():
+	if !s.acquire(ctx) {
 		_ = in.Reply(acp.PromptResult{StopReason: acp.StopCancelled})
 		return
 	}
+	defer func() { <-s.turn }()
 	t := &turn{agent: a, session: s, meta: s.snapshot(), prompt: prompt}
 	err := t.run(ctx)
 	if errors.Is(err, errHang) {
@@ -82,9 +80,6 @@ type turn struct {
 }
 
 func (t *turn) run(ctx context.Context) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
 	text := lastText(t.prompt)
 	for _, b := range t.prompt {
 		t.session.record(acp.Update{Kind: acp.UpdateUserMessage, Content: b})
