@@ -35,18 +35,17 @@ func (s *Server) agentRoutes() {
 	route(s, op("listAgents", http.MethodGet, "/v1/agents", "agents", "Agents, installed or not"), s.listAgents)
 	route(s, op("getAgent", http.MethodGet, "/v1/agents/{agent}", "agents", "One agent"), s.getAgent)
 
-	schemas := s.api.OpenAPI().Components.Schemas
 	id := &huma.Param{Name: "agent", In: "path", Required: true, Description: "Id of the agent", Schema: &huma.Schema{Type: "string"}}
 
 	install := op("installAgent", http.MethodPost, "/v1/agents/{agent}/install", "agents", "Install an agent")
 	install.Description = "Answers when it is done. With Accept: text/event-stream the steps are told as events named progress, and the last event is named result or error."
 	install.Parameters = []*huma.Param{id}
 	install.RequestBody = &huma.RequestBody{Description: "May be absent", Content: map[string]*huma.MediaType{
-		"application/json": {Schema: schemas.Schema(typeOf[api.AgentInstallRequest](), true, "AgentInstallRequest")},
+		"application/json": {Schema: s.schema(typeOf[api.AgentInstallRequest]())},
 	}}
 	install.Responses = map[string]*huma.Response{"200": {Description: "Installed, or was there", Content: map[string]*huma.MediaType{
-		"application/json":  {Schema: schemas.Schema(typeOf[api.AgentInstallResult](), true, "AgentInstallResult")},
-		"text/event-stream": {Schema: schemas.Schema(typeOf[api.AgentInstallEvent](), true, "AgentInstallEvent")},
+		"application/json":  {Schema: s.schema(typeOf[api.AgentInstallResult]())},
+		"text/event-stream": {Schema: s.schema(typeOf[api.AgentInstallEvent]())},
 	}}}
 	s.handle(install, s.installAgent)
 

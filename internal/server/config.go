@@ -38,9 +38,8 @@ func (s *Server) configRoutes(set *settings.Settings) {
 // directory about those of the server's own. Only the older path of DELETE
 // removes all, so that a forgotten name does not.
 func configNounRoutes[Whole, Entry any](s *Server, set *settings.Set[Entry], n configNoun, whole func(map[string]Entry) Whole) {
-	schemas := s.api.OpenAPI().Components.Schemas
 	either := map[string]*huma.MediaType{"application/json": {Schema: &huma.Schema{OneOf: []*huma.Schema{
-		schemas.Schema(typeOf[Entry](), true, n.label), schemas.Schema(typeOf[Whole](), true, n.label+"Set"),
+		s.schema(typeOf[Entry]()), s.schema(typeOf[Whole]()),
 	}}}}
 	directory := &huma.Param{Name: "directory", In: "query", Description: "Configured directory; the server's own when absent", Schema: &huma.Schema{Type: "string"}}
 	name := &huma.Param{Name: n.name, In: "query", Description: "Name of the " + n.what + "; all of the directory when absent. " + n.alias + " is accepted too.", Schema: &huma.Schema{Type: "string"}}

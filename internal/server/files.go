@@ -43,26 +43,26 @@ func (s *Server) fileRoutes(fsys *files.FS) {
 		return o
 	}
 	add("listEntries", http.MethodGet, "/v1/fs/entries", "Entries of a folder, sorted by name; links are not followed", h.list,
-		jsonAnswer[[]api.FileEntry](s, "FileEntries"), home, fileParam("limit", "integer", "Most entries of a page; all when absent"), fileParam("cursor", "string", "The "+nextCursor+" header of the page before"))
+		s.jsonResponse("OK", typeOf[[]api.FileEntry]()), home, fileParam("limit", "integer", "Most entries of a page; all when absent"), fileParam("cursor", "string", "The "+nextCursor+" header of the page before"))
 	add("readFile", http.MethodGet, "/v1/fs/file", "Content of a file; Range, If-None-Match and If-Range are honoured", h.read,
 		bytesAnswer("Content"), at)
 	add("writeFile", http.MethodPut, "/v1/fs/file", "Replace the content of a file in one step, from the raw body", h.write,
-		jsonAnswer[api.FileWriteResult](s, "FileWriteResult"), at, fileParam("mode", "string", "Permission bits in octal; kept when absent"), fileParam("append", "boolean", "Add to the end instead"))
+		s.jsonResponse("OK", typeOf[api.FileWriteResult]()), at, fileParam("mode", "string", "Permission bits in octal; kept when absent"), fileParam("append", "boolean", "Add to the end instead"))
 	add("deleteEntry", http.MethodDelete, "/v1/fs/entry", "Remove a file, a link or a folder", h.remove,
-		jsonAnswer[api.FilePath](s, "FilePath"), at, fileParam("recursive", "boolean", "Remove what is in the folder too"))
+		s.jsonResponse("OK", typeOf[api.FilePath]()), at, fileParam("recursive", "boolean", "Remove what is in the folder too"))
 	add("makeDirectory", http.MethodPost, "/v1/fs/mkdir", "Make a folder and those above it; the path is in the query or in a JSON body", h.mkdir,
-		jsonAnswer[api.FilePath](s, "FilePath"), home)
+		s.jsonResponse("OK", typeOf[api.FilePath]()), home)
 	add("statFile", http.MethodGet, "/v1/fs/stat", "What is at a path, links followed", h.stat,
-		jsonAnswer[api.FileStat](s, "FileStat"), at)
+		s.jsonResponse("OK", typeOf[api.FileStat]()), at)
 	add("uploadFiles", http.MethodPost, "/v1/fs/upload-batch", "Unpack a tar archive, plain, gzip or zstd, all or nothing", h.upload,
-		jsonAnswer[api.FileUploadResult](s, "FileUploadResult"), home)
+		s.jsonResponse("OK", typeOf[api.FileUploadResult]()), home)
 	add("downloadArchive", http.MethodGet, "/v1/fs/archive", "A folder or file as a tar archive", h.archive,
 		bytesAnswer("Archive"), home, fileParam("compression", "string", "gzip or zstd; none when absent"))
 	add("watchFiles", http.MethodGet, "/v1/fs/watch", "Changes below a path as server-sent events named change", h.watch,
-		&huma.Response{Description: "Events", Content: map[string]*huma.MediaType{"text/event-stream": {Schema: s.api.OpenAPI().Components.Schemas.Schema(typeOf[api.FileWatchEvent](), true, "FileWatchEvent")}}},
+		&huma.Response{Description: "Events", Content: map[string]*huma.MediaType{"text/event-stream": {Schema: s.schema(typeOf[api.FileWatchEvent]())}}},
 		home, fileParam("recursive", "boolean", "Watch the folders below too; true when absent"))
 	add("searchFiles", http.MethodGet, "/v1/fs/search", "Find files by name and content; with Accept text/event-stream each match is an event, and done is the last", h.search,
-		jsonAnswer[api.FileSearchResult](s, "FileSearchResult"), home,
+		s.jsonResponse("OK", typeOf[api.FileSearchResult]()), home,
 		fileParam("name", "string", "Glob, or part of the name"), fileParam("content", "string", "Text within a line"),
 		fileParam("regex", "boolean", "content is a regular expression"), fileParam("ignoreCase", "boolean", ""),
 		fileParam("hidden", "boolean", "Look into hidden files and folders"), fileParam("noIgnore", "boolean", "Do not honour ignore files"),
@@ -76,12 +76,6 @@ func (s *Server) fileRoutes(fsys *files.FS) {
 
 func fileParam(name, typ, description string) *huma.Param {
 	return &huma.Param{Name: name, In: "query", Description: description, Schema: &huma.Schema{Type: typ}}
-}
-
-func jsonAnswer[T any](s *Server, name string) *huma.Response {
-	return &huma.Response{Description: "OK", Content: map[string]*huma.MediaType{
-		"application/json": {Schema: s.api.OpenAPI().Components.Schemas.Schema(typeOf[T](), true, name)},
-	}}
 }
 
 func bytesAnswer(description string) *huma.Response {

@@ -18,14 +18,20 @@ var docsPage []byte
 
 // metaRoutes are the routes about the server itself.
 func (s *Server) metaRoutes() {
-	s.document = sync.OnceValues(func() ([]byte, error) { return json.Marshal(s.api.OpenAPI()) })
+	s.document = sync.OnceValues(func() ([]byte, error) {
+		s.describe()
+		return json.Marshal(s.api.OpenAPI())
+	})
 
 	root := op("getRoot", http.MethodGet, "/", "server", "Name of the server")
-	root.Responses = map[string]*huma.Response{"200": {Description: "Name of the server", Content: map[string]*huma.MediaType{
-		"application/json": {Schema: s.api.OpenAPI().Components.Schemas.Schema(typeOf[api.Root](), true, "Root")},
-	}}}
+	root.Responses = map[string]*huma.Response{"200": s.jsonResponse("Name of the server", typeOf[api.Root]())}
 	s.handle(root, s.getRoot)
-	route(s, op("getHealth", http.MethodGet, "/v1/health", "server", "Whether the server answers"), s.getHealth)
+
+	// Health is asked for often, and before the API is described.
+	health := op("getHealth", http.MethodGet, "/v1/health", "server", "Whether the server answers")
+	health.Responses = map[string]*huma.Response{"200": s.jsonResponse("OK", typeOf[api.Health]())}
+	s.handle(health, s.getHealth)
+
 	route(s, op("getVersion", http.MethodGet, "/v1/version", "server", "Version of the server"), s.getVersion)
 	route(s, op("getLimits", http.MethodGet, "/v1/limits", "server", "Bounds that the server holds"), s.getLimits)
 
@@ -56,8 +62,8 @@ func (s *Server) getRoot(w http.ResponseWriter, r *http.Request) error {
 	return json.NewEncoder(w).Encode(api.Root{Docs: "/docs", Name: "Sandbox Agent"})
 }
 
-func (s *Server) getHealth(context.Context, *struct{}) (*body[api.Health], error) {
-	return answer(&api.Health{Status: "ok"}, nil)
+func (s *Server) getHealth(w http.ResponseWriter, _ *http.Request) error {
+	return writeJSON(w, api.Health{Status: "ok"})
 }
 
 func (s *Server) getVersion(context.Context, *struct{}) (*body[api.Version], error) {

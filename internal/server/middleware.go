@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"io"
@@ -27,7 +28,8 @@ func requestID(ctx context.Context) string {
 
 // ServeHTTP runs the checks that hold for every request, in the order of the
 // earlier server, and then the route: request id, CORS, host and origin, route
-// known, token, method, query.
+// known, token, method, query. The last four are those of [Server.mount] and
+// [Server.unrouted].
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	started := time.Now()
 	id := r.Header.Get("X-Request-Id")
@@ -35,14 +37,13 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		id = rand.Text()
 	}
 	r = r.WithContext(context.WithValue(r.Context(), requestIDKey, id))
-	rec := &recorder{ResponseWriter: w}
+	rec := &recorder{ResponseWriter: w, pattern: "none"}
 	rec.Header().Set("X-Request-Id", id)
 	if r.ContentLength != 0 {
 		http.NewResponseController(w).EnableFullDuplex() // fails where it is not needed
 		defer hearOut(rec, r, r.Body)
 		r.Body = io.NopCloser(r.Body) // what is closed cannot be heard out
 	}
-	pattern := "none"
 	defer func() {
 		if fault := recover(); fault != nil {
 			if fault == http.ErrAbortHandler {
@@ -53,7 +54,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 				s.writeProblem(rec, r, api.NewError(api.KindInternal, "", "the server failed on this request; its log has the details under this request id"))
 			}
 		}
-		s.observe(r, rec.status, pattern, time.Since(started))
+		s.observe(r, rec, time.Since(started))
 	}()
 
 	if s.cors.answer(rec, r) {
@@ -63,25 +64,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.writeProblem(rec, r, err)
 		return
 	}
-	p, allowed, ok := s.match(r)
-	if p == "" {
+	// The mux would redirect to the canonical path.
+	if !canonical(r.URL.EscapedPath()) {
 		s.writeProblem(rec, r, endpointNotFound())
-		return
-	}
-	pattern = p
-	if !ok {
-		rec.Header().Set("Allow", strings.Join(allowed, ","))
-	}
-	if err := s.authorize(r, pattern); err != nil {
-		s.writeProblem(rec, r, err)
-		return
-	}
-	if !ok {
-		s.writeProblem(rec, r, api.NewError(api.KindMethodNotAllowed, "", "%s is not allowed here; allowed: %s", r.Method, strings.Join(allowed, ", ")))
-		return
-	}
-	if err := s.checkQuery(r, pattern); err != nil {
-		s.writeProblem(rec, r, err)
 		return
 	}
 	s.mux.ServeHTTP(rec, r)
@@ -110,7 +95,7 @@ func hearOut(rec *recorder, r *http.Request, body io.Reader) {
 
 // checkQuery refuses what a query may not hold: bad escapes, repeated keys, and
 // booleans that are neither true nor false.
-func (s *Server) checkQuery(r *http.Request, pattern string) error {
+func (s *Server) checkQuery(r *http.Request, e *endpoint) error {
 	if r.URL.RawQuery == "" {
 		return nil
 	}
@@ -123,11 +108,8 @@ func (s *Server) checkQuery(r *http.Request, pattern string) error {
 			return api.InvalidRequest(api.CodeInvalidQuery, "duplicate field `%s` in the query string", key)
 		}
 	}
-	method := r.Method
-	if method == http.MethodHead {
-		method = http.MethodGet
-	}
-	for _, name := range s.operations[method+" "+pattern] {
+	s.describe()
+	for _, name := range e.booleans {
 		if value, given := values[name]; given && value[0] != "true" && value[0] != "false" {
 			return api.InvalidRequest(api.CodeInvalidQuery, "query string does not parse: %s: provided string was not `true` or `false`", name)
 		}
@@ -137,21 +119,20 @@ func (s *Server) checkQuery(r *http.Request, pattern string) error {
 
 // observe logs and counts a finished request. Queries are left out of the log
 // because they may hold a token.
-func (s *Server) observe(r *http.Request, status int, pattern string, took time.Duration) {
-	if status == 0 {
-		status = http.StatusOK
-	}
-	s.metrics.request(r.Method, pattern, status, took)
+func (s *Server) observe(r *http.Request, rec *recorder, took time.Duration) {
+	status := cmp.Or(rec.status, http.StatusOK)
+	s.metrics.request(r.Method, rec.pattern, status, took)
 	if s.log.Enabled(r.Context(), slog.LevelDebug) {
 		s.log.Debug("request", "id", requestID(r.Context()), "method", r.Method, "path", r.URL.Path, "status", status, "took", took)
 	}
 }
 
-// recorder notes the status of an answer. It passes every optional ability of
+// recorder notes the status of an answer and the pattern of its route. It passes every optional ability of
 // the writer below through Unwrap, which http.ResponseController looks for.
 type recorder struct {
 	http.ResponseWriter
-	status int
+	status  int
+	pattern string
 }
 
 func (w *recorder) WriteHeader(status int) {

@@ -30,16 +30,15 @@ func (s *Server) permissionRoutes() {
 		return nil, s.sessions.DeleteRule(in.ID, in.Rule)
 	})
 
-	schemas := s.api.OpenAPI().Components.Schemas
 	reply := op("replySessionPermission", http.MethodPost, "/v1/sessions/{id}/permissions/{permission}", "sessions", "Answer a question of the agent")
 	reply.Description = "The first answer counts; a later one is a conflict that tells of the first."
 	reply.Parameters = []*huma.Param{sessionParam(),
 		{Name: "permission", In: "path", Required: true, Description: "Id of the permission", Schema: &huma.Schema{Type: "string"}},
 		{Name: "X-Client-Name", In: "header", Description: "Who is recorded as the one who answered; the address when absent", Schema: &huma.Schema{Type: "string"}}}
 	reply.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{
-		"application/json": {Schema: schemas.Schema(typeOf[api.PermissionReply](), true, "PermissionReply")}}}
+		"application/json": {Schema: s.schema(typeOf[api.PermissionReply]())}}}
 	reply.Responses = map[string]*huma.Response{"200": {Description: "What the agent was told", Content: map[string]*huma.MediaType{
-		"application/json": {Schema: schemas.Schema(typeOf[api.PermissionResolved](), true, "PermissionResolved")}}}}
+		"application/json": {Schema: s.schema(typeOf[api.PermissionResolved]())}}}}
 	s.handle(reply, func(w http.ResponseWriter, r *http.Request) error {
 		var req api.PermissionReply
 		if err := s.readBody(w, r, &req); err != nil {

@@ -348,11 +348,6 @@ func writeJSON(w http.ResponseWriter, v any) error {
 	return nil
 }
 
-// schema returns a reference to the schema of a wire type.
-func (s *Server) schema(t reflect.Type) *huma.Schema {
-	return s.api.OpenAPI().Components.Schemas.Schema(t, true, t.Name())
-}
-
 // jsonResponse describes an answer that is a wire type.
 func (s *Server) jsonResponse(doc string, t reflect.Type) *huma.Response {
 	return &huma.Response{Description: doc, Content: map[string]*huma.MediaType{"application/json": {Schema: s.schema(t)}}}

@@ -8,8 +8,10 @@ import (
 	"maps"
 	"net/http"
 	"path"
+	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -39,6 +41,13 @@ func op(id, method, path, tag, summary string) huma.Operation {
 	return huma.Operation{OperationID: id, Method: method, Path: path, Tags: []string{tag}, Summary: summary}
 }
 
+// endpoint is one method of one path.
+type endpoint struct {
+	pattern  string           // the path, as the mux knows it
+	serve    http.HandlerFunc // of the framework; nil before describe, and unless it speaks JSON both ways
+	booleans []string         // query parameters that are true or false; none before describe
+}
+
 // route registers an operation whose request and answer are JSON: I and O are
 // huma input and output structs.
 func route[I, O any](s *Server, o huma.Operation, h func(context.Context, *I) (*O, error)) {
@@ -46,8 +55,12 @@ func route[I, O any](s *Server, o huma.Operation, h func(context.Context, *I) (*
 	if _, takesBody := typeOf[I]().FieldByName("Body"); takesBody {
 		o.Middlewares = append(o.Middlewares, s.wantType)
 	}
-	huma.Register(s.api, o, h)
-	s.note(o)
+	e := s.endpoint(o)
+	s.mount(o.Method, e, func(w http.ResponseWriter, r *http.Request) {
+		s.describe()
+		e.serve(w, r)
+	})
+	s.later(func() { huma.Register(s.api, o, h) })
 }
 
 // wantType refuses a body that does not say what it is, which the framework takes
@@ -64,21 +77,85 @@ func (s *Server) wantType(ctx huma.Context, next func(huma.Context)) {
 // describes its parameters, body and answers for the document.
 func (s *Server) handle(o huma.Operation, h handlerFunc) {
 	s.complete(&o)
-	if o.Responses == nil {
-		o.Responses = map[string]*huma.Response{}
-	}
-	s.problemResponse(&o)
-	s.api.OpenAPI().AddOperation(&o)
-	pattern := o.Path
-	if pattern == "/" {
-		pattern = "/{$}" // to the mux, a slash alone is every path
-	}
-	s.mux.HandleFunc(o.Method+" "+pattern, func(w http.ResponseWriter, r *http.Request) {
+	s.mount(o.Method, s.endpoint(o), func(w http.ResponseWriter, r *http.Request) {
 		if err := h(w, r); err != nil {
 			s.writeProblem(w, r, err)
 		}
 	})
-	s.note(o)
+	s.later(func() {
+		if o.Responses == nil {
+			o.Responses = map[string]*huma.Response{}
+		}
+		s.problemResponse(&o)
+		s.api.OpenAPI().AddOperation(&o)
+	})
+}
+
+// endpoint returns the new endpoint of an operation.
+func (s *Server) endpoint(o huma.Operation) *endpoint {
+	e := &endpoint{pattern: o.Path}
+	if e.pattern == "/" {
+		e.pattern = "/{$}" // to the mux, a slash alone is every path
+	}
+	s.endpoints[o.Method+" "+o.Path] = e
+	return e
+}
+
+// mount puts a handler behind the checks that need to know its endpoint.
+func (s *Server) mount(method string, e *endpoint, h http.HandlerFunc) {
+	s.mux.HandleFunc(method+" "+e.pattern, func(w http.ResponseWriter, r *http.Request) {
+		w.(*recorder).pattern = e.pattern
+		err := s.authorize(r, e.pattern)
+		if err == nil {
+			err = s.checkQuery(r, e)
+		}
+		if err != nil {
+			s.writeProblem(w, r, err)
+			return
+		}
+		h(w, r)
+	})
+}
+
+// later puts off a part of the description of the API until [Server.describe].
+func (s *Server) later(part func()) { s.descriptions = append(s.descriptions, part) }
+
+// newDescribe returns the function that makes the description of the API: the
+// document, and what requests and answers in JSON are decoded and encoded by.
+// That takes a third of a start and is not needed to be healthy, so it comes
+// after that, and whoever needs it calls describe before.
+func (s *Server) newDescribe() func() {
+	return sync.OnceFunc(func() {
+		for _, part := range s.descriptions {
+			part()
+		}
+		s.descriptions = nil
+		for _, item := range s.api.OpenAPI().Paths {
+			for _, o := range []*huma.Operation{item.Get, item.Post, item.Put, item.Patch, item.Delete} {
+				if o != nil {
+					s.endpoints[o.Method+" "+o.Path].booleans = booleans(o)
+				}
+			}
+		}
+	})
+}
+
+// booleans returns the names of the query parameters that are true or false.
+func booleans(o *huma.Operation) (names []string) {
+	for _, p := range o.Parameters {
+		if p.In == "query" && p.Schema != nil && p.Schema.Type == huma.TypeBoolean {
+			names = append(names, p.Name)
+		}
+	}
+	return names
+}
+
+// schema returns a reference to the schema of a wire type, or the schema if the
+// type has no name. It may be used by a description, and not before.
+func (s *Server) schema(t reflect.Type) *huma.Schema {
+	schema := &huma.Schema{}
+	s.later(func() { *schema = *s.api.OpenAPI().Components.Schemas.Schema(t, true, t.Name()) })
+	return schema
 }
 
 // limitBody bounds the body of a typed route. The limit's name goes into the
@@ -116,43 +193,22 @@ func (s *Server) problemResponse(o *huma.Operation) {
 	}
 }
 
-// note remembers a route: for [Server.Routes], and which of its query
-// parameters are booleans.
-func (s *Server) note(o huma.Operation) {
-	key := o.Method + " " + o.Path
-	s.operations[key] = nil
-	item := s.api.OpenAPI().Paths[o.Path]
-	for _, known := range []*huma.Operation{item.Get, item.Post, item.Put, item.Patch, item.Delete} {
-		if known == nil || known.Method != o.Method {
-			continue
-		}
-		for _, p := range known.Parameters {
-			if p.In == "query" && p.Schema != nil && p.Schema.Type == huma.TypeBoolean {
-				s.operations[key] = append(s.operations[key], p.Name)
-			}
-		}
-	}
-}
-
 // Routes returns every route the server answers as "METHOD /path/{with}", sorted.
 func (s *Server) Routes() []string {
-	return slices.Sorted(maps.Keys(s.operations))
+	return slices.Sorted(maps.Keys(s.endpoints))
 }
 
-// match finds the route of a request: the path pattern, and whether the method
-// is one of the allowed ones. A path that is not in canonical form matches
-// nothing, so the mux never redirects.
-func (s *Server) match(r *http.Request) (pattern string, allowed []string, ok bool) {
-	if !canonical(r.URL.EscapedPath()) {
-		return "", nil, false
-	}
-	if _, p := s.mux.Handler(r); p != "" {
-		_, pattern, _ = strings.Cut(p, " ")
-		return pattern, nil, true
-	}
+// everything is the pattern of what no other pattern matches.
+const everything = "/"
+
+// unrouted answers requests that no route is for: the path is not known, or not
+// with that method.
+func (s *Server) unrouted(w http.ResponseWriter, r *http.Request) {
+	var pattern string
+	var allowed []string
 	for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete} {
 		probe := &http.Request{Method: method, URL: r.URL, Host: r.Host}
-		if _, p := s.mux.Handler(probe); p != "" {
+		if _, p := s.mux.Handler(probe); p != everything {
 			_, pattern, _ = strings.Cut(p, " ")
 			allowed = append(allowed, method)
 			if method == http.MethodGet {
@@ -160,7 +216,17 @@ func (s *Server) match(r *http.Request) (pattern string, allowed []string, ok bo
 			}
 		}
 	}
-	return pattern, allowed, false
+	if pattern == "" {
+		s.writeProblem(w, r, endpointNotFound())
+		return
+	}
+	w.(*recorder).pattern = pattern
+	w.Header().Set("Allow", strings.Join(allowed, ","))
+	if err := s.authorize(r, pattern); err != nil {
+		s.writeProblem(w, r, err)
+		return
+	}
+	s.writeProblem(w, r, api.NewError(api.KindMethodNotAllowed, "", "%s is not allowed here; allowed: %s", r.Method, strings.Join(allowed, ", ")))
 }
 
 // canonical reports whether the mux would leave an escaped path as it is.
@@ -171,10 +237,19 @@ func canonical(escaped string) bool {
 	return escaped != "" && escaped[0] == '/' && !strings.HasSuffix(escaped, "/") && path.Clean(escaped) == escaped
 }
 
-// newAPI makes the huma API on mux: our problem documents, no links or schema
+// adapter gives huma's handlers to the endpoints they are for.
+type adapter struct{ *Server }
+
+func (a adapter) Handle(o *huma.Operation, h func(huma.Context)) {
+	a.endpoints[o.Method+" "+o.Path].serve = func(w http.ResponseWriter, r *http.Request) {
+		h(humago.NewContext(o, r, w))
+	}
+}
+
+// newAPI makes the huma API of s: our problem documents, no links or schema
 // members in answers, unknown members of requests ignored, null as absent.
-func newAPI(s *Server, mux *http.ServeMux, version string) huma.API {
-	config := huma.DefaultConfig("Sandbox Agent", version)
+func newAPI(s *Server) huma.API {
+	config := huma.DefaultConfig("Sandbox Agent", s.cfg.Version)
 	config.OpenAPIPath, config.DocsPath, config.SchemasPath = "", "", ""
 	config.CreateHooks = nil
 	config.AllowAdditionalPropertiesByDefault = true
@@ -194,7 +269,7 @@ func newAPI(s *Server, mux *http.ServeMux, version string) huma.API {
 		}
 		return v, nil
 	}}
-	return humago.New(mux, config)
+	return huma.NewAPI(config, adapter{s})
 }
 
 // jsonFormat reads a body once as a plain value, for validation, and once into

@@ -74,11 +74,13 @@ type Server struct {
 	cors         CORS
 	started      time.Time
 
-	mux        *http.ServeMux
-	api        huma.API
-	operations map[string][]string // boolean query parameters, by "METHOD /path"
-	document   func() ([]byte, error)
-	metrics    *metrics
+	mux          *http.ServeMux
+	api          huma.API
+	endpoints    map[string]*endpoint // by "METHOD /path"
+	descriptions []func()             // parts of what describe makes
+	describe     func()
+	document     func() ([]byte, error)
+	metrics      *metrics
 
 	journal   *journal.Journal
 	agents    *agents.Catalogue
@@ -111,7 +113,7 @@ func Open(cfg Config) (*Server, error) {
 		allowedHosts: cfg.AllowedHosts,
 		cors:         cfg.CORS,
 		started:      time.Now(),
-		operations:   make(map[string][]string),
+		endpoints:    make(map[string]*endpoint),
 	}
 	base, cancel := context.WithCancelCause(context.Background())
 	s.base, s.cancelBase = base, func() { cancel(errStopping) }
@@ -170,8 +172,10 @@ func (s *Server) openNouns() error {
 func (s *Server) routes() {
 	setFrameworkErrors()
 	s.mux = http.NewServeMux()
+	s.mux.HandleFunc(everything, s.unrouted)
 	s.metrics = newMetrics(s)
-	s.api = newAPI(s, s.mux, s.cfg.Version)
+	s.api = newAPI(s)
+	s.describe = s.newDescribe()
 	s.metaRoutes()
 	s.agentRoutes()
 	s.sandboxRoutes()
@@ -241,7 +245,10 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	}
 	failed := make(chan error, 1)
 	go func() { failed <- hs.Serve(l) }()
-	s.background.Go(s.settle)
+	s.background.Go(func() {
+		s.describe() // before somebody has to wait for it
+		s.settle()
+	})
 	var err error
 	select {
 	case <-ctx.Done():

@@ -26,7 +26,7 @@ func (s *Server) sessionDir(id string) string {
 // sessions, which counts beside that of the session's folder from the next start
 // of its agent on.
 func sessionConfigRoutes[Whole, Entry any](s *Server, noun, label string, set *settings.Set[Entry], whole func(map[string]Entry) Whole) {
-	content := map[string]*huma.MediaType{"application/json": {Schema: s.api.OpenAPI().Components.Schemas.Schema(typeOf[Whole](), true, label)}}
+	content := map[string]*huma.MediaType{"application/json": {Schema: s.schema(typeOf[Whole]())}}
 	path := "/v1/sessions/{id}/" + noun + "/config"
 	get := s.sessionOp("get"+label, http.MethodGet, path, "Configuration of "+noun+" for one session")
 	get.Parameters = []*huma.Param{sessionParam()}

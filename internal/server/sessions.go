@@ -202,9 +202,8 @@ func sessionParam() *huma.Param {
 
 // promptRoute registers the route of prompts, whose answer has three forms.
 func (s *Server) promptRoute() {
-	schemas := s.api.OpenAPI().Components.Schemas
-	result := schemas.Schema(typeOf[api.SessionTurn](), true, "SessionTurn")
-	blocks := schemas.Schema(typeOf[acp.Prompt](), true, "Prompt")
+	result := s.schema(typeOf[api.SessionTurn]())
+	blocks := s.schema(typeOf[acp.Prompt]())
 	prompt := s.sessionOp("promptSession", http.MethodPost, "/v1/sessions/{id}/prompt", "Give the agent something to do")
 	prompt.Description = "Answers when the turn has ended. With Accept: text/event-stream the session's events are sent meanwhile, as in events/stream, and the last event is named result or error. With Prefer: respond-async it answers as soon as the prompt is on disk. A client that leaves does not end the turn."
 	prompt.Parameters = []*huma.Param{sessionParam(),
@@ -218,7 +217,7 @@ func (s *Server) promptRoute() {
 	}}}}
 	prompt.Responses = map[string]*huma.Response{
 		"200": {Description: "How the turn ended", Content: map[string]*huma.MediaType{"application/json": {Schema: result}, "text/event-stream": {}}},
-		"202": {Description: "The turn begins", Content: map[string]*huma.MediaType{"application/json": {Schema: schemas.Schema(typeOf[api.SessionTurnStarted](), true, "SessionTurnStarted")}}},
+		"202": {Description: "The turn begins", Content: map[string]*huma.MediaType{"application/json": {Schema: s.schema(typeOf[api.SessionTurnStarted]())}}},
 	}
 	s.handle(prompt, s.promptSession)
 }
@@ -398,7 +397,6 @@ func clientName(r *http.Request) string {
 
 // sessionEventRoutes are the routes by which the history of a session is read.
 func (s *Server) sessionEventRoutes() {
-	schemas := s.api.OpenAPI().Components.Schemas
 	events := s.sessionOp("getSessionEvents", http.MethodGet, "/v1/sessions/{id}/events", "Events of a session, in order")
 	route(s, events, func(ctx context.Context, in *struct {
 		ID      string `path:"id"`
@@ -426,7 +424,7 @@ func (s *Server) sessionEventRoutes() {
 		{Name: "Last-Event-ID", In: "header", Description: "Counts before after", Schema: &huma.Schema{Type: "integer"}},
 		{Name: "X-Client-Name", In: "header", Description: "Who is listed among the clients of the session", Schema: &huma.Schema{Type: "string"}}}
 	follow.Responses = map[string]*huma.Response{"200": {Description: "Events named message, and gap for events that are no longer kept", Content: map[string]*huma.MediaType{
-		"text/event-stream": {Schema: schemas.Schema(typeOf[api.SessionEvent](), true, "SessionEvent")},
+		"text/event-stream": {Schema: s.schema(typeOf[api.SessionEvent]())},
 	}}}
 	s.handle(follow, s.streamSession)
 
@@ -435,7 +433,7 @@ func (s *Server) sessionEventRoutes() {
 		{Name: "format", In: "query", Description: "text when absent", Schema: &huma.Schema{Type: "string", Enum: []any{"text", "markdown", "json"}}}}
 	transcript.Responses = map[string]*huma.Response{"200": {Description: "The transcript", Content: map[string]*huma.MediaType{
 		"text/plain": {}, "text/markdown": {},
-		"application/json": {Schema: schemas.Schema(typeOf[api.SessionTranscript](), true, "SessionTranscript")},
+		"application/json": {Schema: s.schema(typeOf[api.SessionTranscript]())},
 	}}}
 	s.handle(transcript, s.sessionTranscript)
 }

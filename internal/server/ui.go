@@ -20,8 +20,8 @@ func (s *Server) uiRoutes() {
 			}
 		}
 	}
-	s.mux.HandleFunc("GET /ui", serve(func(string) string { return "ui/" }))
-	s.mux.HandleFunc("GET /ui/{path...}", serve(func(name string) string {
+	s.mount(http.MethodGet, &endpoint{pattern: "/ui"}, serve(func(string) string { return "ui/" }))
+	s.mount(http.MethodGet, &endpoint{pattern: "/ui/{path...}"}, serve(func(name string) string {
 		return cmp.Or(strings.Repeat("../", strings.Count(name, "/")), "./")
 	}))
 }
