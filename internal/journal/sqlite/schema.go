@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 
 	"github.com/pressly/goose/v3"
 	driver "modernc.org/sqlite"
@@ -22,6 +23,33 @@ const schemaVersion = 2
 
 //go:embed migrations/*.sql
 var migrations embed.FS
+
+// create makes an empty journal if there is none. It is made beside its place,
+// without waiting for the disk, and moved there once it is on the disk as a
+// whole: step by step SQLite would wait for the disk nine times.
+func create(ctx context.Context, path string) (err error) {
+	if info, err := os.Lstat(path); err == nil && info.Size() > 0 {
+		return nil
+	}
+	draft := path + "-new"
+	f, err := os.OpenFile(draft, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return fmt.Errorf("make journal: %w", err)
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	db, err := connect(draft, "auto_vacuum(INCREMENTAL)", "journal_mode(WAL)", "synchronous(OFF)")
+	if err != nil {
+		return err
+	}
+	// Closing folds the log into the file.
+	if err := errors.Join(migrate(ctx, db, draft), db.Close()); err != nil {
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		return fmt.Errorf("make journal: %w", err)
+	}
+	return os.Rename(draft, path)
+}
 
 func migrate(ctx context.Context, db *sql.DB, path string) error {
 	var version int

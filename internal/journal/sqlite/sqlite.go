@@ -81,6 +81,10 @@ func openTuned(path string, tuning tuning) (*Store, error) {
 }
 
 func (s *Store) open(path string) error {
+	ctx := context.Background()
+	if err := create(ctx, path); err != nil {
+		return err
+	}
 	// SQLite gives the files beside it the mode of this one.
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -89,8 +93,7 @@ func (s *Store) open(path string) error {
 	if err := f.Close(); err != nil {
 		return fmt.Errorf("open journal: %w", err)
 	}
-	ctx := context.Background()
-	if s.writer, err = connect(path, "auto_vacuum(INCREMENTAL)", "journal_mode(WAL)", "synchronous(NORMAL)", "cache_size(-2048)",
+	if s.writer, err = connect(path, "journal_mode(WAL)", "synchronous(NORMAL)", "cache_size(-2048)",
 		"wal_autocheckpoint(1000)", "journal_size_limit(16777216)"); err != nil {
 		return err
 	}

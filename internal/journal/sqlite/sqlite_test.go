@@ -94,6 +94,35 @@ func TestOpenModes(t *testing.T) {
 	}
 }
 
+// TestCreate makes a journal where an earlier attempt was killed, and opens it
+// again, which writes nothing.
+func TestCreate(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "journal.db")
+	for _, left := range []string{path + "-new", path + "-new-wal", path + "-new-shm"} {
+		if err := os.WriteFile(left, []byte(strings.Repeat("half of a journal ", 1000)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := mustOpen(t, path)
+	if err := s.PutRecord(t.Context(), "k", "id", []byte("kept")); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = mustOpen(t, path)
+	defer s.Close()
+	if data, err := s.GetRecord(t.Context(), "k", "id"); err != nil || string(data) != "kept" {
+		t.Errorf("record: %q, %v", data, err)
+	}
+	if info, err := os.Stat(path + "-wal"); err != nil || info.Size() != 0 {
+		t.Errorf("log after opening: %v, %v, want nothing in it", info, err)
+	}
+	if left, err := filepath.Glob(path + "-new*"); err != nil || len(left) > 0 {
+		t.Errorf("left: %v, %v", left, err)
+	}
+}
+
 func TestOpenRefuses(t *testing.T) {
 	for name, test := range map[string]struct {
 		prepare func(t *testing.T, path string)
