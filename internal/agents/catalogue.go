@@ -5,12 +5,12 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
 
 	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/lazyregexp"
 )
 
 // All returns the known agents. The first seven are those of the earlier server
@@ -79,7 +79,7 @@ func New(cfg Config) *Catalogue {
 		}
 	}
 	for _, id := range slices.Sorted(maps.Keys(cfg.AgentCommands)) {
-		if !validID.MatchString(id) {
+		if !validID().MatchString(id) {
 			c.log.Warn("agent command ignored: its id has characters that an id cannot have", "agent", id)
 			continue
 		}
@@ -91,7 +91,7 @@ func New(cfg Config) *Catalogue {
 }
 
 // validID holds for names that are safe as file names and in URLs.
-var validID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
+var validID = lazyregexp.New(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 
 // custom returns the agent of a configured command. It can be anything, so it
 // claims what every ACP agent does.

@@ -101,7 +101,7 @@ func (c Credentials) ExtractEnv(export bool) string {
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Other)) {
 		key := strings.ToUpper(strings.NewReplacer("-", "_", ".", "_", " ", "_", "/", "_").Replace(name)) + "_API_KEY"
-		if validVariable.MatchString(key) {
+		if validVariable().MatchString(key) {
 			line(key, c.Other[name].Key)
 		}
 	}

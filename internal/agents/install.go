@@ -34,7 +34,7 @@ func (c *Catalogue) Install(ctx context.Context, id string, req api.AgentInstall
 		return nil, err
 	}
 	for _, version := range []string{req.AgentVersion, req.AgentProcessVersion} {
-		if version != "" && !validVersion.MatchString(version) {
+		if version != "" && !validVersion().MatchString(version) {
 			return nil, api.InvalidRequest(api.CodeInvalidVersion, "%q is not a version such as 1.2.3", version)
 		}
 	}

@@ -8,9 +8,10 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"regexp"
 	"strings"
 	"time"
+
+	"github.com/sandboxagent/sandboxagent/internal/lazyregexp"
 )
 
 const (
@@ -59,7 +60,7 @@ func (c *Catalogue) fromRegistry(ctx context.Context, a Agent) (*plan, error) {
 		return nil, err
 	}
 	for key := range npx.Env {
-		if !validVariable.MatchString(key) {
+		if !validVariable().MatchString(key) {
 			return nil, fmt.Errorf("entry %s sets %q, which is no variable", entry.ID, key)
 		}
 	}
@@ -124,9 +125,9 @@ func parseRegistry(data []byte, id string) (*registryEntry, error) {
 }
 
 var (
-	validVersion  = regexp.MustCompile(`^[0-9]{1,9}\.[0-9]{1,9}\.[0-9]{1,9}(-[0-9A-Za-z.-]{1,64})?(\+[0-9A-Za-z.-]{1,64})?$`)
-	validPackage  = regexp.MustCompile(`^(@[a-z0-9~][a-z0-9._~-]*/)?[a-z0-9~][a-z0-9._~-]*$`)
-	validVariable = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+	validVersion  = lazyregexp.New(`^[0-9]{1,9}\.[0-9]{1,9}\.[0-9]{1,9}(-[0-9A-Za-z.-]{1,64})?(\+[0-9A-Za-z.-]{1,64})?$`)
+	validPackage  = lazyregexp.New(`^(@[a-z0-9~][a-z0-9._~-]*/)?[a-z0-9~][a-z0-9._~-]*$`)
+	validVariable = lazyregexp.New(`^[A-Za-z_][A-Za-z0-9_]*$`)
 )
 
 // parsePackage reads "name@version". npm would also take folders and URLs; they
@@ -136,7 +137,7 @@ func parsePackage(spec, version string) (Package, error) {
 	if i := strings.LastIndexByte(spec, '@'); i > 0 {
 		name, version = spec[:i], spec[i+1:]
 	}
-	if !validPackage.MatchString(name) || !validVersion.MatchString(version) {
+	if !validPackage().MatchString(name) || !validVersion().MatchString(version) {
 		return Package{}, fmt.Errorf("package %q is not a name and a version", spec)
 	}
 	return Package{Name: name, Version: version}, nil

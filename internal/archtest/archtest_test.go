@@ -97,7 +97,7 @@ var rules = []struct {
 	{`^embedded$`, `^[^.]*$|^` + module + `(/api|/internal/server|/internal/cli)?$`,
 		"embedded is the server and the SDK together"},
 	{`^internal/(journal|process|files|settings|agents|bridge|session|fakeagent|fakemodel|git)(/|$)`,
-		`^[^.]*$|^` + module + `/(api|acp|internal/(journal|process|bridge|agents|session))(/|$)|^(golang\.org|modernc\.org|go\.uber\.org|google\.golang\.org)/|^github\.com/(?:creack|fsnotify|bmatcuk|klauspost|pressly|cenkalti|google|jackc|modelcontextprotocol|sahilm)/`,
+		`^[^.]*$|^` + module + `/(api|acp|internal/(journal|process|bridge|agents|session|lazyregexp))(/|$)|^(golang\.org|modernc\.org|go\.uber\.org|google\.golang\.org)/|^github\.com/(?:creack|fsnotify|bmatcuk|klauspost|pressly|cenkalti|google|jackc|modelcontextprotocol|sahilm)/`,
 		"the nouns do the work; they know neither HTTP handlers, nor the SDK, nor the command line"},
 	{`^internal/server$`, `^[^.]*$|^` + module + `/(api|acp|internal/[a-z/]+)$|^github\.com/(danielgtaylor/huma|coder/websocket|prometheus/client_golang)`,
 		"handlers decode, call, encode"},

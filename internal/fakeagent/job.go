@@ -2,8 +2,9 @@ package fakeagent
 
 import (
 	"path/filepath"
-	"regexp"
 	"strings"
+
+	"github.com/sandboxagent/sandboxagent/internal/lazyregexp"
 )
 
 // A job is a change a text asks for.
@@ -42,14 +43,14 @@ var verbs = map[string]verb{
 const filePattern = "`[^`\n]+`|\"[^\"\n]+\\.\\w+\"|'[^'\n]+\\.\\w+'|[\\w./@+-]*\\w\\.[A-Za-z0-9]{1,8}\\b|(?i:\\b(?:readme|license|changelog|makefile|dockerfile)\\b)"
 
 var (
-	politeness = regexp.MustCompile(`(?i)^(?:please|kindly|now|then|just|ok|okay|hey|hi|can you|could you|would you|will you|i want you to|i would like you to|i'd like you to|go and|let's)[\s,!:]+`)
-	file       = regexp.MustCompile(filePattern)
-	named      = regexp.MustCompile("(?i)\\b(?:called|named|file)\\s+(`[^`]+`|\"[^\"]+\"|'[^']+'|[\\w./@+-]+)")
-	saying     = regexp.MustCompile(`(?i)(?:\b(?:that|which)\s+(?:says|contains|reads)|\bsaying|\bsays|\bcontaining|\bcontains|\breading|\bwith\s+(?:the\s+)?(?:text|content|contents|line|words?)|\bwith)\b\s*:?\s*`)
-	into       = regexp.MustCompile(`(?is)^\s*(.+?)\s+(?:in|into|to|onto|as|at the end of)\s+(?:(?:the|a|an|new|file|called|named)\s+)*(?:` + filePattern + `)`)
-	swap       = regexp.MustCompile("(?is)(?:\\bin\\s+(?:the\\s+)?(?:file\\s+)?(?P<f1>" + filePattern + ")[,:]?\\s+)?(?:replace|change|replacing|changing)\\s+(?:the\\s+(?:word|text|line)\\s+)?(?P<a>`[^`]+`|\"[^\"]+\"|'[^']+'|.+?)\\s+(?:with|to|by|into)\\s+(?P<b>`[^`]*`|\"[^\"]*\"|'[^']*'|.+?)(?:\\s+(?:in|of|inside)\\s+(?:the\\s+)?(?:file\\s+)?(?P<f2>" + filePattern + "))?[.\\s]*$")
-	vessel     = regexp.MustCompile(`(?i)^(?:(?:the|a|an|new)\s+)*(?:line|file|text|note|entry|section|paragraph|sentence|word)\s*$`)
-	arrow      = regexp.MustCompile(`(?i)\s+(?:to|as|into|->)\s+`)
+	politeness = lazyregexp.New(`(?i)^(?:please|kindly|now|then|just|ok|okay|hey|hi|can you|could you|would you|will you|i want you to|i would like you to|i'd like you to|go and|let's)[\s,!:]+`)
+	file       = lazyregexp.New(filePattern)
+	named      = lazyregexp.New("(?i)\\b(?:called|named|file)\\s+(`[^`]+`|\"[^\"]+\"|'[^']+'|[\\w./@+-]+)")
+	saying     = lazyregexp.New(`(?i)(?:\b(?:that|which)\s+(?:says|contains|reads)|\bsaying|\bsays|\bcontaining|\bcontains|\breading|\bwith\s+(?:the\s+)?(?:text|content|contents|line|words?)|\bwith)\b\s*:?\s*`)
+	into       = lazyregexp.New(`(?is)^\s*(.+?)\s+(?:in|into|to|onto|as|at the end of)\s+(?:(?:the|a|an|new|file|called|named)\s+)*(?:` + filePattern + `)`)
+	swap       = lazyregexp.New("(?is)(?:\\bin\\s+(?:the\\s+)?(?:file\\s+)?(?P<f1>" + filePattern + ")[,:]?\\s+)?(?:replace|change|replacing|changing)\\s+(?:the\\s+(?:word|text|line)\\s+)?(?P<a>`[^`]+`|\"[^\"]+\"|'[^']+'|.+?)\\s+(?:with|to|by|into)\\s+(?P<b>`[^`]*`|\"[^\"]*\"|'[^']*'|.+?)(?:\\s+(?:in|of|inside)\\s+(?:the\\s+)?(?:file\\s+)?(?P<f2>" + filePattern + "))?[.\\s]*$")
+	vessel     = lazyregexp.New(`(?i)^(?:(?:the|a|an|new)\s+)*(?:line|file|text|note|entry|section|paragraph|sentence|word)\s*$`)
+	arrow      = lazyregexp.New(`(?i)\s+(?:to|as|into|->)\s+`)
 )
 
 // parseJob finds the change a text asks for. The text must begin with a verb of
@@ -58,7 +59,7 @@ var (
 func parseJob(text string) (job, bool) {
 	text = strings.TrimSpace(text)
 	for {
-		shorter := politeness.ReplaceAllString(text, "")
+		shorter := politeness().ReplaceAllString(text, "")
 		if shorter == text {
 			break
 		}
@@ -106,7 +107,7 @@ func parseRun(rest string) (job, bool) {
 }
 
 func parseRename(rest string) (job, bool) {
-	parts := arrow.Split(rest, 2)
+	parts := arrow().Split(rest, 2)
 	if len(parts) != 2 {
 		return job{}, false
 	}
@@ -123,11 +124,11 @@ func parseRename(rest string) (job, bool) {
 
 // parseReplace reads "replace A with B in F" and its relations.
 func parseReplace(text string) (job, bool) {
-	m := swap.FindStringSubmatch(text)
+	m := swap().FindStringSubmatch(text)
 	if m == nil {
 		return job{}, false
 	}
-	part := func(name string) string { return m[swap.SubexpIndex(name)] }
+	part := func(name string) string { return m[swap().SubexpIndex(name)] }
 	path := fileName(part("f1") + part("f2"))
 	if path == "" {
 		before, _, _ := strings.Cut(text, m[0])
@@ -152,7 +153,7 @@ func parseWrite(v verb, rest string) (job, bool) {
 
 // parseWriteAs reads it as v, and as toEnd where the text says into which file.
 func parseWriteAs(v, toEnd verb, rest string) (job, bool) {
-	mark := saying.FindStringIndex(rest)
+	mark := saying().FindStringIndex(rest)
 	head, content, said := rest, "", false
 	if mark != nil {
 		if path, ok := findFile(rest[:mark[0]]); ok {
@@ -160,10 +161,10 @@ func parseWriteAs(v, toEnd verb, rest string) (job, bool) {
 		}
 		head, content, said = rest[:mark[0]], rest[mark[1]:], true
 	}
-	if m := into.FindStringSubmatchIndex(rest); m != nil {
+	if m := into().FindStringSubmatchIndex(rest); m != nil {
 		path, _ := findFile(rest[m[3]:])
 		body := rest[m[2]:m[3]]
-		if inner := saying.FindStringIndex(body); inner != nil && vessel.MatchString(body[:inner[0]]) {
+		if inner := saying().FindStringIndex(body); inner != nil && vessel().MatchString(body[:inner[0]]) {
 			body = body[inner[1]:]
 		}
 		return job{verb: toEnd, path: path, content: textOf(trimWords(body, "the", "text", "line", "word"))}, path != ""
@@ -192,14 +193,14 @@ func heading(path string) string {
 }
 
 func findFile(text string) (string, bool) {
-	if m := named.FindStringSubmatch(text); m != nil {
+	if m := named().FindStringSubmatch(text); m != nil {
 		switch name := strings.TrimRight(unquote(m[1]), "."); name {
 		case "called", "named", "with", "that", "to", "in", "":
 		default:
 			return fileName(name), true
 		}
 	}
-	name := fileName(file.FindString(text))
+	name := fileName(file().FindString(text))
 	return name, name != ""
 }
 

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/sandboxagent/sandboxagent/internal/lazyregexp"
 )
 
 // decide answers by rules, from the last thing the user said and what has
@@ -30,7 +32,7 @@ func decide(req Request, escalate bool) Turn {
 		t.Text = "Done. The tool said: " + firstLine(result)
 		return t
 	}
-	if asked := askFirst.FindStringIndex(text); asked != nil {
+	if asked := askFirst().FindStringIndex(text); asked != nil {
 		text, escalate = text[:asked[0]]+text[asked[1]:], true
 	}
 	switch j := parseIntent(text); {
@@ -77,9 +79,9 @@ func lastUserText(messages []Message) (string, int) {
 }
 
 var (
-	opening = regexp.MustCompile(`^<([a-zA-Z][\w-]*)(?: [^<>]*)?>`)
-	closing = regexp.MustCompile(`</([a-zA-Z][\w-]*)(?: [^<>]*)?>$`)
-	wrapper = regexp.MustCompile(`[_-]|^(?:permissions|reminder|context|instructions|environment)$`)
+	opening = lazyregexp.New(`^<([a-zA-Z][\w-]*)(?: [^<>]*)?>`)
+	closing = lazyregexp.New(`</([a-zA-Z][\w-]*)(?: [^<>]*)?>$`)
+	wrapper = lazyregexp.New(`[_-]|^(?:permissions|reminder|context|instructions|environment)$`)
 )
 
 // unwrap cuts off the elements agents put before and after the user's words,
@@ -87,7 +89,7 @@ var (
 func unwrap(text string) string {
 	for {
 		text = strings.TrimSpace(text)
-		if m := opening.FindStringSubmatch(text); m != nil && wrapper.MatchString(m[1]) {
+		if m := opening().FindStringSubmatch(text); m != nil && wrapper().MatchString(m[1]) {
 			_, after, found := strings.Cut(text, "</"+m[1])
 			if !found {
 				return ""
@@ -95,7 +97,7 @@ func unwrap(text string) string {
 			_, text, _ = strings.Cut(after, ">")
 			continue
 		}
-		if m := closing.FindStringSubmatch(text); m != nil && wrapper.MatchString(m[1]) {
+		if m := closing().FindStringSubmatch(text); m != nil && wrapper().MatchString(m[1]) {
 			if i := strings.LastIndex(text, "<"+m[1]); i >= 0 {
 				text = text[:i]
 				continue
@@ -135,14 +137,14 @@ func firstLine(text string) string {
 	return line
 }
 
-var keywords = regexp.MustCompile(`^(?:/|fake:)(error|delay|think|long)\s*(\S*)\s*(?s:(.*))$`)
+var keywords = lazyregexp.New(`^(?:/|fake:)(error|delay|think|long)\s*(\S*)\s*(?s:(.*))$`)
 
 // keyword reads the keywords a text starts with. What is left is the text to
 // answer, unless the turn already says something.
 func keyword(text string) (Turn, string) {
 	var t Turn
 	for {
-		m := keywords.FindStringSubmatch(text)
+		m := keywords().FindStringSubmatch(text)
 		if m == nil {
 			return t, text
 		}
@@ -180,7 +182,7 @@ func keyword(text string) (Turn, string) {
 	}
 }
 
-var askFirst = regexp.MustCompile(`(?i)[\s,;(]*(?:but\s+)?\bask first\b\)?`)
+var askFirst = lazyregexp.New(`(?i)[\s,;(]*(?:but\s+)?\bask first\b\)?`)
 
 // An intent is a file to write or a command to run.
 type intent struct{ path, content, command string }
@@ -188,25 +190,25 @@ type intent struct{ path, content, command string }
 const fileName = "[\\w./@+-]*\\w\\.[A-Za-z0-9]{1,8}|(?i:readme|license|changelog)"
 
 var (
-	runPattern  = regexp.MustCompile(`(?is)^(?:please )?(?:run|execute)\s+(?:the command\s+)?(.+)$`)
-	filePattern = regexp.MustCompile("(?is)^(?:please |can you |could you )*(?:write|create|add|make|save|put)\\s+(?:(?:a|an|the|new|file|called|named)\\s+)*[`\"']?(" + fileName +
+	runPattern  = lazyregexp.New(`(?is)^(?:please )?(?:run|execute)\s+(?:the command\s+)?(.+)$`)
+	filePattern = lazyregexp.New("(?is)^(?:please |can you |could you )*(?:write|create|add|make|save|put)\\s+(?:(?:a|an|the|new|file|called|named)\\s+)*[`\"']?(" + fileName +
 		")[`\"']?(?:\\s+file)?\\s*(?:(?:(?:that|which)\\s+(?:says|contains)|saying|containing|with(?:\\s+(?:the\\s+)?(?:text|content|contents))?)\\s*:?\\s*|:\\s*)(.+)$")
-	intoPattern = regexp.MustCompile("(?is)^(?:please |can you |could you )*(?:write|add|save|put)\\s+(.+?)\\s+(?:to|into|in)\\s+(?:(?:a|an|the|new|file|called|named)\\s+)*[`\"']?(" + fileName + ")[`\"']?[.\\s]*$")
-	barePattern = regexp.MustCompile("(?is)^(?:please |can you |could you )*(?:create|make|add)\\s+(?:(?:a|an|the|new|empty|file|called|named)\\s+)*[`\"']?(" + fileName + ")[`\"']?[.\\s]*$")
+	intoPattern = lazyregexp.New("(?is)^(?:please |can you |could you )*(?:write|add|save|put)\\s+(.+?)\\s+(?:to|into|in)\\s+(?:(?:a|an|the|new|file|called|named)\\s+)*[`\"']?(" + fileName + ")[`\"']?[.\\s]*$")
+	barePattern = lazyregexp.New("(?is)^(?:please |can you |could you )*(?:create|make|add)\\s+(?:(?:a|an|the|new|empty|file|called|named)\\s+)*[`\"']?(" + fileName + ")[`\"']?[.\\s]*$")
 )
 
 func parseIntent(text string) intent {
 	text = strings.TrimSpace(text)
-	if m := runPattern.FindStringSubmatch(text); m != nil {
+	if m := runPattern().FindStringSubmatch(text); m != nil {
 		return intent{command: unquote(m[1])}
 	}
-	if m := filePattern.FindStringSubmatch(text); m != nil {
+	if m := filePattern().FindStringSubmatch(text); m != nil {
 		return intent{path: fullName(m[1]), content: content(m[2])}
 	}
-	if m := intoPattern.FindStringSubmatch(text); m != nil {
+	if m := intoPattern().FindStringSubmatch(text); m != nil {
 		return intent{path: fullName(m[2]), content: content(m[1])}
 	}
-	if m := barePattern.FindStringSubmatch(text); m != nil {
+	if m := barePattern().FindStringSubmatch(text); m != nil {
 		return intent{path: fullName(m[1])}
 	}
 	return intent{}
@@ -281,11 +283,11 @@ func shellCall(req Request, command string, escalate bool) []Call {
 
 func shellQuote(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }
 
-var folderPatterns = []*regexp.Regexp{
-	regexp.MustCompile(`(?i)working (?:directory|folder)\S*(?: is)?:?\s*[*` + "`" + `]*(/[^\s<"'` + "`" + `]+)`),
-	regexp.MustCompile(`(?i)working in the directory:\s*(/[^\s<]+)`),
-	regexp.MustCompile(`<cwd>(/[^<]+)</cwd>`),
-	regexp.MustCompile(`(?i)workspace director(?:y|ies):\s*(?:- )?(/[^\s<]+)`),
+var folderPatterns = []func() *regexp.Regexp{
+	lazyregexp.New(`(?i)working (?:directory|folder)\S*(?: is)?:?\s*[*` + "`" + `]*(/[^\s<"'` + "`" + `]+)`),
+	lazyregexp.New(`(?i)working in the directory:\s*(/[^\s<]+)`),
+	lazyregexp.New(`<cwd>(/[^<]+)</cwd>`),
+	lazyregexp.New(`(?i)workspace director(?:y|ies):\s*(?:- )?(/[^\s<]+)`),
 }
 
 // workingFolder finds what the agent told about where it is; some write tools
@@ -296,7 +298,7 @@ func workingFolder(messages []Message) string {
 			if m.Role != "system" && m.Role != "user" {
 				continue
 			}
-			if found := p.FindStringSubmatch(m.Text); found != nil {
+			if found := p().FindStringSubmatch(m.Text); found != nil {
 				return strings.TrimRight(found[1], ".,")
 			}
 		}
