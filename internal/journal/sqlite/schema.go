@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"sync"
+	"time"
 
 	"github.com/pressly/goose/v3"
 	driver "modernc.org/sqlite"
@@ -24,31 +26,50 @@ const schemaVersion = 2
 //go:embed migrations/*.sql
 var migrations embed.FS
 
-// create makes an empty journal if there is none. It is made beside its place,
-// without waiting for the disk, and moved there once it is on the disk as a
-// whole: step by step SQLite would wait for the disk nine times.
-func create(ctx context.Context, path string) (err error) {
-	if info, err := os.Lstat(path); err == nil && info.Size() > 0 {
-		return nil
+// empty is a journal that has had every migration. To make it anew after one
+// was added, run the tests of this package with -update.
+//
+//go:embed empty.db
+var empty []byte
+
+// create makes an empty journal if there is none, beside its place and moved
+// there whole. It does not wait for the disk, and does not go through the
+// migrations, which takes a quarter of a start. The file, if there is one, is
+// for [Store.settle].
+func create(path string) (*os.File, error) {
+	if info, err := os.Lstat(path); err == nil && (info.Size() > 0 || !info.Mode().IsRegular()) {
+		return nil, nil
 	}
 	draft := path + "-new"
 	f, err := os.OpenFile(draft, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
-		return fmt.Errorf("make journal: %w", err)
+		return nil, fmt.Errorf("make journal: %w", err)
 	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	db, err := connect(draft, "auto_vacuum(INCREMENTAL)", "journal_mode(WAL)", "synchronous(OFF)")
+	if _, err = f.Write(empty); err == nil {
+		err = os.Rename(draft, path)
+	}
 	if err != nil {
-		return err
+		return nil, errors.Join(fmt.Errorf("make journal: %w", err), f.Close())
 	}
-	// Closing folds the log into the file.
-	if err := errors.Join(migrate(ctx, db, draft), db.Close()); err != nil {
-		return err
-	}
-	if err := f.Sync(); err != nil {
-		return fmt.Errorf("make journal: %w", err)
-	}
-	return os.Rename(draft, path)
+	return f, nil
+}
+
+// settleDelay is how long a new journal has until it goes to the disk by itself.
+// While it goes there the files beside it cannot be made.
+const settleDelay = 100 * time.Millisecond
+
+// settle sees to it that a journal that was made now goes to the disk, behind
+// the start. Nothing is written into it before that, so a loss of power leaves
+// the empty journal or none, and not a damaged one.
+func (s *Store) settle(made *os.File) {
+	s.made = made
+	s.settled = sync.OnceValue(func() error {
+		if err := made.Sync(); err != nil {
+			return fmt.Errorf("make journal: %w", err)
+		}
+		return nil
+	})
+	time.AfterFunc(settleDelay, func() { _ = s.settled() }) // whoever writes first hears of it
 }
 
 func migrate(ctx context.Context, db *sql.DB, path string) error {

@@ -32,6 +32,9 @@ type Store struct {
 	writer *sql.DB // of one connection
 	reader *sql.DB
 
+	made    *os.File     // the file, if this process has made it; held as closing it would end SQLite's locks
+	settled func() error // waits until that is on the disk
+
 	read    *sql.Stmt
 	bounds  *sql.Stmt
 	writing sync.Mutex
@@ -82,8 +85,12 @@ func openTuned(path string, tuning tuning) (*Store, error) {
 
 func (s *Store) open(path string) error {
 	ctx := context.Background()
-	if err := create(ctx, path); err != nil {
+	made, err := create(path)
+	if err != nil {
 		return err
+	}
+	if made != nil {
+		s.settle(made)
 	}
 	// SQLite gives the files beside it the mode of this one.
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
@@ -181,6 +188,10 @@ func (s *Store) Close() error {
 			errs = append(errs, db.Close())
 		}
 	}
+	if s.made != nil {
+		_ = s.settled()
+		errs = append(errs, s.made.Close())
+	}
 	return errors.Join(append(errs, s.lock.Close())...)
 }
 
@@ -191,6 +202,11 @@ func (s *Store) transact(ctx context.Context, do func() error) (err error) {
 	defer s.writing.Unlock()
 	if err := ctx.Err(); err != nil {
 		return err
+	}
+	if s.settled != nil {
+		if err := s.settled(); err != nil {
+			return err
+		}
 	}
 	// A transaction is short, and one cut in the middle helps nobody.
 	ctx = context.WithoutCancel(ctx)

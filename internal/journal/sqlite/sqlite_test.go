@@ -2,9 +2,11 @@ package sqlite
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"database/sql"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -98,10 +100,8 @@ func TestOpenModes(t *testing.T) {
 // again, which writes nothing.
 func TestCreate(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "journal.db")
-	for _, left := range []string{path + "-new", path + "-new-wal", path + "-new-shm"} {
-		if err := os.WriteFile(left, []byte(strings.Repeat("half of a journal ", 1000)), 0o600); err != nil {
-			t.Fatal(err)
-		}
+	if err := os.WriteFile(path+"-new", bytes.Repeat([]byte("longer than a journal "), 10_000), 0o600); err != nil {
+		t.Fatal(err)
 	}
 	s := mustOpen(t, path)
 	if err := s.PutRecord(t.Context(), "k", "id", []byte("kept")); err != nil {
@@ -121,6 +121,57 @@ func TestCreate(t *testing.T) {
 	if left, err := filepath.Glob(path + "-new*"); err != nil || len(left) > 0 {
 		t.Errorf("left: %v, %v", left, err)
 	}
+}
+
+var update = flag.Bool("update", false, "make empty.db anew")
+
+// TestEmpty compares the empty journal with what the migrations make of nothing.
+func TestEmpty(t *testing.T) {
+	migrated := filepath.Join(t.TempDir(), "journal.db")
+	db, err := connect(migrated, "auto_vacuum(INCREMENTAL)", "journal_mode(WAL)")
+	if err == nil {
+		err = errors.Join(migrate(t.Context(), db, migrated), db.Close())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if *update {
+		data, err := os.ReadFile(migrated)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile("empty.db", data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		empty = data
+	}
+	made := filepath.Join(t.TempDir(), "journal.db")
+	if err := os.WriteFile(made, empty, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, query := range []string{
+		"SELECT group_concat(sql, ';') FROM sqlite_schema ORDER BY name",
+		"SELECT group_concat(version_id || ' ' || is_applied) FROM goose_db_version",
+		"PRAGMA user_version", "PRAGMA auto_vacuum", "PRAGMA journal_mode", "PRAGMA page_size",
+	} {
+		if got, want := ask(t, made, query), ask(t, migrated, query); got != want {
+			t.Errorf("%s: %s, want %s", query, got, want)
+		}
+	}
+}
+
+// ask returns the answer of a database file to a query, as text.
+func ask(t *testing.T, path, query string) (answer string) {
+	t.Helper()
+	db, err := connectAs("ro", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if err := db.QueryRow(query).Scan(&answer); err != nil {
+		t.Fatalf("%s: %v", query, err)
+	}
+	return answer
 }
 
 func TestOpenRefuses(t *testing.T) {
