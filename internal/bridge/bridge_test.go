@@ -443,6 +443,26 @@ func TestBurstToManyReaders(t *testing.T) {
 	wg.Wait()
 }
 
+// TestPostsAtOnce has posts of all sizes share the input of one agent: those
+// that fit into its pipe and those that have to wait for it.
+func TestPostsAtOnce(t *testing.T) {
+	f := newFixture(t, bridge.Limits{})
+	f.mustPost("s", "test", `{"id":"first","method":"x"}`)
+	var wg sync.WaitGroup
+	for poster := range 8 {
+		wg.Go(func() {
+			for i, size := range []int{1, 3000, 200_000, 10, 70_000, 1, 1, 5000} {
+				params := fmt.Sprintf(`{"of":"%d %d","text":"%s"}`, poster, i, strings.Repeat("x", size))
+				reply, err := f.post("s", "", fmt.Sprintf(`{"id":%d,"method":"x","params":%s}`, 100*poster+i, params))
+				if err != nil || !strings.Contains(reply, params) {
+					t.Errorf("post %d of %d: %.100s, %v", i, poster, reply, err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
 func TestStartFails(t *testing.T) {
 	j, err := journal.Open(journal.Memory(), journal.Options{})
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"sync"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -51,6 +52,15 @@ func (l *lineReader) next() ([]byte, error) {
 			return line, nil
 		}
 	}
+}
+
+// buffered returns how many bytes of further lines have been read already.
+func (l *lineReader) buffered() int { return l.r.Buffered() }
+
+// more reports whether next has a line without reading.
+func (l *lineReader) more() bool {
+	ahead, _ := l.r.Peek(l.r.Buffered())
+	return bytes.IndexByte(bytes.TrimLeftFunc(ahead, unicode.IsSpace), '\n') >= 0
 }
 
 func (l *lineReader) line() ([]byte, error) {

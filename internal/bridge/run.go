@@ -17,9 +17,10 @@ import (
 	"github.com/sandboxagent/sandboxagent/internal/process"
 )
 
-// run is one process of a connection's agent. A writer goroutine owns its
-// standard input and a reader goroutine its standard output; neither shares a
-// lock with another agent.
+// run is one process of a connection's agent. A reader goroutine owns its
+// standard output. Its standard input is owned by a post that finds it idle, or
+// by the writer goroutine as soon as something has to wait. Nothing of it shares
+// a lock with another agent.
 type run struct {
 	c      *conn
 	child  *process.Child
@@ -28,10 +29,11 @@ type run struct {
 	mu      sync.Mutex
 	queue   []*item
 	queued  int64            // bytes in queue
+	writing bool             // somebody owns the input
 	pending map[string]*call // by [acp.IDKey]
 	ended   error            // why nothing can be posted any more
 
-	wake chan struct{} // tells the writer that the queue is not empty
+	rest chan *item    // gives the input to the writer, with what it begins with
 	over chan struct{} // closed with ended set: every waiter goes home
 	gone chan struct{} // closed when the process and its goroutines are gone
 }
@@ -40,7 +42,8 @@ type run struct {
 type item struct {
 	msg     acp.Message
 	frame   []byte
-	taken   bool          // by the writer; guarded by run.mu
+	line    []byte        // what has to be written yet, once the journal has the frame
+	taken   bool          // off the queue; guarded by run.mu
 	written chan struct{} // closed when the agent's input has taken it
 }
 
@@ -61,7 +64,7 @@ func newRun(c *conn, child *process.Child) *run {
 		c:       c,
 		child:   child,
 		pending: make(map[string]*call),
-		wake:    make(chan struct{}, 1),
+		rest:    make(chan *item, 1),
 		over:    make(chan struct{}),
 		gone:    make(chan struct{}),
 	}
@@ -130,9 +133,12 @@ func unbounded(method string) bool {
 // in the journal, for anything else until the agent's input has taken it.
 func (r *run) post(ctx context.Context, msg acp.Message, frame []byte) ([]byte, error) {
 	it := &item{msg: msg, frame: frame, written: make(chan struct{})}
-	cl, err := r.enqueue(msg, it)
+	cl, owner, err := r.enqueue(msg, it)
 	if err != nil {
 		return nil, err
+	}
+	if owner {
+		r.writeAtOnce()
 	}
 	if err := r.awaitWritten(ctx, cl, it); cl == nil || err != nil && !r.answered(cl) {
 		return nil, err
@@ -189,24 +195,24 @@ func (r *run) acknowledge(ctx context.Context, rep reply) ([]byte, error) {
 	return rep.frame, nil
 }
 
-func (r *run) enqueue(msg acp.Message, it *item) (*call, error) {
+// enqueue reports whether the caller owns the input of the agent from now on.
+func (r *run) enqueue(msg acp.Message, it *item) (cl *call, owner bool, err error) {
 	limits := r.c.b.cfg.Limits
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.ended != nil {
-		return nil, r.ended
+		return nil, false, r.ended
 	}
 	if size := int64(len(it.frame)); r.queued > 0 && r.queued+size > limits.MaxQueuedBytes {
-		return nil, r.notReading("maxQueuedBytes", limits.MaxQueuedBytes)
+		return nil, false, r.notReading("maxQueuedBytes", limits.MaxQueuedBytes)
 	}
-	var cl *call
 	if msg.Kind == acp.Request {
 		key := acp.IDKey(msg.ID)
 		if r.pending[key] != nil {
-			return nil, api.Conflict(api.CodeDuplicateID, "a request with id %s is still waiting for its reply", msg.ID)
+			return nil, false, api.Conflict(api.CodeDuplicateID, "a request with id %s is still waiting for its reply", msg.ID)
 		}
 		if len(r.pending) >= limits.MaxPending {
-			return nil, api.NewError(api.KindUnavailable, api.CodeLimitExceeded,
+			return nil, false, api.NewError(api.KindUnavailable, api.CodeLimitExceeded,
 				"maxPendingRequests (%d) requests wait for this agent", limits.MaxPending).With("limit", "maxPendingRequests")
 		}
 		cl = &call{key: key, reply: make(chan reply, 1)}
@@ -214,14 +220,16 @@ func (r *run) enqueue(msg acp.Message, it *item) (*call, error) {
 	}
 	r.queue = append(r.queue, it)
 	r.queued += int64(len(it.frame))
-	select {
-	case r.wake <- struct{}{}:
-	default:
-	}
-	return cl, nil
+	owner, r.writing = !r.writing, true
+	return cl, owner, nil
 }
 
 func (r *run) awaitWritten(ctx context.Context, cl *call, it *item) error {
+	select {
+	case <-it.written:
+		return nil
+	default:
+	}
 	timer := time.NewTimer(r.c.b.cfg.Limits.WriteStall)
 	defer timer.Stop()
 	select {
@@ -273,31 +281,71 @@ func (r *run) forget(cl *call) {
 	}
 }
 
-// write is the goroutine that writes to the agent. It ends with the run.
-func (r *run) write() {
-	log := clientStream(r.c.stream)
-	for {
-		select {
-		case <-r.wake:
-		case <-r.gone:
+// writeAtOnce writes what is queued, for a post that has come to own the input.
+// What the journal or the agent does not take at once goes to the writer, with
+// the input. Mostly there is nothing, and waking the writer would cost more than
+// the writing.
+func (r *run) writeAtOnce() {
+	for it := r.next(); it != nil; it = r.next() {
+		if !r.note(it, r.c.b.cfg.Journal.TryAppend) {
+			r.rest <- it
 			return
 		}
-		for it := r.next(); it != nil; it = r.next() {
-			if _, err := r.c.b.cfg.Journal.Append(log, journal.FromClient, it.frame); err != nil {
-				r.c.log().Warn("journal client frame", "error", err)
+		n, err := r.child.TryWrite(it.line)
+		if it.line = it.line[n:]; err == nil && len(it.line) > 0 {
+			r.rest <- it
+			return
+		}
+		r.done(it, err)
+	}
+}
+
+// write is the goroutine that writes to the agent what has to wait. It ends with
+// the run.
+func (r *run) write() {
+	for {
+		select {
+		case it := <-r.rest:
+			for ; it != nil; it = r.next() {
+				r.note(it, r.c.b.cfg.Journal.Append)
+				_, err := r.child.Stdin.Write(it.line)
+				r.done(it, err)
 			}
-			r.c.observe(Event{From: journal.FromClient, Msg: it.msg, Frame: it.frame})
-			line := append(it.frame[:len(it.frame):len(it.frame)], '\n')
-			if _, err := r.child.Stdin.Write(line); err != nil {
-				// The exit that follows answers whoever waits.
-				r.c.log().Debug("write to agent", "error", err)
-				continue
-			}
-			close(it.written)
+		case <-r.gone:
+			return
 		}
 	}
 }
 
+// note tells journal and observer of an item, unless they know. It reports
+// whether the journal had room.
+func (r *run) note(it *item, appendTo func(string, journal.Direction, []byte) (uint64, error)) bool {
+	if it.line != nil {
+		return true
+	}
+	_, err := appendTo(clientStream(r.c.stream), journal.FromClient, it.frame)
+	if errors.Is(err, journal.ErrFull) {
+		return false
+	}
+	if err != nil {
+		r.c.log().Warn("journal client frame", "error", err)
+	}
+	r.c.observe(Event{From: journal.FromClient, Msg: it.msg, Frame: it.frame})
+	it.line = append(it.frame[:len(it.frame):len(it.frame)], '\n')
+	return true
+}
+
+// done says that an item was written, or that it cannot be: then the exit that
+// follows answers whoever waits.
+func (r *run) done(it *item, err error) {
+	if err != nil {
+		r.c.log().Debug("write to agent", "error", err)
+		return
+	}
+	close(it.written)
+}
+
+// next takes an item off the queue. Without any it gives up the input.
 func (r *run) next() *item {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -312,14 +360,24 @@ func (r *run) next() *item {
 		r.queued -= int64(len(it.frame))
 		return it
 	}
+	r.writing = false
 	return nil
 }
+
+// smallRead is up to how many bytes of output are journaled by the reader
+// itself. The answer to one request is mostly all there is to read, and then a
+// goroutine less is in its way. More than that is journaled while the reader
+// goes on.
+const smallRead = 4 << 10
 
 // readStdout is the goroutine that reads from the agent. It ends with the
 // output of the process.
 func (r *run) readStdout() {
+	j := r.c.b.cfg.Journal
 	lines := newLineReader(r.child.Stdout, r.c.b.cfg.Limits.MaxFrameBytes)
-	for {
+	var answers []answer // to requests, not written yet
+	for held := false; ; {
+		empty := lines.buffered() == 0
 		line, err := lines.next()
 		var long *longLineError
 		switch {
@@ -332,15 +390,40 @@ func (r *run) readStdout() {
 			}
 			return
 		}
-		if !r.receive(line) {
+		if empty && lines.buffered() <= smallRead {
+			held = true
+			j.Hold()
+		}
+		a, ok := r.receive(line)
+		if a.call != nil {
+			answers = append(answers, a)
+		}
+		if held && ok && lines.more() {
+			continue
+		}
+		if held {
+			held = false
+			j.Release()
+		}
+		for _, a := range answers {
+			a.call.reply <- a.reply
+		}
+		answers = answers[:0]
+		if !ok {
 			return
 		}
 	}
 }
 
-// receive journals a line of the agent and hands it to whoever waits for it. It
-// reports whether the journal is still there.
-func (r *run) receive(line []byte) bool {
+// answer is a reply and the call that it is for.
+type answer struct {
+	call  *call // nil if nobody waits
+	reply reply
+}
+
+// receive journals a line of the agent, and returns it if somebody waits for it.
+// It reports whether the journal is still there.
+func (r *run) receive(line []byte) (a answer, ok bool) {
 	if !utf8.Valid(line) { // an agent repeats what it read somewhere; a stream has to be text
 		line = bytes.ToValidUTF8(line, []byte("\uFFFD"))
 	}
@@ -355,13 +438,10 @@ func (r *run) receive(line []byte) bool {
 	seq, err := r.c.b.cfg.Journal.Append(r.c.stream, journal.FromAgent, line)
 	if err != nil {
 		r.c.log().Error("journal agent frame", "error", err)
-		return false
+		return answer{}, false
 	}
 	r.c.observe(Event{From: journal.FromAgent, Msg: msg, Frame: line})
-	if cl != nil {
-		cl.reply <- reply{line, seq}
-	}
-	return true
+	return answer{cl, reply{line, seq}}, true
 }
 
 // answer returns the call that a reply is for, which waits no more, or nil.

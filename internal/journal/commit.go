@@ -43,12 +43,41 @@ func (j *Journal) run() {
 	}
 }
 
+// Hold says that the caller is about to append some entries and calls Release
+// after the last one, soon and without waiting for anything in between. Readers
+// and those who Wait are not held up, they only may have to wake the committer.
+func (j *Journal) Hold() { j.holds.Add(1) }
+
+// Release ends a Hold: what was appended is written now, by the caller. That
+// saves waking the committer and being woken by it, which costs more than the
+// writing does if there is little to write. If somebody else is writing, or the
+// store fails, Release leaves it to the committer.
+func (j *Journal) Release() {
+	j.holds.Add(-1)
+	if !j.held.Swap(false) {
+		return
+	}
+	if j.commitMu.TryLock() {
+		well := j.commitLocked(false)
+		j.commitMu.Unlock()
+		if well {
+			return
+		}
+	}
+	j.wakeCommitter()
+}
+
 // commitAll writes everything that is queued and reports whether the store is
 // well. A store that has failed is not tried unless due is set: what is queued
 // is shown without.
 func (j *Journal) commitAll(due bool) bool {
 	j.commitMu.Lock()
 	defer j.commitMu.Unlock()
+	return j.commitLocked(due)
+}
+
+// commitLocked is commitAll for who holds commitMu.
+func (j *Journal) commitLocked(due bool) bool {
 	if j.Health() != nil {
 		if !due {
 			j.publishUnsaved()

@@ -199,6 +199,8 @@ func TestBackpressure(t *testing.T) {
 		j := journaltest.Open(t, store, journal.Options{BacklogBytes: 10_000})
 		var appended atomic.Int64
 		go func() {
+			j.Hold() // which must not keep the committer from making room
+			defer j.Release()
 			for j.Health() == nil {
 				if _, err := j.Append("a", journal.FromAgent, make([]byte, 936)); err != nil {
 					return
@@ -223,12 +225,38 @@ func TestBackpressure(t *testing.T) {
 		if n := got.Load(); n != 0 {
 			t.Fatalf("a reader saw %d entries that are not stored", n)
 		}
+		if _, err := j.TryAppend("b", journal.FromClient, nil); !errors.Is(err, journal.ErrFull) {
+			t.Errorf("append without waiting: %v, want %v", err, journal.ErrFull)
+		}
 		store.gate <- struct{}{}
 		synctest.Wait()
 		if n := appended.Load(); n <= 11 || got.Load() == 0 {
 			t.Errorf("after a write %d entries were taken, %d read", n, got.Load())
 		}
 		close(store.gate)
+		if err := j.Close(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// TestReleaseFailing has the store fail at the writing of a Release.
+func TestReleaseFailing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &flaky{Store: journal.Memory()}
+		j := journaltest.Open(t, store, journal.Options{})
+		store.fails.Store(true)
+		j.Hold()
+		mustAppend(t, j, "a", 1, 1)
+		j.Release()
+		if !errors.Is(j.Health(), api.CodeStorageFailed) {
+			t.Errorf("health: %v", j.Health())
+		}
+		store.fails.Store(false)
+		time.Sleep(time.Second) // until the committer has tried again
+		if err := j.Wait(t.Context(), "a", 1); err != nil || j.Health() != nil {
+			t.Errorf("after a second: %v, health %v", err, j.Health())
+		}
 		if err := j.Close(); err != nil {
 			t.Fatal(err)
 		}

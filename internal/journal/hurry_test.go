@@ -9,9 +9,10 @@ import (
 	"github.com/sandboxagent/sandboxagent/internal/journal/journaltest"
 )
 
-// TestClientFrames says when a frame of a client is written: with the next
-// frame of the agent, as soon as somebody waits for it, or after a moment.
-func TestClientFrames(t *testing.T) {
+// TestHurry says when entries are written: a frame of the agent at once, or at
+// the end of a hold; a frame of a client with the next one of the agent, as soon
+// as somebody waits for it, or after a moment.
+func TestHurry(t *testing.T) {
 	appendTo := func(stream string, dir journal.Direction) func(*testing.T, *journal.Journal) {
 		return func(t *testing.T, j *journal.Journal) {
 			if _, err := j.Append(stream, dir, []byte("frame")); err != nil {
@@ -35,6 +36,9 @@ func TestClientFrames(t *testing.T) {
 		}()
 		synctest.Wait()
 	}
+	hold := func(_ *testing.T, j *journal.Journal) { j.Hold() }
+	release := func(_ *testing.T, j *journal.Journal) { j.Release() }
+	agent := appendTo("agent", journal.FromAgent)
 	moment := func(*testing.T, *journal.Journal) { time.Sleep(20 * time.Millisecond) }
 	client := appendTo("client", journal.FromClient)
 	for _, test := range []struct {
@@ -45,12 +49,18 @@ func TestClientFrames(t *testing.T) {
 		{"alone", []func(*testing.T, *journal.Journal){client}, 0},
 		{"a moment later", []func(*testing.T, *journal.Journal){client, client, moment}, 1},
 		{"and again", []func(*testing.T, *journal.Journal){client, moment, client, moment}, 2},
-		{"with the agent", []func(*testing.T, *journal.Journal){client, appendTo("agent", journal.FromAgent)}, 1},
+		{"with the agent", []func(*testing.T, *journal.Journal){client, agent}, 1},
 		{"with the agent on one stream", []func(*testing.T, *journal.Journal){client, appendTo("client", journal.FromAgent)}, 1},
 		{"awaited after", []func(*testing.T, *journal.Journal){client, wait}, 1},
 		{"awaited before", []func(*testing.T, *journal.Journal){wait, client}, 1},
 		{"read after", []func(*testing.T, *journal.Journal){client, read}, 1},
 		{"read before", []func(*testing.T, *journal.Journal){read, client}, 1},
+		{"held", []func(*testing.T, *journal.Journal){client, hold, agent}, 0},
+		{"released", []func(*testing.T, *journal.Journal){client, hold, agent, agent, release}, 1},
+		{"released by another", []func(*testing.T, *journal.Journal){client, hold, hold, agent, release}, 1},
+		{"released with nothing to write", []func(*testing.T, *journal.Journal){client, hold, release}, 0},
+		{"awaited in a hold", []func(*testing.T, *journal.Journal){hold, appendTo("client", journal.FromAgent), wait}, 1},
+		{"read in a hold", []func(*testing.T, *journal.Journal){read, hold, appendTo("client", journal.FromAgent), release}, 1},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

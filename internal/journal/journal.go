@@ -94,6 +94,8 @@ type Journal struct {
 
 	kick    chan struct{}
 	timed   atomic.Bool // the committer will be woken
+	holds   atomic.Int32
+	held    atomic.Bool // the committer was not woken because of a hold
 	closing chan struct{}
 	done    chan struct{}
 	once    sync.Once
@@ -138,6 +140,24 @@ func checkName(stream string) error {
 // not wait for the disk, see [Journal.Wait], unless BacklogBytes are waiting to
 // be written. It opens a stream again that has ended.
 func (j *Journal) Append(stream string, dir Direction, frame []byte) (uint64, error) {
+	return j.append(stream, dir, frame, j.admit)
+}
+
+// ErrFull is what TryAppend returns where Append would wait.
+var ErrFull = errors.New("journal has too much to write")
+
+// TryAppend is Append for those who cannot wait.
+func (j *Journal) TryAppend(stream string, dir Direction, frame []byte) (uint64, error) {
+	return j.append(stream, dir, frame, func(n int64) error {
+		if j.full() {
+			return ErrFull
+		}
+		j.backlog.Add(n)
+		return nil
+	})
+}
+
+func (j *Journal) append(stream string, dir Direction, frame []byte, admit func(int64) error) (uint64, error) {
 	if dir != FromAgent && dir != FromClient {
 		return 0, fmt.Errorf("append to %s: unknown direction %q", stream, dir)
 	}
@@ -148,7 +168,7 @@ func (j *Journal) Append(stream string, dir Direction, frame []byte) (uint64, er
 		return 0, err
 	}
 	e := Entry{Dir: dir, Frame: frame}
-	if err := j.admit(cost(e)); err != nil {
+	if err := admit(cost(e)); err != nil {
 		return 0, err
 	}
 	for {
@@ -184,7 +204,7 @@ func (j *Journal) appendTo(s *stream, e Entry) (uint64, error) {
 		s.queued, s.hurried = true, false
 	}
 	if e.Dir == FromAgent || s.wake != nil {
-		j.hurry(s)
+		j.hurryUnlessHeld(s)
 	} else if !s.hurried {
 		j.soon()
 	}
@@ -218,10 +238,23 @@ func (j *Journal) enqueue(s *stream) bool {
 // share a transaction, which is the larger part of what a round trip costs.
 const clientDelay = 5 * time.Millisecond
 
-// hurry wakes the committer for a stream that is queued, once.
+// hurry wakes the committer for a stream that is queued, once. A hold may have
+// kept it asleep before.
 func (j *Journal) hurry(s *stream) {
-	if !s.hurried {
+	if !s.hurried || j.holds.Load() > 0 {
 		s.hurried = true
+		j.wakeCommitter()
+	}
+}
+
+// hurryUnlessHeld leaves it to [Journal.Release] where there is a hold.
+func (j *Journal) hurryUnlessHeld(s *stream) {
+	if s.hurried {
+		return
+	}
+	s.hurried = true
+	j.held.Store(true) // before the look at holds, as Release does the reverse
+	if j.holds.Load() == 0 {
 		j.wakeCommitter()
 	}
 }
@@ -253,10 +286,14 @@ func (j *Journal) wait(s *stream) <-chan struct{} {
 	return s.wait()
 }
 
+func (j *Journal) full() bool { return j.backlog.Load() > j.opts.BacklogBytes }
+
+// admit waits until there is room.
 func (j *Journal) admit(n int64) error {
-	if j.backlog.Load() > j.opts.BacklogBytes {
+	if j.full() {
+		j.wakeCommitter() // a hold may have kept it asleep
 		j.admission.Lock()
-		for j.backlog.Load() > j.opts.BacklogBytes && !j.isClosed() {
+		for j.full() && !j.isClosed() {
 			j.room.Wait()
 		}
 		j.admission.Unlock()

@@ -93,6 +93,26 @@ type Child struct {
 	stopping sync.Mutex // one Stop at a time
 }
 
+// TryWrite writes to the input of the child as much as it takes without waiting.
+// It must not be used beside a Write of Stdin.
+func (c *Child) TryWrite(p []byte) (n int, err error) {
+	raw, err := c.stdin.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	rawErr := raw.Write(func(fd uintptr) bool {
+		n, err = syscall.Write(int(fd), p)
+		return true
+	})
+	if rawErr != nil {
+		return 0, rawErr
+	}
+	if errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.EINTR) {
+		return 0, nil
+	}
+	return max(n, 0), err
+}
+
 // Start starts a process. The caller owns the Child and its streams.
 func Start(spec Spec) (*Child, error) {
 	heedSignals()

@@ -13,6 +13,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/sandboxagent/sandboxagent/acp"
 	"github.com/sandboxagent/sandboxagent/api"
 	"github.com/sandboxagent/sandboxagent/internal/journal"
 )
@@ -77,10 +78,14 @@ func (s *Server) postACP(w http.ResponseWriter, r *http.Request) error {
 		reply, err := s.bridge.Post(r.Context(), id, query.Get("agent"), true, frame)
 		return writeReply(w, reply, err)
 	}
-	if reply, ok, err := s.sessions.PostVirtual(r.Context(), id, frame); ok {
+	msg, err := acp.Parse(frame)
+	if err != nil {
+		return api.InvalidRequest(api.CodeInvalidJSON, "invalid JSON body: %w", err)
+	}
+	if reply, ok, err := s.sessions.PostVirtual(r.Context(), id, msg, frame); ok {
 		return writeReply(w, reply, err)
 	}
-	err = s.sessions.Revive(r.Context(), id, frame)
+	err = s.sessions.Revive(r.Context(), id, msg)
 	var reply []byte
 	if err == nil {
 		reply, err = s.bridge.Post(r.Context(), id, "", false, frame)

@@ -25,15 +25,14 @@ func (l *link) introduced(frame []byte) {
 }
 
 // Revive starts the agent of a fragile client's connection anew, if it is gone,
-// and makes it know the session again that a frame of the client is about. It
+// and makes it know the session again that a message of the client is about. It
 // does nothing for other clients, which are told that their agent is gone.
-func (m *Manager) Revive(ctx context.Context, server string, frame []byte) error {
-	msg, err := acp.Parse(frame)
-	if err != nil || msg.Kind != acp.Request || msg.SessionID == "" {
-		return nil // the bridge tells what is wrong with it
+func (m *Manager) Revive(ctx context.Context, server string, msg acp.Message) error {
+	if msg.Kind != acp.Request || msg.SessionID == "" {
+		return nil
 	}
-	s, err := m.find(msg.SessionID)
-	if err != nil {
+	s := m.lookup(msg.SessionID)
+	if s == nil {
 		return nil
 	}
 	s.mu.Lock()

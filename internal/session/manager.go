@@ -178,15 +178,20 @@ func (m *Manager) callID() json.RawMessage {
 
 // find returns the session with an id of ours or of its agent.
 func (m *Manager) find(id string) (*session, error) {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	if s := m.sessions[id]; s != nil {
-		return s, nil
-	}
-	if s := m.agentIDs[id]; s != nil {
+	if s := m.lookup(id); s != nil {
 		return s, nil
 	}
 	return nil, api.SessionNotFound(id)
+}
+
+// lookup is find for those to whom it is no error that there is none.
+func (m *Manager) lookup(id string) *session {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	if s := m.sessions[id]; s != nil {
+		return s
+	}
+	return m.agentIDs[id]
 }
 
 // link returns the connection with an id, made if it is not known.

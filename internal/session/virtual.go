@@ -32,11 +32,7 @@ var dateVersion = regexp.MustCompile(`^\d{4}-\d{2}-\d{2}$`)
 // PostVirtual hands over a frame that a client posted to a connection without
 // naming an agent. ok is false if the connection is none of this kind, nor opened
 // as one by this frame. The reply is nil for what has none.
-func (m *Manager) PostVirtual(ctx context.Context, id string, frame []byte) (reply []byte, ok bool, err error) {
-	msg, err := acp.Parse(frame)
-	if err != nil {
-		return nil, false, nil // the bridge tells what is wrong with it
-	}
+func (m *Manager) PostVirtual(ctx context.Context, id string, msg acp.Message, frame []byte) (reply []byte, ok bool, err error) {
 	v := m.virtual(id)
 	if v == nil {
 		if !m.opensVirtual(ctx, id, msg, frame) {
@@ -78,8 +74,8 @@ func (m *Manager) opensVirtual(ctx context.Context, id string, msg acp.Message, 
 		return false
 	}
 	if msg.Method != acp.MethodInitialize {
-		s, err := m.find(msg.SessionID)
-		if err != nil {
+		s := m.lookup(msg.SessionID)
+		if s == nil {
 			return false
 		}
 		s.mu.Lock()
