@@ -163,6 +163,7 @@ func (g *globals) serverConfig(o *serverOptions, log *slog.Logger) (server.Confi
 		CORS:              o.cors,
 		RegistryURL:       o.registry,
 		RequirePreinstall: o.requirePreinstall || truthy(g.env.lookup("SANDBOX_AGENT_REQUIRE_PREINSTALL")),
+		Ballast:           16 << 20,
 		Logger:            log,
 	}
 	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {

@@ -8,12 +8,12 @@ import (
 	"syscall"
 )
 
-// releaseStart gives back what only the start needed: free pages of the heap,
-// and the pages of the program itself, most of which are mapped by the
-// initialisation of packages and by the kernel's reading around. Those that are
+// releaseMemory gives back free pages of the heap, and the pages of the program
+// itself, most of which are mapped by the initialisation of packages and by the
+// kernel's reading around. Those that are
 // used again come back from the page cache, at the cost of a minor fault for
 // each 64 KiB. Failing changes nothing, so it does not report.
-func releaseStart() {
+func releaseMemory() {
 	debug.FreeOSMemory()
 	maps, err := os.ReadFile("/proc/self/maps")
 	if err != nil {

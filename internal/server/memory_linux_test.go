@@ -25,9 +25,9 @@ func TestConstantPart(t *testing.T) {
 	}
 }
 
-// TestReleaseStart goes on after the pages of the program were given back.
-func TestReleaseStart(t *testing.T) {
-	releaseStart()
+// TestReleaseMemory goes on after the pages of the program were given back.
+func TestReleaseMemory(t *testing.T) {
+	releaseMemory()
 	path := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(path, []byte("x"), 0o600); err != nil {
 		t.Fatal(err)

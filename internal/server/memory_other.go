@@ -2,5 +2,5 @@
 
 package server
 
-// releaseStart does nothing where it is not known how.
-func releaseStart() {}
+// releaseMemory does nothing where it is not known how.
+func releaseMemory() {}
