@@ -163,7 +163,7 @@ func (s *Server) streamJournal(w http.ResponseWriter, r *http.Request, reader *j
 			stream.comment("heartbeat")
 		default:
 			if !errors.Is(err, io.EOF) && r.Context().Err() == nil {
-				s.log.Warn("read journal", "id", requestID(r.Context()), "error", err)
+				s.log.Warn("read journal", "id", requestID(w), "error", err)
 			}
 			return nil
 		}

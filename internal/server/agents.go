@@ -172,7 +172,7 @@ func (s *Server) streamInstall(w http.ResponseWriter, r *http.Request, id string
 		}
 	}
 	if failure != nil {
-		send("error", s.problem(requestID(r.Context()), failure))
+		send("error", s.problem(requestID(w), failure))
 		return nil
 	}
 	send("result", result)

@@ -379,7 +379,7 @@ func (h fileHandlers) archive(w http.ResponseWriter, r *http.Request) error {
 		return nil
 	}
 	if err := a.Write(r.Context(), w); err != nil {
-		h.s.log.Warn("send archive", "id", requestID(r.Context()), "error", err)
+		h.s.log.Warn("send archive", "id", requestID(w), "error", err)
 		panic(http.ErrAbortHandler) // a broken transfer, not a short archive
 	}
 	return nil

@@ -2,28 +2,27 @@ package server
 
 import (
 	"cmp"
-	"context"
-	"crypto/rand"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/url"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/sandboxagent/sandboxagent/api"
 )
 
-type contextKey int
+const requestIDHeader = "X-Request-Id"
 
-const requestIDKey contextKey = iota
+// requestID returns the id of the request that w answers.
+func requestID(w http.ResponseWriter) string { return w.Header().Get(requestIDHeader) }
 
-// requestID returns the id of the request that ctx belongs to.
-func requestID(ctx context.Context) string {
-	id, _ := ctx.Value(requestIDKey).(string)
-	return id
+// newRequestID returns an id that no other request has, of this server or another.
+func (s *Server) newRequestID() string {
+	return s.nonce + "-" + strconv.FormatUint(s.requests.Add(1), 36)
 }
 
 // ServeHTTP runs the checks that hold for every request, in the order of the
@@ -32,17 +31,17 @@ func requestID(ctx context.Context) string {
 // [Server.unrouted].
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	started := time.Now()
-	id := r.Header.Get("X-Request-Id")
+	id := r.Header.Get(requestIDHeader)
 	if id == "" || len(id) > 128 {
-		id = rand.Text()
+		id = s.newRequestID()
 	}
-	r = r.WithContext(context.WithValue(r.Context(), requestIDKey, id))
 	rec := &recorder{ResponseWriter: w, pattern: "none"}
-	rec.Header().Set("X-Request-Id", id)
+	rec.Header()[requestIDHeader] = []string{id}
 	if r.ContentLength != 0 {
 		http.NewResponseController(w).EnableFullDuplex() // fails where it is not needed
 		defer hearOut(rec, r, r.Body)
-		r.Body = io.NopCloser(r.Body) // what is closed cannot be heard out
+		r = r.WithContext(r.Context()) // that of net/http keeps its body
+		r.Body = io.NopCloser(r.Body)  // what is closed cannot be heard out
 	}
 	defer func() {
 		if fault := recover(); fault != nil {
@@ -121,14 +120,19 @@ func (s *Server) checkQuery(r *http.Request, e *endpoint) error {
 // because they may hold a token.
 func (s *Server) observe(r *http.Request, rec *recorder, took time.Duration) {
 	status := cmp.Or(rec.status, http.StatusOK)
-	s.metrics.request(r.Method, rec.pattern, status, took)
+	method := r.Method
+	if !slices.Contains(methods, method) && method != http.MethodHead && method != http.MethodOptions {
+		method = "other" // clients must not make up series
+	}
+	s.metrics.request(method, rec.pattern, status, took)
 	if s.log.Enabled(r.Context(), slog.LevelDebug) {
-		s.log.Debug("request", "id", requestID(r.Context()), "method", r.Method, "path", r.URL.Path, "status", status, "took", took)
+		s.log.Debug("request", "id", requestID(rec), "method", r.Method, "path", r.URL.Path, "status", status, "took", took)
 	}
 }
 
-// recorder notes the status of an answer and the pattern of its route. It passes every optional ability of
-// the writer below through Unwrap, which http.ResponseController looks for.
+// recorder notes the status of an answer and the pattern of its route. It passes
+// every optional ability of the writer below through Unwrap, which
+// http.ResponseController looks for.
 type recorder struct {
 	http.ResponseWriter
 	status  int
@@ -165,6 +169,9 @@ func (c CORS) allows(origin string) bool {
 	return origin != "" && (slices.Contains(c.Origins, origin) || slices.Contains(c.Origins, "*"))
 }
 
+// vary is the Vary header of every answer.
+var vary = []string{"origin, access-control-request-method, access-control-request-headers"}
+
 // answer sets the CORS headers and answers preflights, which need neither a
 // token nor a known path. It reports whether the request is done.
 //
@@ -172,7 +179,7 @@ func (c CORS) allows(origin string) bool {
 // so with credentials the preflight's own wishes are named back.
 func (c CORS) answer(w http.ResponseWriter, r *http.Request) bool {
 	h := w.Header()
-	h.Set("Vary", "origin, access-control-request-method, access-control-request-headers")
+	h["Vary"] = vary
 	if origin := r.Header.Get("Origin"); c.allows(origin) {
 		h.Set("Access-Control-Allow-Origin", origin)
 	}

@@ -24,10 +24,10 @@ func (s *Server) writeProblem(w http.ResponseWriter, r *http.Request, err error)
 	rec, _ := w.(*recorder)
 	begun := rec != nil && rec.status != 0
 	if begun || r.Context().Err() != nil && !isProblem(err) {
-		s.log.Debug("nobody to tell", "id", requestID(r.Context()), "error", err)
+		s.log.Debug("nobody to tell", "id", requestID(w), "error", err)
 		return
 	}
-	problem := s.problem(requestID(r.Context()), err)
+	problem := s.problem(requestID(w), err)
 	body, err := json.Marshal(problem)
 	if err != nil {
 		s.log.Error("encode problem", "error", err)

@@ -201,12 +201,15 @@ func (s *Server) Routes() []string {
 // everything is the pattern of what no other pattern matches.
 const everything = "/"
 
+// methods are those of our routes, HEAD aside.
+var methods = []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete}
+
 // unrouted answers requests that no route is for: the path is not known, or not
 // with that method.
 func (s *Server) unrouted(w http.ResponseWriter, r *http.Request) {
 	var pattern string
 	var allowed []string
-	for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete} {
+	for _, method := range methods {
 		probe := &http.Request{Method: method, URL: r.URL, Host: r.Host}
 		if _, p := s.mux.Handler(probe); p != everything {
 			_, pattern, _ = strings.Cut(p, " ")
@@ -261,13 +264,14 @@ func newAPI(s *Server) huma.API {
 	}
 	config.Transformers = []huma.Transformer{func(ctx huma.Context, _ string, v any) (any, error) {
 		problem, ok := v.(*api.Error)
-		switch {
-		case ok && problem.Code == api.CodeInternal: // see frameworkError
-			return s.problem(requestID(ctx.Context()), problem.Unwrap()), nil
-		case ok:
-			return s.problem(requestID(ctx.Context()), problem), nil
+		if !ok {
+			return v, nil
 		}
-		return v, nil
+		_, w := humago.Unwrap(ctx)
+		if problem.Code == api.CodeInternal { // see frameworkError
+			return s.problem(requestID(w), problem.Unwrap()), nil
+		}
+		return s.problem(requestID(w), problem), nil
 	}}
 	return huma.NewAPI(config, adapter{s})
 }

@@ -5,6 +5,7 @@ package server
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -79,6 +80,8 @@ type Server struct {
 	allowedHosts []string
 	cors         CORS
 	started      time.Time
+	nonce        string        // begins the ids of requests
+	requests     atomic.Uint64 // that had no id
 
 	mux          *http.ServeMux
 	api          huma.API
@@ -119,6 +122,7 @@ func Open(cfg Config) (*Server, error) {
 		allowedHosts: cfg.AllowedHosts,
 		cors:         cfg.CORS,
 		started:      time.Now(),
+		nonce:        rand.Text()[:12],
 		endpoints:    make(map[string]*endpoint),
 	}
 	base, cancel := context.WithCancelCause(context.Background())

@@ -305,7 +305,7 @@ func (s *Server) streamTurn(w http.ResponseWriter, r *http.Request, id string, t
 		if r.Context().Err() != nil {
 			return nil
 		}
-		data, _ := json.Marshal(s.problem(requestID(r.Context()), err))
+		data, _ := json.Marshal(s.problem(requestID(w), err))
 		stream.add("error", 0, data)
 		stream.flush()
 		return nil
