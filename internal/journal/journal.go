@@ -4,10 +4,10 @@
 // from any number on, at their own speed: from memory near its end, from the
 // [Store] elsewhere.
 //
-// One goroutine writes: as soon as anything is pending it takes all of it, of
-// all streams, to the store in one transaction, and shows it to readers after
-// that. So nobody sees an entry that a killed process could lose, and the load
-// alone decides how large transactions are.
+// One goroutine at a time writes, mostly the journal's own: as soon as anything
+// is pending it takes all of it, of all streams, to the store in one transaction,
+// and shows it to readers after that. So nobody sees an entry that a killed
+// process could lose, and the load alone decides how large transactions are.
 //
 // It does not look into frames and knows nothing of sessions.
 package journal

@@ -26,7 +26,7 @@ var defaultTuning = tuning{every: 100 * time.Millisecond, full: 1 << 20, bound: 
 var tailSuffixes = [2]string{"-tail0", "-tail1"}
 
 // tail is what AppendBlocks has written and SQLite may not have yet. One of two
-// files takes what comes while the other goes to SQLite. Page 3 of docs/design
+// files takes what comes while the other goes to SQLite. Page 4 of docs/design
 // says why there is one.
 type tail struct {
 	tuning
