@@ -31,7 +31,7 @@ func runReference(in io.Reader, out io.Writer) error {
 	fmt.Fprintln(out, listener.Addr())
 	mux := http.NewServeMux()
 	for pattern, do := range map[string]func(http.ResponseWriter, *http.Request) error{
-		"GET /v1/fs/file": sendFile, "PUT /v1/fs/file": takeFile, "POST /v1/processes/run": runProgram,
+		"GET /v1/health": sayHealthy, "GET /v1/fs/file": sendFile, "PUT /v1/fs/file": takeFile, "POST /v1/processes/run": runProgram,
 	} {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 			if err := do(w, r); err != nil {
@@ -41,6 +41,12 @@ func runReference(in io.Reader, out io.Writer) error {
 	}
 	go http.Serve(listener, mux)
 	_, err = io.Copy(io.Discard, in)
+	return err
+}
+
+func sayHealthy(w http.ResponseWriter, _ *http.Request) error {
+	w.Header().Set("Content-Type", "application/json")
+	_, err := io.WriteString(w, `{"status":"ok"}`)
 	return err
 }
 

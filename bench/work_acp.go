@@ -24,6 +24,7 @@ var acpWork = []work{
 		{title: "prompt round trip, p50", unit: "ms", lessBetter: true, budget: budget{ratio: 1}},
 		{title: "prompt round trip, p99", unit: "ms", lessBetter: true, budget: budget{ratio: 1}},
 		{title: "prompts, 8 at once", unit: "1/s", budget: budget{ratio: 2}},
+		{title: "of it, processor time of the server", unit: "us", lessBetter: true},
 	}},
 	{name: "frames1", do: func(ctx context.Context, l *lab, s side) ([]sample, error) {
 		return measureFrames(ctx, l, s, 1, oneReader)
@@ -87,11 +88,11 @@ func measurePrompt(ctx context.Context, l *lab, s side) ([]sample, error) {
 				requests[worker][i] = frame(srv, (worker+1)*1_000_000+i, promptParams)
 			}
 		}
-		rate, err := parallel(srv.addr, len(requests), len(requests[0]), func(c *conn, worker, i int) error {
+		rate, each, err := parallelSpent(srv, len(requests), len(requests[0]), func(c *conn, worker, i int) error {
 			_, err := c.expect(requests[worker][i], 200)
 			return err
 		})
-		return []sample{{value: percentile(took, .5)}, {value: percentile(took, .99)}, {value: rate}}, err
+		return []sample{{value: percentile(took, .5)}, {value: percentile(took, .99)}, {value: rate}, {value: each.own}}, err
 	})
 }
 

@@ -21,6 +21,8 @@ var serverWork = []work{
 	}},
 	{name: "health", do: measureHealth, rows: []row{
 		{title: "`/v1/health`, 8 connections", unit: "requests/s", budget: budget{ratio: 1.5}},
+		{title: "of it, processor time of the server", unit: "us", lessBetter: true},
+		{title: "of it, times a bare net/http server", unit: "x"},
 	}},
 }
 
@@ -65,11 +67,16 @@ func measureBinary(_ context.Context, l *lab, s side) ([]sample, error) {
 func measureHealth(ctx context.Context, l *lab, s side) ([]sample, error) {
 	return l.within(ctx, s, func(srv *server) ([]sample, error) {
 		req := request(srv.addr, "GET", "/v1/health", "", nil)
-		rate, err := parallel(srv.addr, 8, 5000, func(c *conn, _, _ int) error {
+		ask := func(c *conn, _, _ int) error {
 			_, err := c.expect(req, 200)
 			return err
-		})
-		return []sample{{value: rate}}, err
+		}
+		rate, each, err := parallelSpent(srv, 8, 5000, ask)
+		if err != nil {
+			return nil, err
+		}
+		bare, err := l.bare(ctx, 8, 5000, ask)
+		return []sample{{value: rate}, {value: each.own}, {value: rate / bare}}, err
 	})
 }
 
