@@ -223,7 +223,7 @@ func ExampleSession_Prompt_blocks() {
 	}
 	turn, err := session.Prompt(ctx,
 		sandboxagent.Text("what is this?"),
-		sandboxagent.ResourceLink("file:///work/notes.txt", "notes.txt"),
+		sandboxagent.ResourceLink("file:///workspace/notes.txt", "notes.txt"),
 		sandboxagent.Image([]byte{0x89, 'P', 'N', 'G'}, "image/png"),
 	)
 	fmt.Println(turn.StopReason, err)

@@ -407,7 +407,7 @@ func newFSSearch(g *globals) *cobra.Command {
 what is found by content is path:line:column: and the line. Hidden files, and
 those that .gitignore names, are left out unless asked for. With --json each
 line is an object.`,
-		Example: `  sandbox-agent fs search src --content TODO
+		Example: `  sandbox-agent fs search src --content deprecated
   sandbox-agent fs search --name '*.go' --content 'func \w+Close' --regex`,
 		Args:              arguments(0, 1),
 		ValidArgsFunction: g.completePath,
