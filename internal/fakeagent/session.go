@@ -214,8 +214,7 @@ func (a *agent) setMode(in *acp.Incoming) (any, error) {
 	if err := in.Decode(&p); err != nil {
 		return nil, err
 	}
-	_, err := a.set(p.SessionID, acp.CategoryMode, p.ModeID, p.Mode)
-	return nil, err
+	return nil, a.set(p.SessionID, acp.CategoryMode, p.ModeID, p.Mode)
 }
 
 func (a *agent) setModel(in *acp.Incoming) (any, error) {
@@ -223,11 +222,7 @@ func (a *agent) setModel(in *acp.Incoming) (any, error) {
 	if err := in.Decode(&p); err != nil {
 		return nil, err
 	}
-	s, err := a.set(p.SessionID, acp.CategoryModel, p.ModelID, p.Model)
-	if err == nil {
-		a.sendUpdate(s, acp.Update{Kind: acp.UpdateConfigOption, ConfigOptions: s.options()})
-	}
-	return nil, err
+	return nil, a.set(p.SessionID, acp.CategoryModel, p.ModelID, p.Model)
 }
 
 func (a *agent) setConfigOption(in *acp.Incoming) (any, error) {
@@ -235,35 +230,36 @@ func (a *agent) setConfigOption(in *acp.Incoming) (any, error) {
 	if err := in.Decode(&p); err != nil {
 		return nil, err
 	}
-	s, err := a.set(p.SessionID, p.ConfigID, p.Value, "")
+	if err := a.set(p.SessionID, p.ConfigID, p.Value, ""); err != nil {
+		return nil, err
+	}
+	s, err := a.session(p.SessionID)
 	if err != nil {
 		return nil, err
 	}
 	return acp.SetConfigOptionResult{ConfigOptions: s.options()}, nil
 }
 
-// set changes one setting, and tells of a new mode. The value is the first of the
-// two that is not empty, as some clients use another name for the field. Options are
-// not told beside an answer that has them: clients may read updates late, and would
-// take back what was answered since.
-func (a *agent) set(sessionID, option, value, other string) (*session, error) {
+// set changes one setting and tells the client. The value is the first of the
+// two that is not empty, as some clients use another name for the field.
+func (a *agent) set(sessionID, option, value, other string) error {
 	if value == "" {
 		value = other
 	}
 	s, err := a.session(sessionID)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	o := acp.OptionByID(s.options(), option)
 	if o == nil {
-		return nil, acp.Errorf(acp.CodeInvalidParams, "Invalid params: unknown config option %q", option)
+		return acp.Errorf(acp.CodeInvalidParams, "Invalid params: unknown config option %q", option)
 	}
 	if !o.Allows(value) {
 		var names []string
 		for _, v := range o.Values() {
 			names = append(names, v.Value)
 		}
-		return nil, acp.Errorf(acp.CodeInvalidParams, "Invalid params: %s cannot be %q, only one of %s", option, value, strings.Join(names, ", "))
+		return acp.Errorf(acp.CodeInvalidParams, "Invalid params: %s cannot be %q, only one of %s", option, value, strings.Join(names, ", "))
 	}
 	s.mu.Lock()
 	switch option {
@@ -276,12 +272,13 @@ func (a *agent) set(sessionID, option, value, other string) (*session, error) {
 	}
 	s.mu.Unlock()
 	if err := a.store.save(s); err != nil {
-		return nil, err
+		return err
 	}
 	if option == acp.CategoryMode {
 		a.sendUpdate(s, acp.Update{Kind: acp.UpdateCurrentMode, ModeID: value})
 	}
-	return s, nil
+	a.sendUpdate(s, acp.Update{Kind: acp.UpdateConfigOption, ConfigOptions: s.options()})
+	return nil
 }
 
 func (s *session) describe(withID bool) acp.SessionResult {
