@@ -298,7 +298,7 @@ func TestSettings(t *testing.T) {
 	}
 	c.call(acp.MethodSetModel, acp.SetModelRequest{SessionID: id, ModelID: "mock-fast"}, nil)
 	c.call(acp.MethodSetMode, acp.SetModeRequest{SessionID: id, ModeID: "plan"}, nil)
-	if kinds, _, _ := c.take(); kinds != "config_option_update config_option_update current_mode_update config_option_update" {
+	if kinds, _, _ := c.take(); kinds != "config_option_update current_mode_update" {
 		t.Errorf("updates %s", kinds)
 	}
 	for _, p := range []acp.SetConfigOptionRequest{{SessionID: id, ConfigID: "model", Value: "gpt"}, {SessionID: id, ConfigID: "x", Value: "y"}} {

@@ -214,7 +214,8 @@ func (a *agent) setMode(in *acp.Incoming) (any, error) {
 	if err := in.Decode(&p); err != nil {
 		return nil, err
 	}
-	return nil, a.set(p.SessionID, acp.CategoryMode, p.ModeID, p.Mode)
+	_, err := a.set(p.SessionID, acp.CategoryMode, p.ModeID, p.Mode)
+	return nil, err
 }
 
 func (a *agent) setModel(in *acp.Incoming) (any, error) {
@@ -222,7 +223,11 @@ func (a *agent) setModel(in *acp.Incoming) (any, error) {
 	if err := in.Decode(&p); err != nil {
 		return nil, err
 	}
-	return nil, a.set(p.SessionID, acp.CategoryModel, p.ModelID, p.Model)
+	s, err := a.set(p.SessionID, acp.CategoryModel, p.ModelID, p.Model)
+	if err == nil {
+		a.sendUpdate(s, acp.Update{Kind: acp.UpdateConfigOption, ConfigOptions: s.options()})
+	}
+	return nil, err
 }
 
 func (a *agent) setConfigOption(in *acp.Incoming) (any, error) {
@@ -230,36 +235,35 @@ func (a *agent) setConfigOption(in *acp.Incoming) (any, error) {
 	if err := in.Decode(&p); err != nil {
 		return nil, err
 	}
-	if err := a.set(p.SessionID, p.ConfigID, p.Value, ""); err != nil {
-		return nil, err
-	}
-	s, err := a.session(p.SessionID)
+	s, err := a.set(p.SessionID, p.ConfigID, p.Value, "")
 	if err != nil {
 		return nil, err
 	}
 	return acp.SetConfigOptionResult{ConfigOptions: s.options()}, nil
 }
 
-// set changes one setting and tells the client. The value is the first of the
-// two that is not empty, as some clients use another name for the field.
-func (a *agent) set(sessionID, option, value, other string) error {
+// set changes one setting, and tells of a new mode. The value is the first of the
+// two that is not empty, as some clients use another name for the field. Options are
+// not told beside an answer that has them: clients may read updates late, and would
+// take back what was answered since.
+func (a *agent) set(sessionID, option, value, other string) (*session, error) {
 	if value == "" {
 		value = other
 	}
 	s, err := a.session(sessionID)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	o := acp.OptionByID(s.options(), option)
 	if o == nil {
-		return acp.Errorf(acp.CodeInvalidParams, "Invalid params: unknown config option %q", option)
+		return nil, acp.Errorf(acp.CodeInvalidParams, "Invalid params: unknown config option %q", option)
 	}
 	if !o.Allows(value) {
 		var names []string
 		for _, v := range o.Values() {
 			names = append(names, v.Value)
 		}
-		return acp.Errorf(acp.CodeInvalidParams, "Invalid params: %s cannot be %q, only one of %s", option, value, strings.Join(names, ", "))
+		return nil, acp.Errorf(acp.CodeInvalidParams, "Invalid params: %s cannot be %q, only one of %s", option, value, strings.Join(names, ", "))
 	}
 	s.mu.Lock()
 	switch option {
@@ -272,13 +276,12 @@ func (a *agent) set(sessionID, option, value, other string) error {
 	}
 	s.mu.Unlock()
 	if err := a.store.save(s); err != nil {
-		return err
+		return nil, err
 	}
 	if option == acp.CategoryMode {
 		a.sendUpdate(s, acp.Update{Kind: acp.UpdateCurrentMode, ModeID: value})
 	}
-	a.sendUpdate(s, acp.Update{Kind: acp.UpdateConfigOption, ConfigOptions: s.options()})
-	return nil
+	return s, nil
 }
 
 func (s *session) describe(withID bool) acp.SessionResult {
