@@ -94,10 +94,20 @@ test("a question is answered and the file is written", async () => {
   await picture(page, "answered");
 });
 
+/** Presses a key in the moment in which a question is in the page, as nobody can. */
+async function pressWhenAsked(key) {
+  await page.evaluate((key) => {
+    new MutationObserver((_, observer) => {
+      if (!document.querySelector(".ask")) return;
+      observer.disconnect();
+      document.dispatchEvent(new KeyboardEvent("keydown", { key }));
+    }).observe(document.body, { childList: true, subtree: true });
+  }, key);
+}
+
 test("keys answer and Escape cancels", async () => {
+  await pressWhenAsked("3");
   await prompt("append more to notes.txt");
-  await page.getByRole("group", { name: /Permission/ }).waitFor();
-  await page.keyboard.press("3");
   await seen("Answered: Reject");
   await page.locator(".end").nth(1).waitFor();
   await prompt("/delay 1h");

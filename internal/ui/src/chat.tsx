@@ -50,7 +50,8 @@ export function Chat({ transport, record, tab, onChange }: { transport: Transpor
   };
   const answer = (q: Question, option: string) => attempt(transport.answer(q, option));
 
-  useEffect(() => {
+  // A layout effect, so that no key is missed between the picture and its effects.
+  useLayoutEffect(() => {
     const key = (e: KeyboardEvent) => {
       const typing = e.target instanceof HTMLElement && e.target.matches("input, select, textarea");
       const empty = e.target instanceof HTMLTextAreaElement && e.target.value === "";
