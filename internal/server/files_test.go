@@ -229,3 +229,22 @@ func TestRefusedBodiesGetTheirAnswer(t *testing.T) {
 		})
 	}
 }
+
+// TestRefusalsDoNotWaitForBodies sends a head and nothing more, as a client does
+// whose body is typed by a person. It has to hear of its wrong token now.
+func TestRefusalsDoNotWaitForBodies(t *testing.T) {
+	in := start(t, server.Config{Token: "secret"})
+	conn, err := net.Dial("tcp", strings.TrimPrefix(in.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Fprint(conn, "PUT /v1/fs/file?path=f HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer other\r\nTransfer-Encoding: chunked\r\n\r\n")
+	res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res.StatusCode != http.StatusUnauthorized {
+		t.Errorf("status %d", res.StatusCode)
+	}
+}

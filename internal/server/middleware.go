@@ -38,6 +38,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	rec := &recorder{ResponseWriter: w, pattern: "none"}
 	rec.Header()[requestIDHeader] = []string{id}
 	if r.ContentLength != 0 {
+		http.NewResponseController(w).EnableFullDuplex() // fails where it is not needed; without it refusals wait for the body
 		defer hearOut(rec, r, r.Body)
 		r = r.WithContext(r.Context()) // that of net/http keeps its body
 		r.Body = io.NopCloser(r.Body)  // what is closed cannot be heard out
