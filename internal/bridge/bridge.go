@@ -51,8 +51,9 @@ type Config struct {
 	// frame before the agent can read it, of an agent's frame when it has been
 	// appended to the journal. The calls for one connection are in order in each
 	// direction, and hold up that direction, so Observe must not wait for the
-	// other one.
-	Observe func(Event)
+	// other one. A frame of a client for which it returns false is kept from the
+	// agent; otherwise what it returns does not count.
+	Observe func(Event) (pass bool)
 
 	Limits Limits
 	Logger *slog.Logger // nil means none

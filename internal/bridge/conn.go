@@ -229,12 +229,13 @@ func (c *conn) close() {
 	c.b.cfg.Journal.End(c.stream)
 }
 
-// observe tells the server of what passes.
-func (c *conn) observe(e Event) {
-	if c.b.cfg.Observe != nil {
-		e.Server, e.Agent = c.id, c.agent
-		c.b.cfg.Observe(e)
+// observe tells the server of what passes, and reports whether it may.
+func (c *conn) observe(e Event) bool {
+	if c.b.cfg.Observe == nil {
+		return true
 	}
+	e.Server, e.Agent = c.id, c.agent
+	return c.b.cfg.Observe(e)
 }
 
 func (c *conn) base() uint64 {

@@ -330,8 +330,10 @@ func (r *run) note(it *item, appendTo func(string, journal.Direction, []byte) (u
 	if err != nil {
 		r.c.log().Warn("journal client frame", "error", err)
 	}
-	r.c.observe(Event{From: journal.FromClient, Msg: it.msg, Frame: it.frame})
-	it.line = append(it.frame[:len(it.frame):len(it.frame)], '\n')
+	it.line = []byte{}
+	if r.c.observe(Event{From: journal.FromClient, Msg: it.msg, Frame: it.frame}) {
+		it.line = append(it.frame[:len(it.frame):len(it.frame)], '\n')
+	}
 	return true
 }
 

@@ -171,7 +171,7 @@ func (s *Server) openNouns() error {
 		Launch:  s.launchAgent,
 		Known:   s.knownAgent,
 		Prepare: s.prepareFrame,
-		Observe: func(e bridge.Event) { s.sessions.Observe(e) },
+		Observe: func(e bridge.Event) bool { return s.sessions.Observe(e) },
 		Limits:  bridgeLimits(s.limits),
 		Logger:  s.log,
 	})

@@ -1,6 +1,7 @@
 package session_test
 
 import (
+	"bufio"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -43,6 +44,27 @@ func (f *foreign) call(method, params string) map[string]any {
 		f.t.Fatalf("%s: %s", method, reply.Error)
 	}
 	return reply.Result
+}
+
+// answer answers a question of the agent.
+func (f *foreign) answer(id json.RawMessage, option string) {
+	f.t.Helper()
+	f.do("POST", "/v1/acp/"+f.server, `{"jsonrpc":"2.0","id":`+string(id)+`,"result":{"outcome":{"outcome":"selected","optionId":"`+option+`"}}}`, nil)
+}
+
+// heard returns what the agent has said so far, up to the first event with a text.
+func (f *foreign) heard(last string) string {
+	f.t.Helper()
+	resp, err := f.http.Get(f.url + "/v1/acp/" + f.server)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var all strings.Builder
+	for lines := bufio.NewScanner(resp.Body); lines.Scan() && !strings.Contains(all.String(), last); {
+		all.WriteString(lines.Text() + "\n")
+	}
+	return all.String()
 }
 
 func (f *foreign) newSession() string {
@@ -115,28 +137,34 @@ func TestForeignPermission(t *testing.T) {
 		frame := f.frame("session/prompt", `{"sessionId":"`+id+`","prompt":[{"type":"text","text":"/permission"}]}`)
 		go func() { done <- r.send(t.Context(), "POST", "/v1/acp/asked", frame, nil) }()
 		p := r.awaitPermission(id)
-		if by == "the client" {
-			var asked struct{ ID json.RawMessage }
-			// The question is known a moment before its event is on disk.
-			await(t, "the event of the question", func() bool {
-				for _, e := range r.events(id) {
-					if e.EventIndex == p.Event {
-						return json.Unmarshal(e.Payload, &asked) == nil
-					}
+		var asked struct{ ID json.RawMessage }
+		// The question is known a moment before its event is on disk.
+		await(t, "the event of the question", func() bool {
+			for _, e := range r.events(id) {
+				if e.EventIndex == p.Event {
+					return json.Unmarshal(e.Payload, &asked) == nil
 				}
-				return false
-			})
-			r.do("POST", "/v1/acp/asked", `{"jsonrpc":"2.0","id":`+string(asked.ID)+`,"result":{"outcome":{"outcome":"selected","optionId":"allow-once"}}}`, nil)
+			}
+			return false
+		})
+		if by == "the client" {
+			f.answer(asked.ID, "allow-once")
 		} else {
 			r.do("POST", "/v1/sessions/"+id+"/permissions/"+p.ID, `{"reply":"once"}`, nil)
 		}
+		f.answer(asked.ID, "reject-once")
 		if err := <-done; err != nil {
 			t.Fatal(err)
 		}
+		f.answer(asked.ID, "reject-once")
 		err := r.send(t.Context(), "POST", "/v1/sessions/"+id+"/permissions/"+p.ID, `{"reply":"once"}`, nil)
 		if !errors.Is(err, api.CodePermissionResolved) {
 			t.Errorf("%s: late answer: %v", by, err)
 		}
+	}
+	f.call("session/prompt", `{"sessionId":"`+id+`","prompt":[{"type":"text","text":"/echo the last word"}]}`)
+	if said := f.heard("the last word"); !strings.Contains(said, "I was allowed to") || strings.Contains(said, "mock/client_response") {
+		t.Errorf("the agent heard of late answers:\n%s", said)
 	}
 	events := r.events(id)
 	if count(events, `"by":"connection asked"`) != 1 || count(events, api.EventPermissionResolved) != 2 || count(events, "I was allowed to") != 2 {

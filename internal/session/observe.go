@@ -3,6 +3,7 @@ package session
 import (
 	"bytes"
 	"encoding/json"
+	"maps"
 	"strings"
 	"sync"
 	"time"
@@ -42,10 +43,12 @@ type call struct {
 	before  *link // where the session was open while its history is told again here
 }
 
-// ask is a request of the agent that no client has answered.
+// ask is a request of the agent. An answered one is kept until the next prompt,
+// so that later answers are known as such.
 type ask struct {
 	session    *session
 	permission *permission
+	answered   bool
 }
 
 func newLink(id, agent string) *link {
@@ -89,8 +92,9 @@ func (l *link) session(id string) *session {
 	return s
 }
 
-// Observe takes what passes the bridge. It is the Observe of [bridge.Config].
-func (m *Manager) Observe(e bridge.Event) {
+// Observe takes what passes the bridge. It is the Observe of [bridge.Config], and
+// keeps answers from agents that come after another one.
+func (m *Manager) Observe(e bridge.Event) (pass bool) {
 	l := m.link(e.Server, e.Agent)
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -101,11 +105,14 @@ func (m *Manager) Observe(e bridge.Event) {
 			m.dropLink(l)
 		}
 		m.exited(l, e.Exit)
+	case e.From == journal.FromClient && e.Msg.Kind == acp.Response:
+		return l.answered(e)
 	case e.From == journal.FromClient:
 		m.fromClient(l, e)
 	default:
 		m.fromAgent(l, e)
 	}
+	return true
 }
 
 // Forget lets go of what is known of a connection that was closed.
@@ -167,23 +174,34 @@ func (m *Manager) fromClient(l *link, e bridge.Event) {
 		l.calls[key] = &call{method: e.Msg.Method, session: s, frame: e.Frame}
 		seq := s.append(journal.FromClient, e.Frame)
 		if e.Msg.Method == acp.MethodSessionPrompt {
+			maps.DeleteFunc(l.asks, func(_ string, a *ask) bool { return a.answered && a.session == s })
 			s.prompted(key, e.Frame, seq)
 		}
 	case acp.Notification:
 		if s := l.session(e.Msg.SessionID); s != nil {
 			s.append(journal.FromClient, e.Frame)
 		}
-	case acp.Response:
-		a := l.asks[key]
-		if a == nil {
-			return
-		}
-		delete(l.asks, key)
-		a.session.append(journal.FromClient, e.Frame)
-		if a.permission != nil {
-			a.session.answered(a.permission, e.Frame)
-		}
 	}
+}
+
+// answered takes the answer of a client to a request of the agent. It returns
+// false when another one counts.
+func (l *link) answered(e bridge.Event) bool {
+	a := l.asks[acp.IDKey(e.Msg.ID)]
+	if a == nil {
+		return true // of no session
+	}
+	s, p := a.session, a.permission
+	open := p != nil && s.claim(p)
+	if a.answered || p != nil && !open && !s.answeredWith(p, e.Frame) {
+		return false
+	}
+	a.answered = true
+	s.append(journal.FromClient, e.Frame)
+	if open {
+		s.answered(p, e.Frame)
+	}
+	return true
 }
 
 // opening notes a request that opens a session.

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -29,6 +30,7 @@ type permission struct {
 	api.Permission
 	link    *link
 	call    json.RawMessage // id of the agent's request
+	answer  []byte          // our answer; nil while there is none; guarded by session.mu
 	request acp.PermissionRequest
 	timer   *time.Timer
 }
@@ -155,12 +157,29 @@ func (s *session) takePending() []*permission {
 // resolve answers a question that the caller has claimed.
 func (s *session) resolve(p *permission, outcome acp.PermissionResult, res api.PermissionResolved) {
 	s.record(p, res)
-	frame, err := acp.ResultFrame(p.call, outcome)
+	frame, err := s.answer(p, outcome)
 	if err != nil {
 		s.m.log.Error("encode permission", "session", s.id, "error", err)
 		return
 	}
 	s.m.send(p.link, frame)
+}
+
+// answer returns the frame of our answer to a question, which is the one that
+// counts from now on.
+func (s *session) answer(p *permission, outcome acp.PermissionResult) ([]byte, error) {
+	frame, err := acp.ResultFrame(p.call, outcome)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p.answer = frame
+	return frame, err
+}
+
+// answeredWith reports whether a frame is our answer to a question.
+func (s *session) answeredWith(p *permission, frame []byte) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return p.answer != nil && bytes.Equal(p.answer, frame)
 }
 
 // void notes that a question needs no answer any more.
@@ -181,12 +200,9 @@ func (s *session) record(p *permission, res api.PermissionResolved) api.Permissi
 	return res
 }
 
-// answered takes the answer that an ACP client has given itself, if the question
-// was still open.
+// answered records the answer that an ACP client has given itself to a question
+// that the caller has claimed.
 func (s *session) answered(p *permission, frame []byte) {
-	if !s.claim(p) {
-		return
-	}
 	var result acp.PermissionResult
 	decodeMember(frame, "result", &result)
 	res := api.PermissionResolved{Reply: api.ReplyCancel, OptionID: result.Outcome.OptionID, By: "connection " + p.link.id}
@@ -241,7 +257,7 @@ func (m *Manager) ReplyPermission(_ context.Context, id, permissionID string, re
 	s.mu.Unlock()
 	res.By = by
 	res = s.record(p, res)
-	frame, err := acp.ResultFrame(p.call, outcome)
+	frame, err := s.answer(p, outcome)
 	if err != nil {
 		return nil, err
 	}
