@@ -3,7 +3,7 @@ package files
 import (
 	"context"
 	"encoding/base64"
-	"fmt"
+	"errors"
 	"io/fs"
 	"os"
 	"strings"
@@ -16,42 +16,23 @@ const maxPaths = 1024
 
 // Batch writes files as [FS.Write] does, all or none: every item is checked
 // before the first is staged, all are staged before the first takes its place,
-// and when one cannot take its place those before it are put back. Only a file
-// that cannot be replaced (see Write) is not put back.
+// and when one cannot take its place those before it are put back, by
+// [FS.Recover] if the process is killed. Only a file that cannot be replaced (see
+// Write) is not put back.
 func (f *FS) Batch(ctx context.Context, req api.FileBatchRequest) (api.FileBatchResult, error) {
 	items, err := f.checkBatch(req)
 	if err != nil {
 		return api.FileBatchResult{}, err
 	}
-	var all []*staged
-	discard := func() {
-		for i := len(all) - 1; i >= 0; i-- {
-			all[i].discard()
-		}
+	c := f.change()
+	all, err := f.writeAll(ctx, c, items)
+	if err != nil {
+		c.undo()
+		return api.FileBatchResult{}, err
 	}
-	for _, it := range items {
-		s, err := f.stage(ctx, it.path, strings.NewReader(it.content), WriteOptions{Mode: it.mode})
-		if err != nil {
-			discard()
-			return api.FileBatchResult{}, err
-		}
-		all = append(all, s)
-	}
-	var undo []func()
-	for _, s := range all {
-		back, err := s.commitUndo(ctx)
-		if err != nil {
-			for i := len(undo) - 1; i >= 0; i-- {
-				undo[i]()
-			}
-			discard()
-			return api.FileBatchResult{}, problem(err, s.path)
-		}
-		undo = append(undo, back)
-	}
+	c.done()
 	res := api.FileBatchResult{Paths: []string{}, Files: []api.FileWriteResult{}}
 	for _, s := range all {
-		os.Remove(s.aside())
 		res.Files = append(res.Files, api.FileWriteResult{Path: s.path, BytesWritten: s.size})
 		if len(res.Paths) < maxPaths {
 			res.Paths = append(res.Paths, s.path)
@@ -59,6 +40,22 @@ func (f *FS) Batch(ctx context.Context, req api.FileBatchRequest) (api.FileBatch
 	}
 	res.Truncated = len(res.Files) > len(res.Paths)
 	return res, nil
+}
+
+func (f *FS) writeAll(ctx context.Context, c *change, items []batchItem) (all []*staged, err error) {
+	for _, it := range items {
+		s := &staged{path: it.path, opts: WriteOptions{Mode: it.mode}, change: c}
+		if err := s.stage(ctx, f, strings.NewReader(it.content)); err != nil {
+			return nil, err
+		}
+		all = append(all, s)
+	}
+	for _, s := range all {
+		if err := s.commitKeeping(ctx); err != nil {
+			return nil, problem(err, s.path)
+		}
+	}
+	return all, nil
 }
 
 type batchItem struct {
@@ -115,34 +112,27 @@ func (f *FS) checkItem(file api.FileBatchItem) (it batchItem, err error) {
 	return it, nil
 }
 
-// aside is where commitUndo keeps what was there before.
-func (s *staged) aside() string { return s.temp + "-old" }
-
-// commitUndo commits s and returns what takes that back. The caller removes
-// aside when nothing is to be taken back any more.
-func (s *staged) commitUndo(ctx context.Context) (undo func(), err error) {
-	keep := s.old != nil && !s.direct
-	if keep {
-		// A second name for the old content leaves the path in place; not every
-		// filesystem and not every file allows one.
-		if os.Link(s.dest, s.aside()) != nil {
-			if err := os.Rename(s.dest, s.aside()); err != nil {
-				return nil, fmt.Errorf("keep old file: %w", err)
-			}
-		}
+// commitKeeping commits s as a step of its change. What cannot be replaced is
+// not kept.
+func (s *staged) commitKeeping(ctx context.Context) error {
+	if s.direct {
+		return s.copyIn(ctx)
 	}
-	if err := s.commit(ctx); err != nil {
-		if keep {
-			os.Rename(s.aside(), s.dest)
+	if s.old == nil {
+		info, err := os.Lstat(s.temp)
+		if err == nil {
+			err = s.change.move(s.temp, s.dest, info)
 		}
-		return nil, err
+		if !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+		// Somebody else made it meanwhile.
 	}
-	return func() {
-		switch {
-		case keep:
-			os.Rename(s.aside(), s.dest)
-		case s.old == nil:
-			os.Remove(s.dest)
-		}
-	}, nil
+	aside := s.temp + asideSuffix
+	s.change.hide(aside)
+	err := s.change.replace(s.temp, s.dest, aside)
+	if s.old != nil && irreplaceable(err) {
+		return s.copyIn(ctx)
+	}
+	return err
 }

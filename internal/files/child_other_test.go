@@ -10,6 +10,8 @@ import (
 
 func mountTmpfs(string) error { return errors.ErrUnsupported }
 
+func killedChild(string, string) error { return errors.ErrUnsupported }
+
 func selfExe(t *testing.T) string {
 	t.Helper()
 	exe, err := os.Executable()

@@ -27,6 +27,8 @@ func runChild(name string) {
 		err = childDiskFull(f, dir)
 	case "across":
 		err = childAcross(f, dir)
+	default:
+		err = killedChild(name, dir)
 	}
 	if err != nil {
 		fmt.Println(err)

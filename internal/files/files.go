@@ -32,6 +32,7 @@ const (
 type Config struct {
 	Home             string // base of relative paths; absolute; zero means the root folder
 	TempDir          string // for bodies that cannot be staged beside their target; zero means the system's
+	Notes            string // folder for notes of what is under way, see [FS.Recover]; zero means that none are kept
 	MaxFileBytes     int64  // of one written file
 	MaxUploadBytes   int64  // of one archive, unpacked
 	MaxUploadEntries int    // of one archive

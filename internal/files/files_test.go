@@ -33,10 +33,12 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
+// newFS returns an FS and its home. No note may be left when the test ends.
 func newFS(t testing.TB) (*FS, string) {
 	t.Helper()
-	dir := t.TempDir()
-	return New(Config{Home: dir, TempDir: t.TempDir()}), dir
+	dir, notes := t.TempDir(), t.TempDir()
+	t.Cleanup(func() { wantNames(t, notes) })
+	return New(Config{Home: dir, TempDir: t.TempDir(), Notes: notes}), dir
 }
 
 func put(t testing.TB, path, content string) {

@@ -53,11 +53,12 @@ func (f *FS) Delete(_ context.Context, path string, recursive bool) (api.FilePat
 }
 
 // Move renames from to to, making the folders above to. Links are moved, not
-// followed. Something at to is an error unless overwrite is set; then a file
-// is replaced in one step, and a folder is put aside first and removed only
-// once from is in its place. Between filesystems the tree is copied completely
-// before anything changes. When Move fails both paths are as before, and no
-// folder it made is left.
+// followed. Something at to is an error unless overwrite is set; then it is
+// replaced in one step, where the filesystem can let two names change places,
+// and else put aside first. Between filesystems the tree is copied completely
+// before anything changes, and the source goes once the copy is in its place.
+// When Move fails both paths are as before, and no folder it made is left; so it is
+// after [FS.Recover] when the process was killed.
 func (f *FS) Move(ctx context.Context, from, to string, overwrite bool) (api.FileMoveResult, error) {
 	from, err := f.Resolve(from)
 	if err != nil {
@@ -100,21 +101,29 @@ func (m *move) run(ctx context.Context) error {
 	if m.dst != nil && os.SameFile(m.src, m.dst) {
 		return problem(m.sameFile(), m.from)
 	}
-	made, err := makeDirs(parent(m.to))
-	if err == nil {
-		err = m.place(ctx, m.from)
-		if errors.Is(err, syscall.EXDEV) {
-			err = m.across(ctx)
-		}
+	err = m.attempt(ctx, m.rename)
+	if errors.Is(err, syscall.EXDEV) {
+		err = m.attempt(ctx, m.across)
 	}
-	if err != nil {
-		removeDirs(made)
-		// The source was there when it was looked at.
-		if errors.Is(err, fs.ErrNotExist) {
-			return problem(err, m.from)
-		}
+	// The source was there when it was looked at.
+	if errors.Is(err, fs.ErrNotExist) {
+		return problem(err, m.from)
 	}
 	return problem(err, m.to)
+}
+
+// attempt moves by do, all or nothing.
+func (m *move) attempt(ctx context.Context, do func(context.Context, *change) error) error {
+	c := m.fs.change()
+	err := c.makeDirs(parent(m.to))
+	if err == nil {
+		err = do(ctx, c)
+	}
+	if err != nil {
+		return errors.Join(err, c.undo())
+	}
+	c.done()
+	return nil
 }
 
 // check refuses what must not be, before anything is touched.
@@ -178,33 +187,80 @@ func (m *move) sameFile() error {
 	return syscall.Unlink(m.from)
 }
 
-// place renames src to its destination, in place of what is there.
-func (m *move) place(_ context.Context, src string) error {
+// rename moves within a filesystem.
+func (m *move) rename(_ context.Context, c *change) error {
 	if m.dst == nil {
-		err := renameNew(src, m.to)
-		if !errors.Is(err, fs.ErrExist) {
-			return err
-		}
-		if !m.overwrite {
-			return api.InvalidRequest(api.CodeAlreadyExists, "destination already exists: %s", m.to).With("path", m.to)
-		}
-		if m.dst, err = os.Lstat(m.to); err != nil {
+		if err := m.taken(renameNew(m.from, m.to)); err != nil || m.dst == nil {
 			return err
 		}
 	}
 	if !m.src.IsDir() && !m.dst.IsDir() {
-		return unlinked(os.Rename(src, m.to))
+		return unix.Rename(m.from, m.to)
 	}
-	aside := tempName(parent(m.to), "move")
-	if err := unlinked(os.Rename(m.to, aside)); err != nil {
+	swapped, err := m.place(c, m.from, m.src)
+	if err != nil || !swapped {
 		return err
 	}
-	if err := renameNew(src, m.to); err != nil {
-		return errors.Join(err, os.Rename(aside, m.to))
+	aside := tempName(parent(m.from), "move")
+	c.hide(aside)
+	return c.move(m.from, aside, m.dst)
+}
+
+// across moves between filesystems: copy to a hidden name beside the
+// destination, put the copy in its place, take the source away by a rename.
+func (m *move) across(ctx context.Context, c *change) error {
+	copied := tempName(parent(m.to), "move")
+	c.hide(copied)
+	if err := copyTree(ctx, m.from, copied); err != nil {
+		return err
 	}
-	// The move is done; what is left of the old folder has a hidden name.
-	os.RemoveAll(aside)
-	return nil
+	info, err := os.Lstat(copied)
+	if err != nil {
+		return err
+	}
+	if m.dst == nil {
+		if err := m.taken(c.move(copied, m.to, info)); err != nil {
+			return err
+		}
+	}
+	if m.dst != nil {
+		if _, err := m.place(c, copied, info); err != nil {
+			return err
+		}
+	}
+	aside := tempName(parent(m.from), "move")
+	c.hide(aside)
+	return c.move(m.from, aside, m.src)
+}
+
+// taken looks at what is at the destination after all, when a rename to it has
+// failed for that. It returns nil if the rename has succeeded or may replace it.
+func (m *move) taken(err error) error {
+	if !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	if !m.overwrite {
+		return api.InvalidRequest(api.CodeAlreadyExists, "destination already exists: %s", m.to).With("path", m.to)
+	}
+	m.dst, err = os.Lstat(m.to)
+	return err
+}
+
+// place puts src, which info describes, in the place of the destination. That
+// is then at src if they were swapped, and else put aside.
+func (m *move) place(c *change, src string, info fs.FileInfo) (swapped bool, err error) {
+	err = c.swap(src, m.to, info)
+	if err == nil || errors.Is(err, syscall.EXDEV) {
+		return err == nil, err
+	}
+	// Not every filesystem can swap, and it takes the right to write to folders
+	// that get another parent.
+	aside := tempName(parent(m.to), "move")
+	c.hide(aside)
+	if err := c.move(m.to, aside, m.dst); err != nil {
+		return false, err
+	}
+	return false, c.move(src, m.to, info)
 }
 
 // unlinked drops the two paths from a rename error, which name hidden files.
@@ -214,28 +270,6 @@ func unlinked(err error) error {
 		return le.Err
 	}
 	return err
-}
-
-// across moves between filesystems: copy to a hidden name beside the
-// destination, take the source away by a rename, put the copy in its place.
-// Each step before the last is undone when a later one fails.
-func (m *move) across(ctx context.Context) error {
-	copied := tempName(parent(m.to), "move")
-	if err := copyTree(ctx, m.from, copied); err != nil {
-		os.RemoveAll(copied)
-		return err
-	}
-	aside := tempName(parent(m.from), "move")
-	if err := unlinked(os.Rename(m.from, aside)); err != nil {
-		os.RemoveAll(copied)
-		return err
-	}
-	if err := m.place(ctx, copied); err != nil {
-		os.RemoveAll(copied)
-		return errors.Join(err, os.Rename(aside, m.from))
-	}
-	os.RemoveAll(aside)
-	return nil
 }
 
 // copyTree copies src, links not followed, with modes, times and, where that is

@@ -30,6 +30,11 @@ func generated(file *os.File, info fs.FileInfo) bool {
 
 func changeTime(st *syscall.Stat_t) int64 { return st.Ctim.Nano() }
 
+// exchange lets two names change places. Not every filesystem can do that.
+func exchange(a, b string) error {
+	return unix.Renameat2(unix.AT_FDCWD, a, unix.AT_FDCWD, b, unix.RENAME_EXCHANGE)
+}
+
 // renameNew renames unless the new name is taken, which is EEXIST.
 func renameNew(from, to string) error {
 	err := unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)

@@ -12,4 +12,6 @@ func generated(*os.File, fs.FileInfo) bool { return false }
 
 func changeTime(st *syscall.Stat_t) int64 { return st.Ctimespec.Nano() }
 
+func exchange(string, string) error { return syscall.ENOSYS }
+
 func renameNew(from, to string) error { return renameChecked(from, to) }

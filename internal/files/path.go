@@ -131,6 +131,14 @@ func makeDirs(path string) ([]string, error) {
 	return made, nil
 }
 
+// missingDirs returns what makeDirs would have to make, outermost first.
+func missingDirs(path string) []string {
+	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return append(missingDirs(parent(path)), path)
+}
+
 // removeDirs removes folders that makeDirs made, unless somebody uses them.
 func removeDirs(made []string) {
 	for i := len(made) - 1; i >= 0; i-- {

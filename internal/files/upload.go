@@ -10,6 +10,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -24,7 +25,7 @@ import (
 // folder path, which is made if need be. All or nothing: the archive is
 // unpacked into a hidden folder within path and merged into it by renames only
 // when all of it was read and found good; what a failed merge replaced is put
-// back. Files replace files; a file and a folder of one name are an error.
+// back, by [FS.Recover] if the process is killed. Files replace files; a file and a folder of one name are an error.
 //
 // Nothing leaves the folder: names may not be absolute nor have "..", no entry
 // goes through a symbolic link, links must point inside, and all operations go
@@ -35,35 +36,31 @@ func (f *FS) Upload(ctx context.Context, path string, r io.Reader) (api.FileUplo
 	if err != nil {
 		return api.FileUploadResult{}, err
 	}
-	made, err := makeDirs(path)
+	c := f.change()
+	res, err := f.upload(ctx, c, path, r)
 	if err != nil {
+		c.undo()
 		return api.FileUploadResult{}, problem(err, path)
 	}
-	res, err := f.upload(ctx, path, r)
-	if err != nil {
-		removeDirs(made)
-		return api.FileUploadResult{}, problem(err, path)
-	}
+	c.done()
 	return res, nil
 }
 
-func (f *FS) upload(ctx context.Context, path string, r io.Reader) (res api.FileUploadResult, err error) {
-	root, err := os.OpenRoot(path)
-	if err != nil {
+func (f *FS) upload(ctx context.Context, c *change, path string, r io.Reader) (res api.FileUploadResult, err error) {
+	if err := c.makeDirs(path); err != nil {
 		return res, err
 	}
-	defer root.Close()
+	if err := c.openRoot(path); err != nil {
+		return res, err
+	}
 	stage := strings.TrimPrefix(tempName("", "upload"), "/")
-	if err := root.Mkdir(stage, 0o700); err != nil {
-		return res, err
-	}
-	defer root.RemoveAll(stage)
-	for _, sub := range []string{"new", "old"} {
-		if err := root.Mkdir(join(stage, sub), 0o777); err != nil {
+	c.hide(stage)
+	for _, dir := range []string{stage, join(stage, "new"), join(stage, "old")} {
+		if err := c.root.Mkdir(dir, 0o700); err != nil {
 			return res, err
 		}
 	}
-	into, err := root.OpenRoot(join(stage, "new"))
+	into, err := c.root.OpenRoot(join(stage, "new"))
 	if err != nil {
 		return res, err
 	}
@@ -75,7 +72,7 @@ func (f *FS) upload(ctx context.Context, path string, r io.Reader) (res api.File
 	if err := u.unpack(r); err != nil {
 		return res, err
 	}
-	m := merger{ctx: ctx, root: root, fresh: join(stage, "new"), old: join(stage, "old")}
+	m := merger{ctx: ctx, change: c, fresh: join(stage, "new"), old: join(stage, "old")}
 	if err := m.run(u.links, u.dirs); err != nil {
 		return res, err
 	}
@@ -368,24 +365,17 @@ func (u *unpacker) hardLink(name, target string) error {
 	return u.root.Link(from, name)
 }
 
-// merger moves the unpacked tree into the folder around it.
+// merger moves the unpacked tree into the folder around it, as steps of its
+// change.
 type merger struct {
+	*change
 	ctx   context.Context
-	root  *os.Root
 	fresh string // where the unpacked tree is
 	old   string // where what it replaces goes
 	kept  int
-	undo  []func()
 }
 
-func (m *merger) run(links []string, dirs []dirEntry) (err error) {
-	defer func() {
-		if err != nil {
-			for i := len(m.undo) - 1; i >= 0; i-- {
-				m.undo[i]()
-			}
-		}
-	}()
+func (m *merger) run(links []string, dirs []dirEntry) error {
 	created, err := m.merge("")
 	if err != nil {
 		return err
@@ -397,10 +387,14 @@ func (m *merger) run(links []string, dirs []dirEntry) (err error) {
 			return unsafeEntry("link %s points out of the folder", link)
 		}
 	}
-	// Innermost first, so that a folder without write permission does not
-	// stop those within it. Folders that were there keep their mode.
-	for i := len(dirs) - 1; i >= 0; i-- {
-		d := dirs[i]
+	return m.dress(created, dirs)
+}
+
+// dress gives folders their modes and times, innermost first, so that one
+// without write permission does not stop those within it. Folders that were
+// there keep theirs.
+func (m *merger) dress(created newNames, dirs []dirEntry) error {
+	for _, d := range slices.Backward(dirs) {
 		if !created.has(d.name) {
 			continue
 		}
@@ -410,8 +404,10 @@ func (m *merger) run(links []string, dirs []dirEntry) (err error) {
 		if err := m.root.Chtimes(d.name, d.mod, d.mod); err != nil {
 			return err
 		}
-		if d.mode&0o700 != 0o700 {
-			defer m.root.Chmod(d.name, d.mode)
+	}
+	for _, d := range slices.Backward(dirs) {
+		if d.mode&0o700 != 0o700 && created.has(d.name) {
+			m.root.Chmod(d.name, d.mode)
 		}
 	}
 	return nil
@@ -470,7 +466,7 @@ func (m *merger) mergeName(name string) (newNames, error) {
 	}
 	dst, err := m.root.Lstat(name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return newNames{name: true}, m.rename(from, name)
+		return newNames{name: true}, m.move(from, name, src)
 	}
 	if err != nil {
 		return nil, err
@@ -486,22 +482,7 @@ func (m *merger) mergeName(name string) (newNames, error) {
 		return nil, osProblem(api.CodeIsADirectory, syscall.EISDIR, name)
 	}
 	m.kept++
-	keep := fmt.Sprintf("%s/%d", m.old, m.kept)
-	if m.root.Link(name, keep) != nil {
-		if err := m.root.Rename(name, keep); err != nil {
-			return nil, err
-		}
-	}
-	m.undo = append(m.undo, func() { m.root.Rename(keep, name) })
-	return nil, m.root.Rename(from, name)
-}
-
-func (m *merger) rename(from, to string) error {
-	if err := m.root.Rename(from, to); err != nil {
-		return err
-	}
-	m.undo = append(m.undo, func() { m.root.Rename(to, from) })
-	return nil
+	return nil, m.replace(from, name, fmt.Sprintf("%s/%d", m.old, m.kept))
 }
 
 func readNames(root *os.Root, dir string) ([]string, error) {

@@ -30,7 +30,8 @@ type WriteOptions struct {
 // the folders above it. Readers see the old content or the new, never a part:
 // the body goes to a hidden file beside the target, which then takes its place
 // and keeps its mode and owner. Links are written through. When r fails, ctx
-// ends or the body is over the limit, nothing is changed and nothing is left.
+// ends or the body is over the limit, nothing is changed and nothing is left. See
+// [FS.Recover] for what a process that is killed leaves.
 //
 // Where the target cannot be replaced (its folder is read-only, it is a mount
 // point or of /proc, its owner cannot be kept) the body is staged elsewhere and
@@ -40,56 +41,73 @@ func (f *FS) Write(ctx context.Context, path string, r io.Reader, opts WriteOpti
 	if err != nil {
 		return api.FileWriteResult{}, err
 	}
-	s, err := f.stage(ctx, path, r, opts)
-	if err != nil {
+	s := &staged{path: path, opts: opts, change: &change{}}
+	if err := s.stage(ctx, f, r); err != nil {
+		s.change.undo()
 		return api.FileWriteResult{}, err
 	}
 	if err := s.commit(ctx); err != nil {
-		s.discard()
+		s.change.undo()
 		return api.FileWriteResult{}, problem(err, path)
 	}
+	s.change.end(nil) // nothing is hidden any more
 	return api.FileWriteResult{Path: path, BytesWritten: s.size}, nil
 }
 
-// staged is a body on disk that is not yet in its place. Either commit or
-// discard ends it; discard after a failed commit is right too.
+// staged is a body on disk that is not yet in its place.
 type staged struct {
 	path string      // as the caller named it
 	dest string      // path with links followed
 	old  fs.FileInfo // what is at path, nil if nothing
-	made []string    // folders made for it
 	temp string      // the hidden file
 	size int64
+
+	change *change // that it is part of
 
 	opts   WriteOptions
 	direct bool // temp is to be copied into the file, not renamed over it
 }
 
-// stage reads r into a hidden file for path. On an error it leaves nothing.
-func (f *FS) stage(ctx context.Context, path string, r io.Reader, opts WriteOptions) (*staged, error) {
-	s := &staged{path: path, opts: opts}
+// stage reads r into a hidden file. What fits into one buffer is read before
+// anything is made: so a short body takes no note, and however slowly it comes,
+// the hidden file is there for a moment only.
+func (s *staged) stage(ctx context.Context, f *FS, r io.Reader) error {
 	if err := s.look(); err != nil {
-		return nil, problem(err, path)
+		return problem(err, s.path)
+	}
+	body := reader{ctx, newCapped(r, "maxFileBytes", f.cfg.MaxFileBytes)}
+	buf := buffers.Get().(*[]byte)
+	defer buffers.Put(buf)
+	n, err := io.ReadFull(body, *buf)
+	short := err == io.EOF || err == io.ErrUnexpectedEOF
+	if err != nil && !short {
+		return bodyError(err)
+	}
+	if !short && s.change.steps == nil { // a batch has its note already
+		s.change.notes = f.cfg.Notes
 	}
 	temp, err := s.create(f.cfg.TempDir)
 	if err != nil {
-		s.discard()
-		return nil, problem(err, path)
+		return problem(err, s.path)
 	}
 	defer temp.Close()
-	s.size, err = copyStream(ctx, temp, newCapped(r, "maxFileBytes", f.cfg.MaxFileBytes))
+	if n > 0 {
+		_, err = temp.Write((*buf)[:n])
+	}
+	s.size = int64(n)
+	if err == nil && !short {
+		var more int64
+		more, err = io.CopyBuffer(struct{ io.Writer }{temp}, body, *buf)
+		s.size += more
+	}
 	if err == nil && !s.direct {
 		err = s.dress(temp)
 	}
-	if err != nil {
-		s.discard()
-		var re readError
-		if errors.As(err, &re) {
-			return nil, bodyError(err)
-		}
-		return nil, problem(err, path)
+	var re readError
+	if errors.As(err, &re) {
+		return bodyError(err)
 	}
-	return s, nil
+	return problem(err, s.path)
 }
 
 // look finds what is at the path, and refuses what cannot be written.
@@ -157,27 +175,18 @@ func (s *staged) create(tempDir string) (*os.File, error) {
 		if s.old == nil && s.opts.Mode == nil {
 			perm = 0o666
 		}
-		temp, err := createTemp(parent(s.dest), perm)
+		temp, err := s.createTemp(parent(s.dest), perm)
 		if missing(err) && s.old == nil && s.dest == s.path { // not for a broken link
-			if s.made, err = makeDirs(parent(s.path)); err == nil {
-				temp, err = createTemp(parent(s.path), perm)
+			if err = s.change.makeDirs(parent(s.path)); err == nil {
+				temp, err = s.createTemp(parent(s.path), perm)
 			}
 		}
-		if err == nil {
-			s.temp = temp.Name()
-			return temp, nil
-		}
-		if s.old == nil || !cannotCreate(err) {
-			return nil, err
+		if err == nil || s.old == nil || !cannotCreate(err) {
+			return temp, err
 		}
 		s.direct = true
 	}
-	temp, err := createTemp(tempDir, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	s.temp = temp.Name()
-	return temp, nil
+	return s.createTemp(tempDir, 0o600)
 }
 
 func cannotCreate(err error) bool {
@@ -188,11 +197,17 @@ func cannotCreate(err error) bool {
 // its place.
 const tempPrefix = ".sandbox-agent-"
 
-func createTemp(dir string, perm fs.FileMode) (*os.File, error) {
+func (s *staged) createTemp(dir string, perm fs.FileMode) (*os.File, error) {
 	for {
-		file, err := openFile(tempName(dir, "write"), os.O_RDWR|os.O_CREATE|os.O_EXCL, perm)
+		s.temp = tempName(dir, "write")
+		s.change.hide(s.temp)
+		file, err := openFile(s.temp, os.O_RDWR|os.O_CREATE|os.O_EXCL, perm)
+		if err == nil {
+			return file, nil
+		}
+		s.change.drop()
 		if !errors.Is(err, fs.ErrExist) {
-			return file, err
+			return nil, err
 		}
 	}
 }
@@ -250,10 +265,16 @@ func (s *staged) commit(ctx context.Context) error {
 	}
 	// The system call itself, since [os.Rename] looks for a folder there first.
 	err := unix.Rename(s.temp, s.dest)
-	if s.old != nil && (errors.Is(err, syscall.EBUSY) || errors.Is(err, fs.ErrPermission)) {
+	if s.old != nil && irreplaceable(err) {
 		return s.copyIn(ctx)
 	}
 	return err
+}
+
+// irreplaceable reports whether err is that of renaming over a mount point or in
+// a folder that may not be written.
+func irreplaceable(err error) bool {
+	return errors.Is(err, syscall.EBUSY) || errors.Is(err, fs.ErrPermission)
 }
 
 // copyIn writes the staged body into the existing file and removes the hidden
@@ -293,12 +314,4 @@ func (s *staged) copyIn(ctx context.Context) error {
 		return err
 	}
 	return os.Remove(s.temp)
-}
-
-// discard removes the hidden file and the folders made for it.
-func (s *staged) discard() {
-	if s.temp != "" {
-		os.Remove(s.temp)
-	}
-	removeDirs(s.made)
 }
