@@ -191,8 +191,23 @@ func TestWatch(t *testing.T) {
 			t.Errorf("event of a hidden file: %+v", ev)
 		}
 	}
-	os.Remove(w + "/moved/inner/f")
-	nextEvent(t, events, api.WatchRemove, w+"/moved/inner/f")
+	put(t, w+"/old/f", "x")
+	nextEvent(t, events, api.WatchCreate, w+"/old/f")
+	if _, err := f.Move(t.Context(), "w/moved", "w/old", true); err != nil {
+		t.Fatal(err)
+	}
+	put(t, w+"/old/later", "x")
+	gone := true
+	for _, ev := range nextEvent(t, events, api.WatchCreate, w+"/old/later") {
+		if ev.Path == w+"/old" {
+			gone = ev.Type == api.WatchRename
+		}
+	}
+	if gone {
+		t.Error("the folder that took the place of another is said to be gone")
+	}
+	os.Remove(w + "/old/inner/f")
+	nextEvent(t, events, api.WatchRemove, w+"/old/inner/f")
 	os.RemoveAll(w)
 	nextEvent(t, events, api.WatchRemove, w)
 	if _, ok := <-events; ok {
@@ -215,6 +230,29 @@ func TestWatch(t *testing.T) {
 	}
 	cancel()
 	for range events {
+	}
+}
+
+// TestWatchReplaced puts another folder in the place of the one that is watched.
+func TestWatchReplaced(t *testing.T) {
+	for _, recursive := range []bool{true, false} {
+		f, dir := newFS(t)
+		put(t, dir+"/w/f", "x")
+		put(t, dir+"/other/f", "x")
+		ctx, cancel := context.WithCancel(t.Context())
+		events, err := f.Watch(ctx, "w", recursive)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.Move(t.Context(), "other", "w", true); err != nil {
+			t.Fatal(err)
+		}
+		nextEvent(t, events, api.WatchCreate, dir+"/w")
+		put(t, dir+"/w/later", "x")
+		nextEvent(t, events, api.WatchCreate, dir+"/w/later")
+		cancel()
+		for range events {
+		}
 	}
 }
 

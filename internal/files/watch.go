@@ -209,6 +209,14 @@ func (w *watch) event(ev fsnotify.Event) bool {
 	if ev.Has(fsnotify.Create) && w.recursive {
 		return w.created(ev.Name)
 	}
+	if ev.Has(fsnotify.Rename) && exists(ev.Name) {
+		// Two names have changed places: the kernel tells that something went from
+		// here after it has told that something came.
+		if ev.Name == w.root && !w.recursive && !w.created(ev.Name) {
+			return false
+		}
+		return w.send(api.FileWatchEvent{Type: api.WatchCreate, Path: ev.Name}) && (!w.recursive || w.created(ev.Name))
+	}
 	return ev.Name != w.root || w.only != "" || !ev.Has(fsnotify.Remove|fsnotify.Rename) || exists(w.root)
 }
 
