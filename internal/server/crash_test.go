@@ -1,13 +1,19 @@
 package server_test
 
 import (
+	"archive/tar"
 	"bufio"
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -132,4 +138,64 @@ func TestKillServerInBurst(t *testing.T) {
 		}
 	}
 	again.rpc(t, "/v1/acp/s?agent=mock", `{"jsonrpc":"2.0","id":10,"method":"initialize","params":{"protocolVersion":1}}`)
+}
+
+// TestKillServerInBody kills the server while it takes in a large file and an
+// archive. The next one leaves nothing of either.
+func TestKillServerInBody(t *testing.T) {
+	dir := t.TempDir()
+	in, cmd := startChild(t, dir)
+	files := func() (found []string) {
+		err := filepath.WalkDir(dir+"/in", func(path string, d fs.DirEntry, err error) error {
+			if err == nil && !d.IsDir() {
+				found = append(found, path)
+			}
+			return err
+		})
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			t.Error(err)
+		}
+		return found
+	}
+	var archive bytes.Buffer
+	if err := tar.NewWriter(&archive).WriteHeader(&tar.Header{Name: "f", Mode: 0o600, Size: 1 << 30}); err != nil {
+		t.Fatal(err)
+	}
+	var sending sync.WaitGroup
+	send := func(method, path string, head []byte) io.Closer {
+		r, w := io.Pipe()
+		sending.Go(func() {
+			req, err := http.NewRequest(method, in.url+path, r)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			req.Header.Set("Content-Type", "application/x-tar")
+			if res, err := in.client.Do(req); err == nil {
+				res.Body.Close()
+			}
+		})
+		w.Write(head)
+		w.Write(make([]byte, 1<<20)) // and no end
+		return w
+	}
+	large := send(http.MethodPut, "/v1/fs/file?path=in/a/large", nil)
+	packed := send(http.MethodPost, "/v1/fs/upload-batch?path=in/b", archive.Bytes())
+	await(t, "both to be under way", func() bool { return len(files()) == 2 })
+	if err := cmd.Process.Signal(syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	cmd.Wait()
+	large.Close()
+	packed.Close()
+	sending.Wait()
+	if len(files()) != 2 {
+		t.Errorf("the killed server left %q", files())
+	}
+	startChild(t, dir)
+	for _, made := range []string{dir + "/in", dir + "/unfinished/*"} {
+		if left, err := filepath.Glob(made); len(left) != 0 || err != nil {
+			t.Errorf("the next server left %q, %v", left, err)
+		}
+	}
 }

@@ -2,6 +2,7 @@ package server
 
 import (
 	"cmp"
+	"path/filepath"
 	"time"
 
 	"github.com/sandboxagent/sandboxagent/api"
@@ -92,9 +93,10 @@ func processLimits(l api.Limits) process.Limits {
 	}
 }
 
-func filesConfig(home string, l api.Limits) files.Config {
+func filesConfig(cfg Config, l api.Limits) files.Config {
 	return files.Config{
-		Home:             home,
+		Home:             cfg.Home,
+		Notes:            filepath.Join(cfg.DataDir, "unfinished"),
 		MaxFileBytes:     l.MaxFileBytes,
 		MaxUploadBytes:   l.MaxUploadBytes,
 		MaxUploadEntries: l.MaxUploadEntries,

@@ -164,7 +164,10 @@ func (s *Server) openNouns() error {
 		Logger:            s.log,
 	})
 	s.settings = settings.New(settings.Options{Directory: s.cfg.Home, Data: s.cfg.DataDir, Env: s.cfg.Env, Log: s.log})
-	s.files = files.New(filesConfig(s.cfg.Home, s.limits))
+	s.files = files.New(filesConfig(s.cfg, s.limits))
+	if err := s.files.Recover(); err != nil {
+		s.log.Warn("recover files that a killed server was changing", "error", err)
+	}
 	s.processes = process.NewSupervisor(process.Config{Limits: processLimits(s.limits), Env: s.cfg.Env, Logger: s.log})
 	s.bridge = bridge.New(bridge.Config{
 		Journal: s.journal,
