@@ -25,7 +25,8 @@ import (
 // folder path, which is made if need be. All or nothing: the archive is
 // unpacked into a hidden folder within path and merged into it by renames only
 // when all of it was read and found good; what a failed merge replaced is put
-// back, by [FS.Recover] if the process is killed. Files replace files; a file and a folder of one name are an error.
+// back, by [FS.Recover] if the process is killed. Files replace files; a file and
+// a folder of one name are an error.
 //
 // Nothing leaves the folder: names may not be absolute nor have "..", no entry
 // goes through a symbolic link, links must point inside, and all operations go
