@@ -110,11 +110,12 @@ type Bridge struct {
 	cfg Config
 	log *slog.Logger
 
-	loading sync.Mutex // held while a connection is taken from the records
+	loading sync.Mutex // held while a connection is taken from the records, or off them
 
-	mu     sync.Mutex
-	conns  map[string]*conn
-	closed bool
+	mu      sync.Mutex
+	conns   map[string]*conn
+	leaving map[string]<-chan struct{} // by id, of closed connections whose agent is not gone yet
+	closed  bool
 
 	closing sync.WaitGroup // agents that are being stopped
 }
@@ -128,7 +129,7 @@ func New(cfg Config) *Bridge {
 	if cfg.Known == nil {
 		cfg.Known = func(string) bool { return true }
 	}
-	return &Bridge{cfg: cfg, log: cfg.Logger, conns: make(map[string]*conn)}
+	return &Bridge{cfg: cfg, log: cfg.Logger, conns: make(map[string]*conn), leaving: make(map[string]<-chan struct{})}
 }
 
 // Post hands one frame of a client to the agent behind id, which is started
@@ -278,6 +279,16 @@ func (b *Bridge) ensure(ctx context.Context, id, agent string, env []string) (*c
 		return nil, api.InvalidRequest("", "%q is no id of a connection, since it is not text", id)
 	}
 	b.mu.Lock()
+	for b.leaving[id] != nil { // two agents of one id could not be told apart
+		gone := b.leaving[id]
+		b.mu.Unlock()
+		select {
+		case <-gone:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+		b.mu.Lock()
+	}
 	if b.closed {
 		b.mu.Unlock()
 		return nil, api.NewError(api.KindUnavailable, api.CodeShuttingDown, "the server is shutting down")
@@ -368,30 +379,36 @@ func (b *Bridge) Close(ctx context.Context, id string) error {
 	if c == nil || err != nil {
 		return err
 	}
+	gone := make(chan struct{})
+	b.loading.Lock()
 	b.mu.Lock()
+	before := b.leaving[id]
+	b.leaving[id] = gone
 	if b.conns[id] == c {
 		delete(b.conns, id)
 	}
 	b.mu.Unlock()
 	err = deleteRecord(ctx, b.cfg.Journal, id)
-	done := b.stop(c)
+	b.loading.Unlock()
+	b.closing.Go(func() {
+		c.close()
+		if before != nil {
+			<-before
+		}
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if close(gone); b.leaving[id] == gone {
+			delete(b.leaving, id)
+		}
+	})
 	timer := time.NewTimer(time.Second)
 	defer timer.Stop()
 	select {
-	case <-done:
+	case <-gone:
 	case <-timer.C:
 	case <-ctx.Done():
 	}
 	return err
-}
-
-func (b *Bridge) stop(c *conn) <-chan struct{} {
-	done := make(chan struct{})
-	b.closing.Go(func() {
-		defer close(done)
-		c.close()
-	})
-	return done
 }
 
 // killWait bounds the wait for agents that were killed.
@@ -407,7 +424,7 @@ func (b *Bridge) Shutdown(ctx context.Context) error {
 	b.conns = make(map[string]*conn)
 	b.mu.Unlock()
 	for _, c := range conns {
-		b.stop(c)
+		b.closing.Go(c.close)
 	}
 	done := make(chan struct{})
 	go func() {

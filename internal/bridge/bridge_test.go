@@ -367,6 +367,23 @@ func TestFault02CloseEndsTheWholeGroup(t *testing.T) {
 	}
 }
 
+// TestCloseAndOpen opens a connection while the agent of the one before it, of the
+// same id, takes its time to end.
+func TestCloseAndOpen(t *testing.T) {
+	f := newFixture(t, bridge.Limits{})
+	f.mustPost("s", "test", `{"id":1,"method":"stubborn"}`)
+	pid := f.List()[0].PID
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := f.Close(ctx, "s"); err != nil {
+		t.Fatal(err)
+	}
+	f.mustPost("s", "test", `{"id":1,"method":"x"}`)
+	if alive(pid) {
+		t.Error("two agents have one connection")
+	}
+}
+
 func TestRestartOfTheServer(t *testing.T) {
 	j, err := journal.Open(journal.Memory(), journal.Options{})
 	if err != nil {
