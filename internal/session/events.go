@@ -2,6 +2,8 @@ package session
 
 import (
 	"context"
+	"errors"
+	"io"
 	"math"
 	"sort"
 	"strconv"
@@ -38,7 +40,7 @@ func (m *Manager) Events(ctx context.Context, id string, after uint64, limit int
 	for after < to {
 		batch, err := reader.Next(ctx)
 		if err != nil {
-			return nil, err
+			return nil, s.unread(err)
 		}
 		if g := batch.Gap; g != nil {
 			out.Gap, after = &api.Gap{From: g.From, To: g.To}, g.To
@@ -55,6 +57,14 @@ func (m *Manager) Events(ctx context.Context, id string, after uint64, limit int
 		out.NextCursor = strconv.FormatUint(after, 10)
 	}
 	return out, nil
+}
+
+// unread says why the history cannot be read: it ends when it is purged.
+func (s *session) unread(err error) error {
+	if errors.Is(err, io.EOF) {
+		return api.SessionNotFound(s.id)
+	}
+	return err
 }
 
 // EventPage is [Manager.Events] by the number of a page, from 1, of the events

@@ -498,3 +498,33 @@ func TestListPages(t *testing.T) {
 		}
 	}
 }
+
+// TestPurgeAndCreate has a session take the id of one that is being purged, which
+// somebody reads meanwhile.
+func TestPurgeAndCreate(t *testing.T) {
+	r := start(t, "", api.Limits{})
+	const again = `{"agent":"keeper","id":"again"}`
+	r.create(again)
+	for range 5 {
+		r.prompt("again", "/burst 20000")
+		var purge, read sync.WaitGroup
+		ctx, stop := context.WithCancel(t.Context())
+		purge.Go(func() { r.do("DELETE", "/v1/sessions/again?purge=true", "", nil) })
+		for _, what := range []string{"transcript", "events"} {
+			read.Go(func() {
+				for ctx.Err() == nil {
+					if err := r.send(ctx, "GET", "/v1/sessions/again/"+what, "", nil); err != nil && ctx.Err() == nil && !errors.Is(err, api.CodeSessionNotFound) {
+						t.Errorf("%s: %v", what, err)
+					}
+				}
+			})
+		}
+		await(t, "the id to be free", func() bool { return r.send(ctx, "POST", "/v1/sessions", again, nil) == nil })
+		purge.Wait()
+		stop()
+		read.Wait()
+		if n := count(r.events("again"), `"session/new"`); n != 1 {
+			t.Fatalf("%d events of its beginning", n)
+		}
+	}
+}

@@ -49,7 +49,7 @@ func (s *session) messages(ctx context.Context) ([]api.SessionMessage, error) {
 	for reader.Cursor() < last {
 		batch, err := reader.Next(ctx)
 		if err != nil {
-			return nil, err
+			return nil, s.unread(err)
 		}
 		if g := batch.Gap; g != nil {
 			sc.add(api.SessionMessage{Role: roleSystem, Text: fmt.Sprintf("[events %d to %d are no longer kept]", g.From, g.To), Event: g.To})
