@@ -97,7 +97,7 @@ func (m *Manager) insert(req api.SessionCreateRequest, virtual string) (*session
 	switch {
 	case m.closed:
 		return nil, shuttingDown()
-	case m.sessions[req.ID] != nil:
+	case m.taken(req.ID):
 		e := api.NewError(api.KindSessionAlreadyExists, api.CodeSessionExists, "%s", req.ID)
 		e.SessionID = req.ID
 		return nil, e
@@ -244,7 +244,7 @@ func (s *session) end(ctx context.Context) error {
 	return nil
 }
 
-// purge removes all of a session.
+// purge removes all of a session, and then lets another one have its id.
 func (m *Manager) purge(ctx context.Context, s *session) error {
 	err := s.end(ctx)
 	s.mu.Lock()
@@ -252,13 +252,23 @@ func (m *Manager) purge(ctx context.Context, s *session) error {
 	ids := append([]string{s.rec.AgentSessionID}, s.rec.Former...)
 	s.mu.Unlock()
 	m.mu.Lock()
+	if m.sessions[s.id] != s {
+		m.mu.Unlock()
+		return err // somebody else does it
+	}
 	delete(m.sessions, s.id)
+	m.purging[s.id] = true
 	for _, id := range ids {
 		if m.agentIDs[id] == s {
 			delete(m.agentIDs, id)
 		}
 	}
 	m.mu.Unlock()
+	defer func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		delete(m.purging, s.id)
+	}()
 	s.saving.Lock()
 	defer s.saving.Unlock()
 	defer m.Forget(s.server())

@@ -95,6 +95,7 @@ type Manager struct {
 	// Locks are taken in this order: link.mu, session.mu, Manager.mu.
 	mu       sync.RWMutex
 	sessions map[string]*session
+	purging  map[string]bool     // ids of sessions whose history is not gone yet
 	agentIDs map[string]*session // by present and former ids of the agent
 	links    map[string]*link    // by connection
 	virtuals map[string]*virtual
@@ -115,6 +116,7 @@ func New(cfg Config) (*Manager, error) {
 		log:      cfg.Logger,
 		nonce:    rand.Text()[:8],
 		sessions: make(map[string]*session),
+		purging:  make(map[string]bool),
 		agentIDs: make(map[string]*session),
 		links:    make(map[string]*link),
 		virtuals: make(map[string]*virtual),
@@ -193,6 +195,9 @@ func (m *Manager) lookup(id string) *session {
 	}
 	return m.agentIDs[id]
 }
+
+// taken reports whether an id is no more free for a session. The caller holds mu.
+func (m *Manager) taken(id string) bool { return m.sessions[id] != nil || m.purging[id] }
 
 // link returns the connection with an id, made if it is not known.
 func (m *Manager) link(id, agent string) *link {

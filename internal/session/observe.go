@@ -397,10 +397,10 @@ func (m *Manager) adopt(l *link, sid, cwd, wanted string) *session {
 		return nil
 	}
 	id := wanted
-	if !validID(id) || m.sessions[id] != nil {
+	if !validID(id) || m.taken(id) {
 		id = sid
 	}
-	for !validID(id) || m.sessions[id] != nil {
+	for !validID(id) || m.taken(id) {
 		id = newID()
 	}
 	s := newSession(m, record{ID: id, Agent: l.agent, Client: l.client, CWD: cwd, CreatedAt: now, UpdatedAt: now})
