@@ -398,6 +398,26 @@ func TestCancelDeaf(t *testing.T) {
 	}
 }
 
+// TestCancelUnsent cancels a prompt that an idle agent could have had at once, but
+// did not get as it was busy with a setting: the prompt was taken, so it is kept.
+func TestCancelUnsent(t *testing.T) {
+	r := start(t, "", api.Limits{})
+	id := r.create(`{"agent":"keeper"}`).ID
+	r.prompt(id, "/deaf")
+	ctx, stop := context.WithCancel(t.Context())
+	var all sync.WaitGroup
+	all.Go(func() { _ = r.send(ctx, "POST", "/v1/sessions/"+id+"/model", `{"model":"mock-fast"}`, nil) })
+	r.awaitPrompt(id, "session/set_config_option")
+	all.Go(func() { r.promptAsync(id, "these words", "") })
+	r.awaitStatus(id, api.SessionRunning)
+	r.do("POST", "/v1/sessions/"+id+"/cancel", "", nil)
+	stop()
+	all.Wait()
+	if n := count(r.events(id), "these words"); n != 1 {
+		t.Errorf("%d events have the prompt", n)
+	}
+}
+
 func TestQueue(t *testing.T) {
 	r := start(t, "", api.Limits{MaxQueuedPrompts: 2})
 	s := r.create(`{"agent":"keeper"}`)

@@ -129,10 +129,13 @@ func says(b acp.ContentBlock) bool {
 // tell records a prompt that has to wait, so that it is not lost with the server.
 func (t *turn) tell(ctx context.Context) {
 	defer close(t.told)
-	if !t.waits {
-		return
+	if t.waits {
+		t.persist(ctx, t.queued())
 	}
-	t.persist(ctx, t.s.notify(api.EventPromptQueued, api.SessionPromptQueued{Turn: t.id, Prompt: t.prompt}))
+}
+
+func (t *turn) queued() (event uint64) {
+	return t.s.notify(api.EventPromptQueued, api.SessionPromptQueued{Turn: t.id, Prompt: t.prompt})
 }
 
 // persist waits until an event of the turn is on disk, and reports whether it is.
@@ -233,8 +236,15 @@ func (t *turn) run() {
 	close(t.done)
 }
 
-// endEvent is the event of a turn's end that has no answer of the agent.
+// endEvent is the event of a turn's end that has no answer of the agent. It comes
+// after one that has the prompt, though the agent may never have had it.
 func (t *turn) endEvent(method string, err error) {
+	t.s.mu.Lock()
+	untold := !t.waits && !t.sent
+	t.s.mu.Unlock()
+	if untold {
+		t.queued()
+	}
 	params := api.SessionTurnEnded{Turn: t.id, StopReason: t.result.StopReason}
 	if err != nil {
 		params.Error = err.Error()
