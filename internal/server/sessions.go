@@ -294,6 +294,9 @@ func (s *Server) streamTurn(w http.ResponseWriter, r *http.Request, id string, t
 		}
 	}()
 	add := func(e journal.Entry) bool {
+		if turn.Behind(e.Seq) {
+			return true // the next turn's
+		}
 		stream.add("message", e.Seq, encodeEvent(event(e)))
 		return stream.size() < flushBytes || stream.flush() == nil
 	}
@@ -316,7 +319,7 @@ func (s *Server) streamTurn(w http.ResponseWriter, r *http.Request, id string, t
 			return nil
 		}
 		for _, e := range batch.Entries {
-			if e.Seq <= result.LastEvent && !add(e) {
+			if !add(e) {
 				return nil
 			}
 		}

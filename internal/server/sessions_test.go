@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/sandboxagent/sandboxagent/api"
@@ -193,6 +194,39 @@ func TestSessionTurnStream(t *testing.T) {
 	if result.StopReason != "end_turn" || result.FirstEvent != 3 || result.LastEvent != next-1 || next < 500 {
 		t.Errorf("result %+v after event %d", result, next-1)
 	}
+}
+
+// TestSessionTurnStreamEnds follows turns that come one right after the other: the
+// stream of each has nothing of the next one.
+func TestSessionTurnStreamEnds(t *testing.T) {
+	in := start(t, server.Config{})
+	s := in.create(t, "")
+	var all sync.WaitGroup
+	for range 16 {
+		all.Go(func() {
+			req, err := http.NewRequest(http.MethodPost, in.url+"/v1/sessions/"+s.ID+"/prompt", strings.NewReader(`{"prompt":"/burst 50","queue":true}`))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			req.Header.Set("Content-Type", "application/json")
+			req.Header.Set("Accept", "text/event-stream")
+			last := uint64(0)
+			in.stream(t, req, func(event, data string) bool {
+				if event != "result" {
+					if e := decode[api.SessionEvent](t, data); !strings.Contains(string(e.Payload), api.EventPromptQueued) {
+						last = e.EventIndex
+					}
+					return false
+				}
+				if result := decode[api.SessionTurn](t, data); result.LastEvent != last {
+					t.Errorf("the turn ended with event %d, its stream with %d", result.LastEvent, last)
+				}
+				return true
+			})
+		})
+	}
+	all.Wait()
 }
 
 func TestSessionTurnStreamFails(t *testing.T) {

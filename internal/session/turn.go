@@ -69,6 +69,16 @@ func (t Turn) Keep(ctx context.Context) error {
 // Done is closed when the turn has ended.
 func (t Turn) Done() <-chan struct{} { return t.t.done }
 
+// Behind reports whether an event comes after the end of the turn.
+func (t Turn) Behind(event uint64) bool {
+	select {
+	case <-t.t.done:
+		return event > t.t.result.LastEvent
+	default:
+		return false
+	}
+}
+
 // Wait returns how the turn ended; all of its events are on disk then, unless it
 // says that they are unsaved. A context that ends leaves the turn alone.
 func (t Turn) Wait(ctx context.Context) (*api.SessionTurn, error) {
