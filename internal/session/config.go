@@ -51,7 +51,7 @@ func (m *Manager) SetConfigOption(ctx context.Context, id, option, value string)
 }
 
 // change does something to a session that has its agent, which is restored
-// first if need be.
+// first if need be, and once more if it dies meanwhile.
 func (m *Manager) change(ctx context.Context, id string, f func(*session, *link) error) (*api.Session, error) {
 	s, err := m.find(id)
 	if err != nil {
@@ -61,7 +61,14 @@ func (m *Manager) change(ctx context.Context, id string, f func(*session, *link)
 	if err != nil {
 		return nil, err
 	}
-	err = f(s, l)
+	if err = f(s, l); agentGone(err) {
+		if err = s.leave(ctx, l); err == nil {
+			l, err = s.ready(ctx)
+		}
+		if err == nil {
+			err = f(s, l)
+		}
+	}
 	s.unlock()
 	if err != nil {
 		return nil, err

@@ -23,19 +23,24 @@ func (s *session) open(ctx context.Context) (*link, error) {
 	if err := s.lock(ctx); err != nil {
 		return nil, err
 	}
-	s.mu.Lock()
-	l, gone := s.link, s.rec.DestroyedAt != 0
-	s.mu.Unlock()
-	var err error
-	switch {
-	case gone:
-		err = destroyed(s.id)
-	case l == nil:
-		l, err = s.attach(ctx)
-	}
+	l, err := s.ready(ctx)
 	if err != nil {
 		s.unlock()
 		return nil, err
+	}
+	return l, nil
+}
+
+// ready is open for who holds the opening token.
+func (s *session) ready(ctx context.Context) (*link, error) {
+	s.mu.Lock()
+	l, gone := s.link, s.rec.DestroyedAt != 0
+	s.mu.Unlock()
+	switch {
+	case gone:
+		return nil, destroyed(s.id)
+	case l == nil:
+		return s.attach(ctx)
 	}
 	return l, nil
 }
@@ -284,6 +289,11 @@ func (s *session) detach(ctx context.Context, l *link) error {
 		return err
 	}
 	defer s.unlock()
+	return s.leave(ctx, l)
+}
+
+// leave is detach for who holds the opening token.
+func (s *session) leave(ctx context.Context, l *link) error {
 	if l.id == s.server() {
 		if err := s.m.cfg.Bridge.Stop(ctx, l.id); err != nil {
 			return err

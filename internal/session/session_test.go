@@ -418,6 +418,25 @@ func TestCancelUnsent(t *testing.T) {
 	}
 }
 
+// TestAgentDiesOfSetting has the agent die while a setting is made.
+func TestAgentDiesOfSetting(t *testing.T) {
+	r := start(t, "", api.Limits{})
+	id := r.create(`{"agent":"keeper"}`).ID
+	if err := syscall.Kill(r.pid(id), syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	var s api.Session
+	var set sync.WaitGroup
+	set.Go(func() { r.do("POST", "/v1/sessions/"+id+"/model", `{"model":"mock-fast"}`, &s) })
+	r.awaitPrompt(id, "session/set_config_option")
+	if err := syscall.Kill(r.pid(id), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if set.Wait(); s.Model != "mock-fast" {
+		t.Errorf("model %q", s.Model)
+	}
+}
+
 func TestQueue(t *testing.T) {
 	r := start(t, "", api.Limits{MaxQueuedPrompts: 2})
 	s := r.create(`{"agent":"keeper"}`)
