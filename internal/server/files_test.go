@@ -230,6 +230,50 @@ func TestRefusedBodiesGetTheirAnswer(t *testing.T) {
 	}
 }
 
+// TestUnreadBodies sends bodies that nobody wants, which look like requests, and
+// another request behind each on the same connection.
+func TestUnreadBodies(t *testing.T) {
+	in := start(t, server.Config{})
+	for request, status := range map[string]int{
+		"GET /v1/health": 200, "HEAD /v1/health": 200, "OPTIONS /v1/fs/move": 200, "POST /v1/fs/mkdir?path=d": 200,
+		"DELETE /v1/acp/nobody": 204, "POST /v1/nothing": 404, "POST /v1/health": 405, "POST /v1/acp/s": 415,
+	} {
+		for _, size := range []int{1, 255 << 10, 257 << 10, 10 << 20} {
+			for _, chunked := range []bool{false, true} {
+				t.Run(fmt.Sprint(request, " ", size, " ", chunked), func(t *testing.T) {
+					conn, err := net.Dial("tcp", strings.TrimPrefix(in.url, "http://"))
+					if err != nil {
+						t.Fatal(err)
+					}
+					defer conn.Close()
+					body := strings.Repeat("GET /v1/nothing HTTP/1.1\r\nHost: localhost\r\n\r\n", size/32+1)[:size]
+					length := fmt.Sprintf("Content-Length: %d", size)
+					if chunked {
+						length, body = "Transfer-Encoding: chunked", fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", size, body)
+					}
+					go fmt.Fprintf(conn, "%s HTTP/1.1\r\nHost: localhost\r\n%s\r\n\r\n%sGET /v1/health HTTP/1.1\r\nHost: localhost\r\nX-Request-Id: next\r\n\r\n", request, length, body)
+					answers := bufio.NewReader(conn)
+					method, _, _ := strings.Cut(request, " ")
+					res, err := http.ReadResponse(answers, &http.Request{Method: method})
+					if err != nil {
+						t.Fatal(err)
+					}
+					if _, err := io.Copy(io.Discard, res.Body); err != nil || res.StatusCode != status {
+						t.Fatalf("status %d, %v", res.StatusCode, err)
+					}
+					if res, err = http.ReadResponse(answers, nil); err != nil {
+						t.Fatal(err)
+					}
+					res.Body.Close()
+					if id := res.Header.Get("X-Request-Id"); res.StatusCode != http.StatusOK || id != "next" {
+						t.Errorf("the next answer is %d to %q", res.StatusCode, id)
+					}
+				})
+			}
+		}
+	}
+}
+
 // TestRefusalsDoNotWaitForBodies sends a head and nothing more, as a client does
 // whose body is typed by a person. It has to hear of its wrong token now.
 func TestRefusalsDoNotWaitForBodies(t *testing.T) {

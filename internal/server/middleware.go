@@ -37,11 +37,12 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	rec := &recorder{ResponseWriter: w, pattern: "none"}
 	rec.Header()[requestIDHeader] = []string{id}
+	var sent *sentBody
 	if r.ContentLength != 0 {
+		sent = &sentBody{Reader: r.Body}
 		http.NewResponseController(w).EnableFullDuplex() // fails where it is not needed; without it refusals wait for the body
-		defer hearOut(rec, r, r.Body)
-		r = r.WithContext(r.Context()) // that of net/http keeps its body
-		r.Body = io.NopCloser(r.Body)  // what is closed cannot be heard out
+		r = r.WithContext(r.Context())                   // that of net/http keeps its body
+		r.Body = io.NopCloser(sent)                      // what is closed cannot be heard out
 	}
 	defer func() {
 		if fault := recover(); fault != nil {
@@ -54,6 +55,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			}
 		}
 		s.observe(r, rec, time.Since(started))
+		if sent != nil {
+			sent.hearOut(rec, r)
+		}
 	}()
 
 	if s.cors.answer(rec, r) {
@@ -71,25 +75,39 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mux.ServeHTTP(rec, r)
 }
 
-// hearOutTime and hearOutBytes are how long and how much a refused request may go
-// on sending.
+// hearOutTime and hearOutBytes are how long and how much a request may go on
+// sending when it has been answered.
 const (
 	hearOutTime  = 30 * time.Second
 	hearOutBytes = 1 << 30
 )
 
-// hearOut reads what a refused request still sends: a client that listens only
+// sentBody is the body of a request, and knows whether all of it was read.
+type sentBody struct {
+	io.Reader
+	ended bool
+}
+
+func (b *sentBody) Read(p []byte) (int, error) {
+	n, err := b.Reader.Read(p)
+	b.ended = b.ended || err == io.EOF
+	return n, err
+}
+
+// hearOut reads what an answered request still sends: a client that listens only
 // when it has sent all finds its connection broken otherwise, and not the answer.
-// One that expects 100-continue listens before.
-func hearOut(rec *recorder, r *http.Request, body io.Reader) {
-	if rec.status < http.StatusBadRequest || r.Header.Get("Expect") != "" {
+// One that expects 100-continue listens before. What is left unread to net/http
+// ends the connection, as that panics on a body which ends after the handler of a
+// full duplex request.
+func (b *sentBody) hearOut(rec *recorder, r *http.Request) {
+	if b.ended || rec.status == http.StatusSwitchingProtocols || r.Header.Get("Expect") != "" {
 		return
 	}
 	rc := http.NewResponseController(rec)
 	if rc.Flush() != nil || rc.SetReadDeadline(time.Now().Add(hearOutTime)) != nil {
 		return
 	}
-	io.CopyN(io.Discard, body, hearOutBytes)
+	io.CopyN(io.Discard, b, hearOutBytes)
 }
 
 // checkQuery refuses what a query may not hold: bad escapes, repeated keys, and
