@@ -103,18 +103,11 @@ func (m *Manager) Follow(id string, after uint64) (*journal.Reader, func(journal
 // concurrent use.
 func (s *session) encoder() func(journal.Entry) api.SessionEvent {
 	var bound []binding
-	look := func() {
-		s.mu.Lock()
-		bound = s.rec.Bound
-		s.mu.Unlock()
-	}
-	look()
 	fresh := uint64(0)
 	return func(e journal.Entry) api.SessionEvent {
 		if e.Seq > fresh { // bindings are made before the events they hold for
-			look()
 			s.mu.Lock()
-			fresh = s.rec.Last
+			bound, fresh = s.rec.Bound, s.rec.Last
 			s.mu.Unlock()
 		}
 		i := sort.Search(len(bound), func(i int) bool { return bound[i].From > e.Seq })
