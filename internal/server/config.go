@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -136,6 +137,9 @@ func readConfigQuery(r *http.Request, n configNoun) (configQuery, error) {
 		return q, err
 	}
 	q.name, q.named, err = oneOf(values, n.name, n.alias)
+	if err == nil && !utf8.ValidString(q.name) { // could not be told from others in JSON
+		err = api.InvalidRequest(api.CodeInvalidQuery, "'%s' is not text", n.name)
+	}
 	return q, err
 }
 

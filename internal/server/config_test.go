@@ -91,6 +91,7 @@ func TestConfigRoutes(t *testing.T) {
 		{"GET", "/v1/config/mcp?" + in + "&mcpName=", "", "", 400, "missing required 'mcpName' query parameter"},
 		{"PUT", "/v1/config/skills?" + in + "&skill_name=", json, `{}`, 400, "missing required 'skillName' query parameter"},
 		{"GET", "/v1/config/mcp?mcpName=a&mcp_name=b", "", "", 400, "duplicate field `mcpName`"},
+		{"PUT", "/v1/config/mcp?" + in + "&mcpName=%ff", json, `{"type":"stdio","command":"x"}`, 400, "'mcpName' is not text"},
 		{"GET", "/v1/config/mcp?mcpName=%zz", "", "", 400, "query string does not parse"},
 		{"PUT", "/v1/config/mcp?" + in + "&mcpName=a", json, `{"type":"sse"}`, 422, "type: unknown variant `sse`, expected one of `local`, `stdio`, `http`, `remote` at line 1 column 13"},
 		{"PUT", "/v1/config/mcp?" + in, json, `{"type":"local","command":"x"}`, 422, "type: expected an object"},
