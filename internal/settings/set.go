@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/sandboxagent/sandboxagent/api"
 )
@@ -181,7 +182,7 @@ func (c *Set[T]) change(ctx context.Context, dir string, create bool, edit func(
 
 // load reads and parses a file of entries; a missing file is an empty object.
 func load(path string) (value, error) {
-	f, err := os.Open(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a pipe would wait for its writer
 	if errors.Is(err, fs.ErrNotExist) {
 		return parse([]byte("{}"))
 	}
@@ -189,6 +190,9 @@ func load(path string) (value, error) {
 		return value{}, failed("read", path, err)
 	}
 	defer f.Close()
+	if info, err := f.Stat(); err == nil && !info.Mode().IsRegular() {
+		return value{}, invalidFile(path, errors.New("it is no regular file"))
+	}
 	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err != nil {
 		return value{}, failed("read", path, err)

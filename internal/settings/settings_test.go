@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -221,6 +222,27 @@ func TestCorruptFile(t *testing.T) {
 				t.Errorf("file is still there: %v", err)
 			}
 		})
+	}
+}
+
+// TestNoFile has what is no file where the file should be. Opening a pipe waits for
+// somebody who writes, and nobody does.
+func TestNoFile(t *testing.T) {
+	for name, make := range map[string]func(path string) error{
+		"pipe":   func(path string) error { return syscall.Mkfifo(path, 0o644) },
+		"folder": func(path string) error { return os.Mkdir(path, 0o755) },
+	} {
+		s, dir := newSettings(t)
+		path := s.MCP.Path(dir)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), make(path)); err != nil {
+			t.Fatal(err)
+		}
+		_, err := s.MCP.All(dir)
+		for _, err := range []error{err, s.MCP.Put(t.Context(), dir, "a", []byte(`{"type":"local","command":"x"}`))} {
+			if !errors.Is(err, api.CodeConfigInvalid) {
+				t.Errorf("%s: got %v", name, err)
+			}
+		}
 	}
 }
 
