@@ -228,15 +228,20 @@ func store(path string, entries map[string]json.RawMessage) error {
 }
 
 // replaceFile puts data at path so that a reader sees the old or the new whole,
-// also after a crash.
+// also after a crash. The caller holds the lock of the folder, so what a killed
+// writer left behind is in nobody's use.
 func replaceFile(path string, data []byte) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	part := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".part")
+	if err := os.Remove(part); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	f, err := os.OpenFile(part, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
 		return err
 	}
 	defer func() {
 		if err != nil {
-			os.Remove(f.Name())
+			os.Remove(part)
 		}
 	}()
 	_, err = f.Write(data)
@@ -244,7 +249,7 @@ func replaceFile(path string, data []byte) (err error) {
 	if err != nil {
 		return err
 	}
-	return os.Rename(f.Name(), path)
+	return os.Rename(part, path)
 }
 
 // encode writes an entry as it is stored and answered.
