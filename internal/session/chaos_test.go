@@ -120,6 +120,44 @@ func TestChaos(t *testing.T) {
 	orphans(t, data)
 }
 
+// TestKilledRightAfter kills the server as soon as sessions have answered, and
+// expects them to be as they were said to be.
+func TestKilledRightAfter(t *testing.T) {
+	data, home := t.TempDir(), t.TempDir()
+	server := spawn(t, data, home)
+	r := &rig{t: t, url: server.url, data: data, home: home, http: &http.Client{Transport: &http.Transport{}}}
+	for range 5 {
+		said := make([]api.Session, 8)
+		var work sync.WaitGroup
+		for i := range said {
+			work.Go(func() {
+				id := r.create(`{"agent":"keeper"}`).ID
+				r.prompt(id, "/echo the first words")
+				r.prompt(id, "/echo more")
+				r.do("POST", "/v1/sessions/"+id+"/model", `{"model":"mock-fast"}`, &said[i])
+			})
+		}
+		work.Wait()
+		if err := syscall.Kill(server.PID(), syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		<-server.Done()
+		r.http.CloseIdleConnections()
+		server = spawn(t, data, home)
+		r.url = server.url
+		for _, before := range said {
+			s := r.get(before.ID)
+			if s.Usage.TotalTokens != before.Usage.TotalTokens || s.Title != before.Title || s.Model != before.Model || s.LastEvent < before.LastEvent {
+				t.Errorf("%q had used %d tokens of %s as of event %d, and now it is %q, %d, %s, %d", before.Title, before.Usage.TotalTokens, before.Model, before.LastEvent,
+					s.Title, s.Usage.TotalTokens, s.Model, s.LastEvent)
+			}
+		}
+	}
+	r.http.CloseIdleConnections()
+	server.Stdin.Close()
+	<-server.Done()
+}
+
 // chaosPrompts gives a session work until ctx ends. What fails was killed.
 func chaosPrompts(ctx context.Context, r *rig, url *address, id string) {
 	for n := 0; ctx.Err() == nil; n++ {

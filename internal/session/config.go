@@ -73,6 +73,9 @@ func (m *Manager) change(ctx context.Context, id string, f func(*session, *link)
 	if err != nil {
 		return nil, err
 	}
+	if err := m.save(ctx, s); err != nil {
+		m.log.Warn("session is not on disk", "session", s.id, "error", err)
+	}
 	out := s.describe()
 	return &out, nil
 }

@@ -17,7 +17,7 @@ const serverEnded = "the server ended"
 // settle ends what was open in a session when the server did: the agent and its
 // turn, the questions that it asked, and the prompts that waited. Nobody works on
 // them any more, and who comes back must not wait for them. The record may be
-// older than the end, so the events tell.
+// older than the end, so the events tell, also of what turns have used.
 func (s *session) settle(ctx context.Context) {
 	open, err := s.unsettled(ctx)
 	if err != nil {
@@ -78,11 +78,15 @@ func (u *unsettled) take(s *session, e journal.Entry) {
 	switch {
 	case msg.Kind == acp.Request && client && msg.Method == acp.MethodSessionPrompt:
 		u.prompts[string(msg.ID)] = true
+		s.rec.begins(e.Frame)
 	case msg.Kind == acp.Request && !client && msg.Method == acp.MethodRequestPermission:
 		u.asks = append(u.asks, e.Seq)
 	case msg.Kind == acp.Response && !client && u.prompts[string(msg.ID)]:
 		delete(u.prompts, string(msg.ID))
 		u.started = ""
+		var result acp.PromptResult
+		decodeMember(e.Frame, "result", &result)
+		s.rec.count(result.Usage, e.Seq)
 	case notice:
 		u.notice(s, msg.Method, e.Frame)
 	}

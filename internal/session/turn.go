@@ -394,21 +394,35 @@ func (s *session) prompted(key string, frame []byte, seq uint64) {
 		t.sent, t.start = true, seq
 		close(t.taken)
 	}
-	first := s.rec.First == ""
+	s.rec.begins(frame)
 	l, sid := s.link, s.rec.AgentSessionID
 	s.mu.Unlock()
-	if first {
-		var p acp.PromptRequest
-		if decodeMember(frame, "params", &p) {
-			s.mu.Lock()
-			s.rec.First = clip(strings.TrimSpace(p.Prompt.Text()), 400)
-			s.mu.Unlock()
-		}
-	}
 	if cancelled && l != nil {
 		s.m.sendCancel(l, sid) // the one sent before came before the prompt
 	}
 	s.changed()
+}
+
+// begins takes a prompt into the record, if it is the first one.
+func (r *record) begins(frame []byte) {
+	var p acp.PromptRequest
+	if r.First == "" && decodeMember(frame, "params", &p) {
+		r.First = clip(strings.TrimSpace(p.Prompt.Text()), 400)
+	}
+}
+
+// count adds what an answer, which is an event, tells of usage.
+func (r *record) count(u *acp.Usage, answer uint64) {
+	if u == nil || answer <= r.Counted {
+		return
+	}
+	r.Counted = answer
+	r.Usage.InputTokens += u.InputTokens
+	r.Usage.OutputTokens += u.OutputTokens
+	r.Usage.TotalTokens += u.TotalTokens
+	r.Usage.ThoughtTokens += u.ThoughtTokens
+	r.Usage.CachedReadTokens += u.CachedReadTokens
+	r.Usage.CachedWriteTokens += u.CachedWriteTokens
 }
 
 // promptAnswered takes the answer to a prompt.
@@ -425,15 +439,7 @@ func (s *session) promptAnswered(key string, e bridge.Event, seq uint64) {
 		t.last = seq
 		s.rec.Primer = false
 	}
-	if u := result.Usage; u != nil {
-		r := &s.rec.Usage
-		r.InputTokens += u.InputTokens
-		r.OutputTokens += u.OutputTokens
-		r.TotalTokens += u.TotalTokens
-		r.ThoughtTokens += u.ThoughtTokens
-		r.CachedReadTokens += u.CachedReadTokens
-		r.CachedWriteTokens += u.CachedWriteTokens
-	}
+	s.rec.count(result.Usage, seq)
 	s.wakeQuiet()
 	var void []*permission
 	if s.running == 0 {
