@@ -274,6 +274,37 @@ func TestUnreadBodies(t *testing.T) {
 	}
 }
 
+// TestBrokenBodies sends bodies that end too early, or are not what they say, to
+// routes that read them in each of our ways, and goes on listening.
+func TestBrokenBodies(t *testing.T) {
+	in := start(t, server.Config{})
+	for _, request := range []string{
+		"POST /v1/processes/run", "POST /v1/sessions/s/prompt", "POST /v1/acp/s?agent=mock", "POST /v1/processes/p/kill",
+		"PUT /v1/config/mcp", "PUT /v1/fs/file?path=f", "POST /v1/fs/mkdir",
+	} {
+		for _, body := range []string{"Content-Length: 100\r\n\r\n{}", "Transfer-Encoding: chunked\r\n\r\n5\r\n{   }no end"} {
+			conn, err := net.Dial("tcp", strings.TrimPrefix(in.url, "http://"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			fmt.Fprintf(conn, "%s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n%s", request, body)
+			if err := conn.(*net.TCPConn).CloseWrite(); err != nil {
+				t.Fatal(err)
+			}
+			res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			if err != nil {
+				t.Fatalf("%s: %v", request, err)
+			}
+			defer res.Body.Close()
+			text, _ := io.ReadAll(res.Body)
+			if res.StatusCode != http.StatusBadRequest || !strings.Contains(string(text), `"code":"invalid_request"`) {
+				t.Errorf("%s: status %d: %s", request, res.StatusCode, text)
+			}
+		}
+	}
+}
+
 // TestRefusalsDoNotWaitForBodies sends a head and nothing more, as a client does
 // whose body is typed by a person. It has to hear of its wrong token now.
 func TestRefusalsDoNotWaitForBodies(t *testing.T) {

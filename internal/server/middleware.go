@@ -90,9 +90,18 @@ type sentBody struct {
 
 func (b *sentBody) Read(p []byte) (int, error) {
 	n, err := b.Reader.Read(p)
-	b.ended = b.ended || err == io.EOF
+	if err == io.EOF {
+		b.ended = true
+	} else if err != nil {
+		err = brokenBody{err}
+	}
 	return n, err
 }
+
+// brokenBody says why the rest of a body cannot be had.
+type brokenBody struct{ error }
+
+func (e brokenBody) Unwrap() error { return e.error }
 
 // hearOut reads what an answered request still sends: a client that listens only
 // when it has sent all finds its connection broken otherwise, and not the answer.

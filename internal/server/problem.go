@@ -20,7 +20,7 @@ import (
 // goes to the log. A client that has gone away, or has a part of another answer,
 // gets nothing.
 func (s *Server) writeProblem(w http.ResponseWriter, r *http.Request, err error) {
-	err = endedBy(r.Context(), err)
+	err = endedBy(r.Context(), brokenProblem(err))
 	rec, _ := w.(*recorder)
 	begun := rec != nil && rec.status != 0
 	if begun || r.Context().Err() != nil && !isProblem(err) {
@@ -49,6 +49,15 @@ func endedBy(ctx context.Context, err error) error {
 		return cause
 	}
 	return err
+}
+
+// brokenProblem makes a problem of a body that broke: its sender may listen yet.
+func brokenProblem(err error) error {
+	var broken brokenBody
+	if isProblem(err) || !errors.As(err, &broken) {
+		return err
+	}
+	return api.InvalidRequest("", "read body: %w", broken)
 }
 
 func isProblem(err error) bool {
@@ -95,7 +104,7 @@ func frameworkError(status int, msg string, errs ...error) huma.StatusError {
 			continue
 		}
 		var problem *api.Error
-		if errors.As(err, &problem) {
+		if errors.As(brokenProblem(err), &problem) {
 			return problem
 		}
 		var detail *huma.ErrorDetail
