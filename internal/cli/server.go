@@ -131,7 +131,9 @@ func runServer(ctx context.Context, g *globals, o *serverOptions) error {
 	if err := g.announce(listener.Addr(), o.host); err != nil {
 		log.Warn("print address", "error", err)
 	}
-	return srv.Serve(ctx, listener)
+	err = srv.Serve(ctx, listener)
+	process.EndOrphans()
+	return err
 }
 
 // announce prints where the server answers.

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -55,6 +56,43 @@ func AdoptOrphans() error {
 		}
 	}()
 	return nil
+}
+
+// orphanGrace is how long orphans have to end when they are asked to.
+const orphanGrace = 500 * time.Millisecond
+
+// EndOrphans ends the adopted processes, which is what a child started that made a
+// session of its own and outlived it. A program calls it last, after its children
+// have ended.
+func EndOrphans() {
+	if !family.adopts.Load() {
+		return
+	}
+	sig, asked := syscall.SIGTERM, time.Now()
+	for signalOrphans(sig) && time.Since(asked) < orphanGrace+killWait {
+		if sig = 0; time.Since(asked) > orphanGrace { // 0 is sent to nobody
+			sig = syscall.SIGKILL
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// signalOrphans reports whether there are any.
+func signalOrphans(sig syscall.Signal) (found bool) {
+	guard.mu.Lock()
+	guardian := 0
+	if guard.cmd != nil {
+		guardian = guard.cmd.Process.Pid
+	}
+	guard.mu.Unlock()
+	family.mu.Lock() // what is an orphan now is waited for by nobody else
+	defer family.mu.Unlock()
+	for _, e := range processTable() {
+		if e.parent == os.Getpid() && e.pid != guardian && family.ours[e.pid] == nil && len(family.starting) == 0 {
+			found = syscall.Kill(e.pid, sig) == nil || found
+		}
+	}
+	return found
 }
 
 // startOurs starts a child that its caller waits for.

@@ -15,7 +15,8 @@ import (
 const adopterEnv = "PROCESS_TEST_ADOPTER"
 
 // runAdopter starts many children at once, each of which leaves one behind, and
-// prints what went wrong. It ends when no child is left but the guard.
+// prints what went wrong. One of those left has a session of its own, so that it
+// cannot be told whose it was. It ends when no child is left but the guard.
 func runAdopter() {
 	if err := AdoptOrphans(); err != nil {
 		fmt.Println(err)
@@ -48,6 +49,20 @@ func runAdopter() {
 	if err := c.Stop(0); err != nil {
 		fmt.Println(err)
 	}
+	daemon, err := Start(sh(`setsid sh -c 'trap "" TERM; echo; sleep 1000; sleep 1000' & read -r line; exit`))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer daemon.closeStreams()
+	if _, err := bufio.NewReader(daemon.Stdout).ReadString('\n'); err != nil {
+		fmt.Println(err)
+	}
+	<-daemon.Done()
+	if err := daemon.Stop(0); err != nil {
+		fmt.Println(err)
+	}
+	EndOrphans()
 	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {
 		left := ownChildren()
 		if len(left) == 1 {

@@ -7,6 +7,9 @@ import "os/exec"
 // AdoptOrphans does nothing here: the first process of the machine waits for them.
 func AdoptOrphans() error { return nil }
 
+// EndOrphans does nothing here.
+func EndOrphans() {}
+
 func startOurs(cmd *exec.Cmd) error { return cmd.Start() }
 
 func endedOurs(*exec.Cmd) {}
