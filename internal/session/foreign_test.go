@@ -2,12 +2,14 @@ package session_test
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/sandboxagent/sandboxagent/api"
 )
@@ -97,6 +99,69 @@ func TestForeignSessionsShareAConnection(t *testing.T) {
 	}
 	if s := r.get(two); s.Mode != "normal" {
 		t.Errorf("mode of the other session %s", s.Mode)
+	}
+}
+
+// TestForeignLoadFails has a client try to load a session that works elsewhere: it
+// works on, and nothing of it is lost.
+func TestForeignLoadFails(t *testing.T) {
+	r := start(t, "", api.Limits{})
+	id := r.create(`{"agent":"keeper"}`).ID
+	r.prompt(id, "/echo first")
+	f := r.open("other", "keeper")
+	var list api.ACPServerList
+	r.do("GET", "/v1/acp", "", &list)
+	if err := syscall.Kill(list.Servers[0].PID, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	load := f.frame("session/load", `{"sessionId":"`+r.get(id).AgentSessionID+`","cwd":"`+r.home+`","mcpServers":[]}`)
+	await(t, "the request to be with the agent", func() bool { // then its id is taken
+		ctx, leave := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer leave()
+		return errors.Is(r.send(ctx, "POST", "/v1/acp/other", load, nil), api.CodeDuplicateID)
+	})
+	r.promptAsync(id, "/permission", "")
+	p := r.awaitPermission(id)
+	r.do("POST", "/v1/sessions/"+id+"/permissions/"+p.ID, `{"reply":"once"}`, nil)
+	r.awaitStatus(id, api.SessionIdle)
+	r.prompt(id, "/burst 50")
+	if err := syscall.Kill(list.Servers[0].PID, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the agent to be gone", func() bool {
+		r.do("GET", "/v1/acp", "", &list)
+		return list.Servers[0].Status == "exited"
+	})
+	r.prompt(id, "/echo last")
+	events := r.events(id)
+	if n := count(events, "agent_message_chunk"); n != 1+1+50+1 {
+		t.Errorf("%d events of what the agent said", n)
+	}
+	if n := count(events, api.EventSessionStopped); n != 0 {
+		t.Errorf("the session was stopped %d times", n)
+	}
+}
+
+// TestForeignLoadTakesOver has a client load a session whose agent works and will
+// say no more.
+func TestForeignLoadTakesOver(t *testing.T) {
+	r := start(t, "", api.Limits{})
+	for i, text := range []string{"/silence", "/permission"} {
+		id := r.create(`{"agent":"keeper"}`).ID
+		r.prompt(id, "/echo first")
+		r.promptAsync(id, text, "")
+		if text == "/permission" {
+			r.awaitPermission(id)
+		}
+		if err := syscall.Kill(r.pid(id), syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+		f := r.open(fmt.Sprintf("over-%d", i), "keeper")
+		f.call("session/load", `{"sessionId":"`+r.get(id).AgentSessionID+`","cwd":"`+r.home+`","mcpServers":[]}`)
+		r.awaitStatus(id, api.SessionIdle)
+		if turn := r.prompt(id, "/echo on"); turn.Text != "on" {
+			t.Errorf("the agent says %q", turn.Text)
+		}
 	}
 }
 

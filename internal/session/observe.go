@@ -39,8 +39,7 @@ type call struct {
 	method  string
 	session *session
 	frame   []byte
-	fresh   bool  // opens a session that has no events
-	before  *link // where the session was open while its history is told again here
+	fresh   bool // opens a session that has no events
 }
 
 // ask is a request of the agent. An answered one is kept until the next prompt,
@@ -77,7 +76,8 @@ func (l *link) unexpect(id json.RawMessage) {
 	delete(l.expected, string(id))
 }
 
-// session returns the session that an agent knows as id, if it is open here.
+// session returns the session that an agent knows as id, if it is open here or
+// about to be.
 // The caller holds mu.
 func (l *link) session(id string) *session {
 	s := l.sessions[id]
@@ -86,7 +86,7 @@ func (l *link) session(id string) *session {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.link != l || s.purged {
+	if s.link != l && s.replay != l || s.purged {
 		return nil
 	}
 	return s
@@ -139,15 +139,46 @@ func (m *Manager) dropLink(l *link) {
 }
 
 func (m *Manager) exited(l *link, why *api.Error) {
-	open := l.sessions
+	open, calls, asks := l.sessions, l.calls, l.asks
 	l.reset()
+	for _, c := range calls {
+		if c.session != nil && c.method == acp.MethodSessionPrompt {
+			c.session.lost(l)
+		}
+	}
+	for _, a := range asks {
+		if p := a.permission; p != nil && a.session.elsewhere(l) && a.session.claim(p) {
+			a.session.void(p)
+		}
+	}
 	for _, s := range open {
 		s.mu.Lock()
 		here := s.link == l
+		if s.replay == l {
+			s.replay = nil
+		}
 		s.mu.Unlock()
 		if here {
 			s.stopped(why.Error())
 		}
+	}
+}
+
+// elsewhere reports whether a session is not open on a connection any more.
+func (s *session) elsewhere(l *link) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.link != l
+}
+
+// lost notes that the agent of a connection will not answer a prompt, if the
+// session is open elsewhere by now.
+func (s *session) lost(l *link) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.link != l && s.running > 0 {
+		s.running--
+		s.wakeQuiet()
 	}
 }
 
@@ -219,8 +250,7 @@ func (m *Manager) opening(l *link, key string, e bridge.Event) {
 			// What the agent tells next is in the events already.
 			l.sessions[e.Msg.SessionID] = s
 			s.mu.Lock()
-			c.before = s.link
-			s.link, s.replaying = l, true
+			s.replay = l
 			s.mu.Unlock()
 		}
 	}
@@ -321,7 +351,7 @@ func (m *Manager) notified(l *link, e bridge.Event) {
 		return
 	}
 	s.mu.Lock()
-	replaying, virtual := s.replaying, s.rec.Virtual
+	replaying, virtual := s.replay == l, s.rec.Virtual
 	s.mu.Unlock()
 	if replaying {
 		return
@@ -341,8 +371,8 @@ func (m *Manager) opened(l *link, c *call, e bridge.Event) {
 	s := c.session
 	if s != nil {
 		s.mu.Lock()
-		if s.replaying {
-			s.replaying, s.link = false, c.before
+		if s.replay == l {
+			s.replay = nil
 		}
 		s.mu.Unlock()
 	}

@@ -44,7 +44,7 @@ type record struct {
 	Models         *acp.SessionModels    `json:"models,omitempty"`
 	Chosen         map[string]string     `json:"chosen,omitempty"` // settings made by clients, for the next agent
 	Usage          api.SessionUsage      `json:"usage"`
-	Counted        uint64                `json:"counted,omitempty"` // newest event that Usage has
+	Counted        uint64                `json:"counted,omitempty"`     // newest event that Usage has
 	SpentBefore    float64               `json:"spentBefore,omitempty"` // that the agent does not count any more
 	Last           uint64                `json:"last"`                  // newest event
 	Restored       *api.SessionRestored  `json:"restored,omitempty"`

@@ -25,24 +25,24 @@ type session struct {
 	opening chan struct{} // holds a token while the agent is started, set or stopped
 	saving  sync.Mutex    // held while the record is written
 
-	mu        sync.Mutex
-	rec       record
-	link      *link // connection on which an agent has the session open; nil when none has
-	starting  bool
-	failed    bool
-	stopping  string // why the agent is being stopped, if it is
-	replaying bool   // the agent tells its history again
-	running   int    // prompts that the agent works on
-	quiet     chan struct{}
-	turn      *turn
-	queue     []*turn
-	working   bool // a goroutine works on turn and queue
-	calls     map[string]acp.ToolCall
-	pending   map[string]*permission
-	resolved  []api.PermissionResolved // the newest ones
-	clients   map[string]api.SessionClient
-	used      time.Time // when it was last of use to somebody
-	purged    bool
+	mu       sync.Mutex
+	rec      record
+	link     *link // connection on which an agent has the session open; nil when none has
+	starting bool
+	failed   bool
+	stopping string // why the agent is being stopped, if it is
+	replay   *link  // connection on which an agent tells its history again
+	running  int    // prompts that the agent works on
+	quiet    chan struct{}
+	turn     *turn
+	queue    []*turn
+	working  bool // a goroutine works on turn and queue
+	calls    map[string]acp.ToolCall
+	pending  map[string]*permission
+	resolved []api.PermissionResolved // the newest ones
+	clients  map[string]api.SessionClient
+	used     time.Time // when it was last of use to somebody
+	purged   bool
 }
 
 func newSession(m *Manager, rec record) *session {
@@ -221,7 +221,7 @@ func (s *session) stopped(reason string) {
 	if s.stopping != "" {
 		reason = s.stopping
 	}
-	s.link, s.running, s.replaying = nil, 0, false
+	s.link, s.running = nil, 0
 	s.wakeQuiet()
 	s.rec.Reason = reason
 	clear(s.calls)
