@@ -228,6 +228,7 @@ const (
 	EventPromptQueued       = "_session/prompt_queued"       // the agent cannot have it yet; params: SessionPromptQueued
 	EventPromptDropped      = "_session/prompt_dropped"      // the agent never gets it; params: SessionTurnEnded
 	EventTurnStarted        = "_session/turn_started"        // of a prompt that was queued; params: turn
+	EventPromptResent       = "_session/prompt_resent"       // the agent ended before it read the prompt, the next one gets it; params: SessionPromptResent
 	EventTurnEnded          = "_session/turn_ended"          // of a turn that the agent did not answer; params: SessionTurnEnded
 	EventSessionStopped     = "_session/stopped"             // params: reason
 	EventSessionDestroyed   = "_session/destroyed"
@@ -238,6 +239,13 @@ const (
 type SessionPromptQueued struct {
 	Turn   string     `json:"turn"`
 	Prompt acp.Prompt `json:"prompt"`
+}
+
+// SessionPromptResent tells that a prompt goes to a second agent. Its event is
+// not repeated; the answer has the id of its request.
+type SessionPromptResent struct {
+	Turn    string          `json:"turn"`
+	Request json.RawMessage `json:"request"`
 }
 
 // SessionTurnEnded tells how a turn ended that the agent did not answer.

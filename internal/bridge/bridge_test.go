@@ -133,6 +133,36 @@ func TestFault03WaitersLearnOfExitAtOnce(t *testing.T) {
 
 // TestMuteAgent has an agent close its output and live on: it cannot answer any
 // more, so nobody waits for it.
+// TestUnreadFrames kills an agent that works on one frame and has more of them in
+// its input.
+func TestUnreadFrames(t *testing.T) {
+	f := newFixture(t, bridge.Limits{})
+	f.mustPost("a", "mock", `{"jsonrpc":"2.0","id":"first","method":"x"}`)
+	errs := make([]error, 4)
+	var posts sync.WaitGroup
+	post := func(i int, method string, size int) {
+		posts.Go(func() {
+			_, errs[i] = f.post("a", "", fmt.Sprintf(`{"jsonrpc":"2.0","id":%d,"method":%q,"params":{"text":%q}}`, i, method, strings.Repeat("x", size)))
+		})
+	}
+	post(0, "deaf", 0)
+	f.events("a", nil, has(`"deaf"`))
+	for i := 1; i < len(errs); i++ {
+		post(i, "unread", i*20_000) // in all more than a pipe holds
+		waitFor(t, "the frame to be on its way", func() bool { return f.said.Load() == int64(i+2) })
+	}
+	if err := syscall.Kill(f.List()[0].PID, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	posts.Wait()
+	for i, err := range errs {
+		wantCode(t, err, api.CodeAgentProcessExited)
+		if errors.Is(err, bridge.ErrUnread) != (i > 0) {
+			t.Errorf("frame %d: %v", i, err)
+		}
+	}
+}
+
 func TestMuteAgent(t *testing.T) {
 	f := newFixture(t, bridge.Limits{})
 	f.mustPost("s", "test", `{"id":1,"method":"x"}`)
@@ -401,7 +431,7 @@ func TestRestartOfTheServer(t *testing.T) {
 		t.Errorf("a bridge that was shut down answered %v", err)
 	}
 
-	f := &fixture{bridge.New(bridge.Config{Journal: j, Launch: launch}), t, j}
+	f := &fixture{Bridge: bridge.New(bridge.Config{Journal: j, Launch: launch}), t: t, journal: j}
 	defer f.Shutdown(context.Background())
 	one := uint64(1)
 	f.events("s", &one, has("agent_exited"))

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -69,7 +70,9 @@ func agent() {
 			syscall.Kill(os.Getpid(), syscall.SIGKILL)
 		case "hang", "session/prompt":
 			continue
-		case "deaf":
+		case "deaf": // and says so
+			fmt.Fprintln(out, `{"method":"deaf"}`)
+			out.Flush()
 			select {}
 		case "stubborn":
 			signal.Ignore(syscall.SIGTERM)
@@ -130,6 +133,7 @@ type fixture struct {
 	*bridge.Bridge
 	t       *testing.T
 	journal *journal.Journal
+	said    atomic.Int64 // frames of clients that are on their way
 }
 
 func newFixture(t *testing.T, limits bridge.Limits) *fixture {
@@ -143,7 +147,13 @@ func newFixtureOn(t *testing.T, store journal.Store, limits bridge.Limits) *fixt
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &fixture{bridge.New(bridge.Config{Journal: j, Launch: launch, Limits: limits}), t, j}
+	f := &fixture{t: t, journal: j}
+	f.Bridge = bridge.New(bridge.Config{Journal: j, Launch: launch, Limits: limits, Observe: func(e bridge.Event) bool {
+		if e.From == journal.FromClient {
+			f.said.Add(1)
+		}
+		return true
+	}})
 	t.Cleanup(func() {
 		if err := f.Shutdown(context.Background()); err != nil {
 			t.Error(err)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"sync"
@@ -30,6 +31,9 @@ type run struct {
 	queue   []*item
 	queued  int64            // bytes in queue
 	writing bool             // somebody owns the input
+	idle    sync.Cond        // of mu: writing has become false
+	sent    int64            // bytes that the input has taken; belongs to who owns it
+	read    int64            // how many of them the agent may have read; -1 means unknown
 	pending map[string]*call // by [acp.IDKey]
 	ended   error            // why nothing can be posted any more
 
@@ -44,6 +48,7 @@ type item struct {
 	frame   []byte
 	line    []byte        // what has to be written yet, once the journal has the frame
 	taken   bool          // off the queue; guarded by run.mu
+	start   int64         // bytes before it, once it is taken; likewise
 	written chan struct{} // closed when the agent's input has taken it
 }
 
@@ -60,14 +65,17 @@ type reply struct {
 }
 
 func newRun(c *conn, child *process.Child) *run {
-	return &run{
+	r := &run{
 		c:       c,
 		child:   child,
+		read:    -1,
 		pending: make(map[string]*call),
 		rest:    make(chan *item, 1),
 		over:    make(chan struct{}),
 		gone:    make(chan struct{}),
 	}
+	r.idle.L = &r.mu
+	return r
 }
 
 // begin starts the goroutines of the run; they end with the process.
@@ -88,6 +96,7 @@ func (r *run) finish(stderr *sync.WaitGroup) {
 		r.c.log().Warn("agent does not end", "pid", r.child.PID(), "error", err)
 	}
 	stderr.Wait()
+	r.measure()
 	exit := r.child.Exit()
 	if _, err := r.c.b.cfg.Journal.Append(r.c.stream, journal.FromAgent, exitFrame(exit)); err != nil {
 		r.c.log().Warn("journal agent exit", "error", err)
@@ -100,6 +109,33 @@ func (r *run) finish(stderr *sync.WaitGroup) {
 	r.end(problem)
 	r.c.log().Info("agent exited", "pid", r.child.PID(), "how", exit.String())
 	close(r.gone)
+}
+
+// measure notes how much of its input the process has read, once nobody writes to
+// it any more, which the end of the process has brought about.
+func (r *run) measure() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for r.writing {
+		r.idle.Wait()
+	}
+	if n, ok := r.child.Unread(); ok {
+		r.read = r.sent - int64(n)
+	}
+}
+
+// ErrUnread means that the agent ended before it read any of a frame, so that the
+// next one may have it.
+var ErrUnread = errors.New("the agent has not read it")
+
+// lost returns why nothing can become of an item any more.
+func (r *run) lost(it *item) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.read >= 0 && (!it.taken || it.start >= r.read) {
+		return fmt.Errorf("%w: %w", ErrUnread, r.ended)
+	}
+	return r.ended
 }
 
 // end sends all waiters home with err. Only the first call counts.
@@ -170,7 +206,7 @@ func (r *run) post(ctx context.Context, msg acp.Message, frame []byte) ([]byte, 
 		r.abandon(it, cl)
 		return nil, ctx.Err() // the reply still goes to the journal
 	case isClosed(r.over):
-		return nil, r.ended
+		return nil, r.lost(it)
 	}
 	r.forget(cl)
 	e := api.NewError(api.KindTimeout, "", "timeout: no reply to %s within requestTimeoutMs (%d)", msg.Method, r.c.b.cfg.Limits.RequestTimeout.Milliseconds())
@@ -245,7 +281,7 @@ func (r *run) awaitWritten(ctx context.Context, cl *call, it *item) error {
 		r.abandon(it, cl)
 		return ctx.Err() // the frame stays in the queue
 	case isClosed(r.over):
-		return r.ended
+		return r.lost(it)
 	}
 	r.forget(cl)
 	r.mu.Lock()
@@ -292,6 +328,7 @@ func (r *run) writeAtOnce() {
 			return
 		}
 		n, err := r.child.TryWrite(it.line)
+		r.sent += int64(n)
 		if it.line = it.line[n:]; err == nil && len(it.line) > 0 {
 			r.rest <- it
 			return
@@ -308,7 +345,8 @@ func (r *run) write() {
 		case it := <-r.rest:
 			for ; it != nil; it = r.next() {
 				r.note(it, r.c.b.cfg.Journal.Append)
-				_, err := r.child.Stdin.Write(it.line)
+				n, err := r.child.Stdin.Write(it.line)
+				r.sent += int64(n)
 				r.done(it, err)
 			}
 		case <-r.gone:
@@ -358,11 +396,12 @@ func (r *run) next() *item {
 		if it.taken {
 			continue
 		}
-		it.taken = true
+		it.taken, it.start = true, r.sent
 		r.queued -= int64(len(it.frame))
 		return it
 	}
 	r.writing = false
+	r.idle.Broadcast()
 	return nil
 }
 

@@ -216,8 +216,12 @@ func (a *attachment) take(ctx context.Context, e sandboxagent.SessionEvent) {
 	a.unmark()
 	running := a.view.running()
 	a.view.event(e)
-	if running && !a.view.running() || e.Method() == api.EventTurnEnded || e.Method() == api.EventPromptDropped {
+	switch e.Method() {
+	case api.EventSessionStopped: // another agent may get the prompt
+	case api.EventTurnEnded, api.EventPromptDropped:
 		a.busy = false
+	default:
+		a.busy = a.busy && (!running || a.view.running())
 	}
 	before := a.last
 	if a.last = e.EventIndex; e.Gap != nil {

@@ -64,6 +64,12 @@ func (v *sessionView) track(e sandboxagent.SessionEvent) (answered bool) {
 	case api.EventSessionStopped, api.EventTurnEnded:
 		clear(v.calls)
 		return false
+	case api.EventPromptResent:
+		var p api.SessionPromptResent
+		if e.Params(&p) == nil {
+			v.works(string(p.Request))
+		}
+		return false
 	case acp.MethodSessionPrompt, "":
 	default:
 		return false
@@ -81,11 +87,16 @@ func (v *sessionView) track(e sandboxagent.SessionEvent) (answered bool) {
 		}
 		return answered
 	}
+	v.works(id)
+	return false
+}
+
+// works notes that a prompt is worked on.
+func (v *sessionView) works(id string) {
 	if v.calls == nil {
 		v.calls = make(map[string]bool)
 	}
 	v.calls[id] = true
-	return false
 }
 
 func (v *sessionView) prompt(text string) {

@@ -88,6 +88,7 @@ type Child struct {
 	done   chan struct{}
 	exit   Exit        // valid once done is closed
 	left   bool        // something of the session outlived the process; likewise
+	unread int         // bytes of input; likewise, and -1 means unknown
 	empty  atomic.Bool // nothing of the session is left
 
 	stopping sync.Mutex // one Stop at a time
@@ -225,7 +226,9 @@ func (c *Child) wait(cmd *exec.Cmd, drain time.Duration) {
 	_ = cmd.Wait() // how it ended is in ProcessState
 	endedOurs(cmd)
 	c.exit = exitOf(cmd.ProcessState)
+	c.unread = -1
 	if c.stdin != nil && c.tty == nil {
+		c.unread = unread(c.stdin)
 		_ = c.stdin.Close()
 	}
 	if drain == 0 {
@@ -269,6 +272,17 @@ func (c *Child) Exit() Exit {
 		return Exit{}
 	}
 	return c.exit
+}
+
+// Unread returns how many bytes of what its input has taken nobody has read or can
+// read any more. ok is false before Done is closed, and where the kernel does not
+// know: the input is no pipe, was closed before the end, or is still open in a
+// process that outlived this one.
+func (c *Child) Unread() (n int, ok bool) {
+	if !c.exited() || c.unread < 0 {
+		return 0, false
+	}
+	return c.unread, true
 }
 
 func (c *Child) exited() bool {
@@ -353,8 +367,12 @@ func (c *Child) Stop(grace time.Duration) error {
 	return err
 }
 
-// ask gives the process the chance to end by itself.
+// ask gives the process the chance to end by itself. One that is about to is left
+// alone, as its input would not tell any more what it has read.
 func (c *Child) ask(grace time.Duration) {
+	if ending(c.pid) && c.waitFor(killWait) {
+		return
+	}
 	if c.tty == nil && c.stdin != nil {
 		_ = c.stdin.Close()
 		if c.waitFor(grace / 2) {

@@ -97,6 +97,40 @@ func TestChildStreams(t *testing.T) {
 	}
 }
 
+// TestUnread ends a shell, which reads its input byte by byte, in the middle.
+func TestUnread(t *testing.T) {
+	for name, test := range map[string]struct {
+		script string
+		ended  bool // its input was
+		unread int
+		known  bool
+	}{
+		"all is read":        {`read a; read b; kill -9 $$`, false, 0, true},
+		"half is read":       {`read a; kill -9 $$`, false, 4, true},
+		"input has ended":    {`read a; read b; read c; kill -9 $$`, true, 0, false},
+		"another may read":   {`exec 3<&0; sleep 600 <&3 & read a; kill -9 $$`, false, 0, false},
+		"ended in good time": {`read a; exit 0`, false, 4, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			spec := sh(test.script)
+			spec.Stdin = true
+			c := start(t, spec)
+			if _, err := io.WriteString(c.Stdin, "one\ntwo\n"); err != nil {
+				t.Fatal(err)
+			}
+			if test.ended {
+				if err := c.Stdin.Close(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			<-c.Done()
+			if n, known := c.Unread(); n != test.unread || known != test.known {
+				t.Errorf("unread = %d, %t", n, known)
+			}
+		})
+	}
+}
+
 func TestStartFindsPrograms(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.WriteFile(dir+"/tool", []byte("#!/bin/sh\necho tool\n"), 0o755); err != nil {

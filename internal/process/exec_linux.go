@@ -47,3 +47,23 @@ func awaitEnd(pid int) {
 		return n != 0 || err != nil && err != syscall.EINTR
 	})
 }
+
+// unread returns how many bytes are in a pipe that nobody has open for reading, or
+// -1. Nothing can be written to it any more, so the number stays.
+func unread(w *os.File) (n int) {
+	n = -1
+	conn, err := w.SyscallConn()
+	if err != nil {
+		return n
+	}
+	_ = conn.Control(func(fd uintptr) {
+		end := []unix.PollFd{{Fd: int32(fd)}}
+		if _, err := unix.Poll(end, 0); err != nil || end[0].Revents&unix.POLLERR == 0 {
+			return
+		}
+		if held, err := unix.IoctlGetInt(int(fd), unix.TIOCINQ); err == nil {
+			n = held
+		}
+	})
+	return n
+}

@@ -119,3 +119,20 @@ func liveSessions() map[int]bool {
 	}
 	return live
 }
+
+// pfExiting is PF_EXITING of the kernel.
+const pfExiting = 0x4
+
+// ending reports whether a process runs no more. The kernel may not have done with
+// it yet, whose files are closed one after the other, or we may not, who have
+// waited for it.
+func ending(pid int) bool {
+	var buf [512]byte
+	stat := readStat(strconv.Itoa(pid), buf[:])
+	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
+	if len(fields) < 7 {
+		return unix.Kill(pid, 0) == unix.ESRCH
+	}
+	flags, err := strconv.ParseUint(string(fields[6]), 10, 64)
+	return err == nil && flags&pfExiting != 0
+}

@@ -203,7 +203,10 @@ func (m *Manager) fromClient(l *link, e bridge.Event) {
 			return
 		}
 		l.calls[key] = &call{method: e.Msg.Method, session: s, frame: e.Frame}
-		seq := s.append(journal.FromClient, e.Frame)
+		seq := s.resent(key)
+		if seq == 0 {
+			seq = s.append(journal.FromClient, e.Frame)
+		}
 		if e.Msg.Method == acp.MethodSessionPrompt {
 			maps.DeleteFunc(l.asks, func(_ string, a *ask) bool { return a.answered && a.session == s })
 			s.prompted(key, e.Frame, seq)

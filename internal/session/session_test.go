@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -112,6 +113,83 @@ func TestRestoreAfterCrash(t *testing.T) {
 	}
 }
 
+// TestUnreadPrompt kills an agent that has been given a prompt and has read none
+// of it. The next agent gets it, and the events tell it once.
+func TestUnreadPrompt(t *testing.T) {
+	for _, agent := range []string{"keeper", "loader", "plain"} {
+		for name, text := range map[string]string{"small": "go on", "more than a pipe holds": strings.Repeat("go on ", 30_000)} {
+			t.Run(agent+"/"+name, func(t *testing.T) {
+				r := start(t, "", api.Limits{})
+				s := r.create(`{"agent":"` + agent + `"}`)
+				r.prompt(s.ID, "remember swordfish")
+				pid := r.freeze(s.ID)
+				var turn api.SessionTurn
+				done := make(chan error, 1)
+				go func() {
+					done <- r.send(t.Context(), "POST", "/v1/sessions/"+s.ID+"/prompt", promptBody(text, ""), &turn)
+				}()
+				r.awaitPrompt(s.ID, "go on")
+				if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+					t.Fatal(err)
+				}
+				if err := <-done; err != nil {
+					t.Fatal(err)
+				}
+				if turn.StopReason != "end_turn" || turn.Text == "" {
+					t.Errorf("the turn ended as %+v", turn)
+				}
+				if n := strings.Count(turn.Text, text); n > 1 {
+					t.Errorf("the agent was told the prompt %d times", n)
+				}
+				var of []string // the events of the turn
+				for _, e := range r.events(s.ID)[turn.FirstEvent-1 : turn.LastEvent] {
+					for _, kind := range []string{`"session/prompt"`, api.EventSessionStopped, api.EventSessionRestored, api.EventPromptResent, `"stopReason"`} {
+						if strings.Contains(string(e.Payload), kind) {
+							of = append(of, kind)
+						}
+					}
+				}
+				want := []string{`"session/prompt"`, api.EventSessionStopped, api.EventSessionRestored, api.EventPromptResent, `"stopReason"`}
+				if !slices.Equal(of, want) {
+					t.Errorf("the events of the turn are %q", of)
+				}
+				var script api.SessionTranscript
+				r.do("GET", "/v1/sessions/"+s.ID+"/transcript?format=json", "", &script)
+				said := 0
+				for _, m := range script.Messages {
+					if m.Role == "user" && m.Text == text {
+						said++
+					}
+				}
+				if said != 1 {
+					t.Errorf("the prompt is %d times in the transcript", said)
+				}
+			})
+		}
+	}
+}
+
+// freeze stops the agent of a session, which then reads nothing, and returns its
+// process.
+func (r *rig) freeze(id string) (pid int) {
+	r.t.Helper()
+	pid = r.pid(id)
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		r.t.Fatal(err)
+	}
+	await(r.t, "the agent to stand still", func() bool { return still(pid) })
+	return pid
+}
+
+// still reports whether every thread of a process is stopped.
+func still(pid int) bool {
+	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	return len(threads) > 0 && !slices.ContainsFunc(threads, func(path string) bool {
+		data, err := os.ReadFile(path)
+		return err != nil || !strings.Contains(string(data), ") T ")
+	})
+}
+
 // TestServerKilled kills the server while sessions work, ask and have prompts
 // that wait. The next one tells of each that it has ended, and loses no words.
 func TestServerKilled(t *testing.T) {
@@ -130,6 +208,13 @@ func TestServerKilled(t *testing.T) {
 	r.prompt(idle, "hello")
 	taken := r.create(`{"agent":"keeper"}`).ID
 	r.promptAsync(taken, "/silence", "")
+	resent := r.create(`{"agent":"keeper"}`).ID
+	pid := r.freeze(resent)
+	r.promptAsync(resent, "/silence", "")
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the prompt to go to another agent", func() bool { return count(r.events(resent), api.EventPromptResent) > 0 })
 	if err := syscall.Kill(server.PID(), syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
@@ -150,6 +235,8 @@ func TestServerKilled(t *testing.T) {
 		{asks, `"permissionId":"` + p.ID + `","reply":"cancel","by":"agent"`, 1},
 		{asks, api.EventTurnEnded, 1},
 		{taken, `"text":"/silence"`, 1},
+		{resent, `"text":"/silence"`, 1},
+		{resent, api.EventTurnEnded, 1},
 		{idle, api.EventTurnEnded, 0},
 		{idle, api.EventSessionStopped, 1},
 	} {
@@ -166,7 +253,7 @@ func TestServerKilled(t *testing.T) {
 	if !errors.Is(err, api.CodePermissionResolved) {
 		t.Errorf("a late answer: %v", err)
 	}
-	for _, id := range []string{works, asks, idle, taken} {
+	for _, id := range []string{works, asks, idle, taken, resent} {
 		if turn := r.prompt(id, "/echo on"); turn.Text != "on" {
 			t.Errorf("the agent says %q", turn.Text)
 		}

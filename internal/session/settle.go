@@ -3,6 +3,7 @@ package session
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"slices"
 	"strings"
 
@@ -95,8 +96,9 @@ func (u *unsettled) take(s *session, e journal.Entry) {
 // notice takes what the server itself said.
 func (u *unsettled) notice(s *session, method string, frame []byte) {
 	var p struct {
-		Turn         string `json:"turn"`
-		PermissionID string `json:"permissionId"`
+		Turn         string          `json:"turn"`
+		PermissionID string          `json:"permissionId"`
+		Request      json.RawMessage `json:"request"`
 	}
 	if !decodeMember(frame, "params", &p) {
 		return
@@ -107,6 +109,8 @@ func (u *unsettled) notice(s *session, method string, frame []byte) {
 		u.waiting = append(u.waiting, p.Turn)
 	case api.EventTurnStarted:
 		u.waiting, u.started = slices.DeleteFunc(u.waiting, waits), p.Turn
+	case api.EventPromptResent:
+		u.prompts[string(p.Request)], u.started = true, p.Turn
 	case api.EventPromptDropped, api.EventTurnEnded:
 		u.waiting = slices.DeleteFunc(u.waiting, waits)
 	case api.EventPermissionResolved:

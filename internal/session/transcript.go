@@ -287,8 +287,9 @@ func Markdown(t *api.SessionTranscript) string {
 }
 
 // primer returns what a new agent session must be told of what was said before,
-// the newest part where it is long; nothing when nothing was said.
-func (s *session) primer(ctx context.Context) (string, error) {
+// the newest part where it is long; nothing when nothing was said. The prompt that
+// comes with it is left out if it is an event by now.
+func (s *session) primer(ctx context.Context, prompt uint64) (string, error) {
 	messages, err := s.messages(ctx)
 	if err != nil {
 		return "", fmt.Errorf("read transcript: %w", err)
@@ -298,7 +299,7 @@ func (s *session) primer(ctx context.Context) (string, error) {
 	size, cut := 0, false
 	for i := len(messages) - 1; i >= 0 && !cut; i-- {
 		m := messages[i]
-		if m.Role == roleThought || m.Role == rolePlan || m.Text == "" {
+		if m.Role == roleThought || m.Role == rolePlan || m.Text == "" || m.Event == prompt {
 			continue
 		}
 		part := m.Role + ": " + line(m)

@@ -33,6 +33,7 @@ type turn struct {
 	started     bool   // an event says that it no longer waits
 	call        string // id of the request
 	sent        bool
+	again       bool   // goes to a second agent, as the first has not read it
 	start, last uint64 // events of the request and of its answer
 	text        strings.Builder
 	cut         bool
@@ -293,7 +294,7 @@ func agentError(agent, method string, rpc *acp.RPCError) error {
 }
 
 // attempt hands the prompt to the agent, which is restored first if need be, and
-// returns its answer. A prompt that a dying agent never got is tried again.
+// returns its answer. A prompt that a dying agent never read is tried again.
 func (t *turn) attempt() ([]byte, error) {
 	s := t.s
 	for tries := 1; ; tries++ {
@@ -314,9 +315,10 @@ func (t *turn) attempt() ([]byte, error) {
 			return reply, nil
 		}
 		s.mu.Lock()
-		sent := t.sent
+		lost := t.sent && (t.again || !errors.Is(err, bridge.ErrUnread))
+		t.again = t.sent
 		s.mu.Unlock()
-		if sent || tries > 2 || !agentGone(err) {
+		if lost || tries > 2 || !agentGone(err) {
 			return nil, t.stopCause(err)
 		}
 		if err := s.detach(t.ctx, l); err != nil {
@@ -345,11 +347,11 @@ func agentGone(err error) bool {
 func (t *turn) frame() ([]byte, error) {
 	s := t.s
 	s.mu.Lock()
-	primer, sid := s.rec.Primer, s.rec.AgentSessionID
+	primer, sid, again := s.rec.Primer, s.rec.AgentSessionID, t.again
 	s.mu.Unlock()
 	blocks := t.prompt
 	if primer {
-		told, err := s.primer(t.ctx)
+		told, err := s.primer(t.ctx, t.start)
 		if err != nil {
 			return nil, err
 		}
@@ -359,7 +361,10 @@ func (t *turn) frame() ([]byte, error) {
 			blocks = append(acp.Prompt{block}, blocks...)
 		}
 	}
-	id := s.m.callID()
+	id := json.RawMessage(t.call)
+	if !again {
+		id = s.m.callID()
+	}
 	s.mu.Lock()
 	t.call = string(id)
 	cancelled, starts := t.cancelled, t.waits && !t.started
@@ -368,7 +373,10 @@ func (t *turn) frame() ([]byte, error) {
 	if cancelled {
 		return nil, errCancelled
 	}
-	if starts {
+	switch {
+	case again:
+		s.notify(api.EventPromptResent, api.SessionPromptResent{Turn: t.id, Request: id})
+	case starts:
 		s.notify(api.EventTurnStarted, map[string]string{"turn": t.id})
 	}
 	return acp.RequestFrame(id, acp.MethodSessionPrompt, acp.PromptRequest{SessionID: sid, Prompt: blocks})
@@ -380,6 +388,17 @@ func (t *turn) say(text string, limit int) {
 		text, t.cut = clip(text, max(room, 0)), true
 	}
 	t.text.WriteString(text)
+}
+
+// resent returns the event of a prompt that goes to a second agent, 0 for other
+// requests.
+func (s *session) resent(key string) uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if t := s.turn; t != nil && t.again && t.call == key {
+		return t.start
+	}
+	return 0
 }
 
 // prompted notes that a prompt is on its way to the agent.

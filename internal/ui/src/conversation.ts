@@ -146,6 +146,10 @@ export class Conversation {
       this.items.push({ kind: "note", key: f.seq, text: ends[method] + (why ? `\n${why}` : "") });
     } else if (method === "_session/restored") {
       this.items.push({ kind: "note", key: f.seq, text: `The session came back to an agent (${params?.how}).` });
+    } else if (method === "_session/prompt_resent") {
+      this.calls.set(`${f.connection} ${params.request}`, { method: "session/prompt", at: f.at, replay: false });
+      this.running = true;
+      this.items.push({ kind: "note", key: f.seq, text: "The prompt goes to the new agent, as the one before had not read it." });
     }
   }
 
