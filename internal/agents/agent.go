@@ -46,6 +46,10 @@ type Agent struct {
 
 	Credentials CredentialNeeds
 
+	// Hints say what to do about errors of the agent that do not say it
+	// themselves, by a part of their details.
+	Hints map[string]string
+
 	// SkillDirs are the folders, below that of a session, in which the agent
 	// looks for skills.
 	SkillDirs []string

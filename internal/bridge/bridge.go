@@ -47,6 +47,11 @@ type Config struct {
 	// agent; it gets the whole frame. Nil leaves all as they are.
 	Prepare func(ctx context.Context, agent string, msg acp.Message, frame []byte) ([]byte, error)
 
+	// Explain may replace the error with which an agent answers a request, for the
+	// one who waits for it; it gets the last lines of the agent's standard error.
+	// Events stay as the agent said them. Nil leaves all as they are.
+	Explain func(agent string, frame []byte, stderr []string) []byte
+
 	// Observe, if not nil, is told of everything that passes: of a client's
 	// frame before the agent can read it, of an agent's frame when it has been
 	// appended to the journal. The calls for one connection are in order in each

@@ -60,8 +60,9 @@ type call struct {
 }
 
 type reply struct {
-	frame []byte
-	seq   uint64
+	frame   []byte
+	seq     uint64
+	isError bool
 }
 
 func newRun(c *conn, child *process.Child) *run {
@@ -227,6 +228,9 @@ func isClosed(c <-chan struct{}) bool {
 func (r *run) acknowledge(ctx context.Context, rep reply) ([]byte, error) {
 	if err := r.c.b.cfg.Journal.Wait(ctx, r.c.stream, rep.seq); err != nil && ctx.Err() != nil {
 		return nil, ctx.Err()
+	}
+	if explain := r.c.b.cfg.Explain; explain != nil && rep.isError {
+		return explain(r.c.agent, rep.frame, r.stderr.lines()), nil
 	}
 	return rep.frame, nil
 }
@@ -482,7 +486,7 @@ func (r *run) receive(line []byte) (a answer, ok bool) {
 		return answer{}, false
 	}
 	r.c.observe(Event{From: journal.FromAgent, Msg: msg, Frame: line})
-	return answer{cl, reply{line, seq}}, true
+	return answer{cl, reply{line, seq, msg.IsError}}, true
 }
 
 // answer returns the call that a reply is for, which waits no more, or nil.

@@ -89,6 +89,7 @@ func TestBadAgents(t *testing.T) {
 		"leaver": {"sh", "-c", "read line; echo goodbye >&2; exit 7"},
 		"silent": {"sh", "-c", "cat >/dev/null"},
 		"nobody": {"sleep", "600"},
+		"pi":     {"sh", "-c", `read line; echo '{"jsonrpc":"2.0","id":3,"error":{"code":-32603,"message":"Internal error","data":{"details":"Cannot call write after a stream was destroyed","n":1.0}}}'; cat`},
 	}
 	in := start(t, server.Config{AgentCommands: commands})
 	hasty := start(t, server.Config{AgentCommands: commands, Limits: api.Limits{RequestTimeoutMs: 50, WriteStallMs: 100}})
@@ -101,6 +102,8 @@ func TestBadAgents(t *testing.T) {
 	in.run(t, []scenario{
 		{name: "dies", method: "POST", path: "/v1/acp/leaver?agent=leaver", header: jsonHeader, body: small, status: 500,
 			want: []string{`"detail":"agent process exited: leaver"`, `"details":{"exitCode":7,"stderr":"goodbye"}`}},
+		{name: "has no key", method: "POST", path: "/v1/acp/pi?agent=pi", header: jsonHeader, body: small, status: 200,
+			want: []string{`"code":-32603,"message":"Internal error"`, `"hint":"pi has ended, mostly for want of an API key`, `"agentStderr":"`, `"n":1.0`}},
 		{name: "writes rubbish", method: "POST", path: "/v1/acp/s", header: jsonHeader, body: prompt("/rubbish what?"), status: 200, want: []string{`"stopReason":"end_turn"`}},
 		{name: "writes a line of 50 MB", method: "POST", path: "/v1/acp/s", header: jsonHeader, body: prompt("/longline 52428800"), status: 200, want: []string{`"stopReason":"end_turn"`}},
 	})

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"encoding/json"
+	"strings"
 
 	"github.com/sandboxagent/sandboxagent/acp"
 	"github.com/sandboxagent/sandboxagent/internal/process"
@@ -59,4 +60,39 @@ func (s *Server) prepareFrame(ctx context.Context, agent string, msg acp.Message
 		Method  string          `json:"method"`
 		Params  json.RawMessage `json:"params"`
 	}{"2.0", msg.ID, msg.Method, merged})
+}
+
+// explainError adds to the data of an error what people can do about it, where the
+// agent is known to leave that out, and what the agent said on standard error.
+func (s *Server) explainError(agent string, frame []byte, stderr []string) []byte {
+	a, err := s.agents.Agent(agent)
+	if err != nil || len(a.Hints) == 0 {
+		return frame
+	}
+	var reply struct {
+		ID    json.RawMessage `json:"id"`
+		Error struct {
+			Code    int                        `json:"code"`
+			Message string                     `json:"message"`
+			Data    map[string]json.RawMessage `json:"data"`
+		} `json:"error"`
+	}
+	var details string
+	if json.Unmarshal(frame, &reply) != nil || json.Unmarshal(reply.Error.Data["details"], &details) != nil {
+		return frame
+	}
+	for part, hint := range a.Hints {
+		if !strings.Contains(details, part) {
+			continue
+		}
+		data := reply.Error.Data
+		data["hint"], _ = json.Marshal(hint)
+		data["agentStderr"], _ = json.Marshal(strings.Join(stderr, "\n"))
+		explained := acp.RPCError{Code: reply.Error.Code, Message: reply.Error.Message}
+		explained.Data, _ = json.Marshal(data)
+		if said, err := acp.ErrorFrame(reply.ID, &explained); err == nil {
+			return said
+		}
+	}
+	return frame
 }

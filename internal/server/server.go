@@ -174,6 +174,7 @@ func (s *Server) openNouns() error {
 		Launch:  s.launchAgent,
 		Known:   s.knownAgent,
 		Prepare: s.prepareFrame,
+		Explain: s.explainError,
 		Observe: func(e bridge.Event) bool { return s.sessions.Observe(e) },
 		Limits:  bridgeLimits(s.limits),
 		Logger:  s.log,
