@@ -85,8 +85,31 @@ within --shutdown-timeout.`,
 	return cmd
 }
 
+// rustLevel reads the level that the earlier server took from RUST_LOG: a bare one,
+// or better that of its own target. What is said of other targets is meant for
+// agents.
+func rustLevel(filter string) slog.Level {
+	level, own := slog.LevelInfo, false
+	for directive := range strings.SplitSeq(strings.ToLower(filter), ",") {
+		target, name, named := strings.Cut(strings.TrimSpace(directive), "=")
+		if !named {
+			name = target
+		} else if target != "sandbox_agent" {
+			continue
+		}
+		number, known := map[string]slog.Level{
+			"trace": slog.LevelDebug, "debug": slog.LevelDebug, "info": slog.LevelInfo,
+			"warn": slog.LevelWarn, "error": slog.LevelError, "off": slog.LevelError + 1,
+		}[name]
+		if known && (named || !own) {
+			level, own = number, named
+		}
+	}
+	return level
+}
+
 func runServer(ctx context.Context, g *globals, o *serverOptions) error {
-	log, err := g.logger(slog.LevelInfo)
+	log, err := g.logger(rustLevel(g.env.lookup("RUST_LOG")))
 	if err != nil {
 		return err
 	}
