@@ -104,8 +104,8 @@ func (s *Server) installAgent(w http.ResponseWriter, r *http.Request) error {
 	}
 	var request api.AgentInstallRequest
 	if len(data) > 0 {
-		if err := json.Unmarshal(data, &request); err != nil {
-			return api.InvalidRequest(api.CodeInvalidJSON, "decode body: %w", err)
+		if err := decodeBody(data, &request); err != nil {
+			return err
 		}
 	}
 	id := r.PathValue("agent")

@@ -57,6 +57,7 @@ func TestAgents(t *testing.T) {
 		{name: "bad bool", path: "/v1/agents?config=maybe", status: 400},
 		{name: "install unknown", method: http.MethodPost, path: "/v1/agents/nope/install", status: 400, want: []string{`:unsupported_agent"`}},
 		{name: "install no json", method: http.MethodPost, path: "/v1/agents/claude/install", body: "{", status: 400, want: []string{`"invalid_json"`}},
+		{name: "install what is no request", method: http.MethodPost, path: "/v1/agents/claude/install", body: `{"reinstall":"x"}`, status: 422, want: []string{`"detail":"invalid request: reinstall: expected bool, not string"`}},
 		{name: "install version", method: http.MethodPost, path: "/v1/agents/claude/install", body: `{"agentProcessVersion":"../../x"}`, status: 400, want: []string{`"invalid_version"`}},
 		{name: "install without body", method: http.MethodPost, path: "/v1/agents/claude/install", status: 200,
 			want: []string{`{"already_installed":false,"artifacts":[{"kind":"agent_process","path":"`, `/bin/agent_processes/claude-acp","source":"fallback","version":"0.101.0"}]}`}},

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"reflect"
 	"strconv"
 	"strings"
 
@@ -228,10 +230,33 @@ func (s *Server) readBody(w http.ResponseWriter, r *http.Request, v any) error {
 	if err != nil {
 		return err
 	}
-	if err := json.Unmarshal(data, v); err != nil {
-		return api.InvalidRequest(api.CodeInvalidJSON, "decode body: %w", err)
+	return decodeBody(data, v)
+}
+
+// decodeBody tells what is no JSON from JSON of another shape, as the routes do
+// whose bodies are described.
+func decodeBody(data []byte, v any) error {
+	err := json.Unmarshal(data, v)
+	var shape *json.UnmarshalTypeError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &shape):
+		return api.NewError(api.KindUnprocessable, api.CodeInvalidRequest, "%s: expected %s, not %s",
+			cmp.Or(shape.Field, "body"), kindName(shape.Type), shape.Value)
 	}
-	return nil
+	return api.InvalidRequest(api.CodeInvalidJSON, "decode body: %w", err)
+}
+
+// kindName is what JSON calls values of a type.
+func kindName(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.Struct, reflect.Map:
+		return "object"
+	case reflect.Slice:
+		return "array"
+	}
+	return t.Kind().String()
 }
 
 // replyJSON answers with a status and a JSON body.

@@ -95,6 +95,8 @@ func TestSessionRoutes(t *testing.T) {
 		{name: "prompt of blocks", method: "POST", path: path + "/prompt", header: jsonBody, body: `{"prompt":[{"type":"text","text":"blocks"}]}`, status: 200, want: []string{`You said: blocks`}},
 		{name: "prompt of nothing", method: "POST", path: path + "/prompt", header: jsonBody, body: `{}`, status: 400, want: []string{`"code":"invalid_prompt"`}},
 		{name: "prompt without words", method: "POST", path: path + "/prompt", header: jsonBody, body: `{"prompt":" "}`, status: 400, want: []string{`"code":"invalid_prompt"`}},
+		{name: "prompt that is a number", method: "POST", path: path + "/prompt", header: jsonBody, body: `{"prompt":1}`, status: 422, want: []string{`"detail":"invalid request: prompt: `}},
+		{name: "prompt that is no object", method: "POST", path: path + "/prompt", header: jsonBody, body: `[]`, status: 422, want: []string{`"detail":"invalid request: body: expected object, not array"`}},
 		{name: "prompt that is no JSON", method: "POST", path: path + "/prompt", header: jsonBody, body: `{`, status: 400, want: []string{`"code":"invalid_json"`}},
 		{name: "prompt that fails", method: "POST", path: path + "/prompt", header: jsonBody, body: `{"prompt":"/error -32050 no luck"}`, status: 502, want: []string{`"code":"agent_error"`, `no luck`, `"rpcCode":-32050`}},
 		{name: "prompt that the agent dies of", method: "POST", path: path + "/prompt", header: jsonBody, body: `{"prompt":"/crash 3"}`, status: 500, want: []string{`"code":"agent_process_exited"`, `"exitCode":3`}},
