@@ -223,6 +223,8 @@ func (g *globals) serverConfig(o *serverOptions, log *slog.Logger) (server.Confi
 		return cfg, err
 	}
 	switch {
+	case cfg.Token != "" && !isLoopback(o.host) && len(cfg.Token) < safeToken:
+		log.Warn("the token is short: others may guess it, as nothing slows them down; take at least 16 random characters", "host", o.host)
 	case cfg.Token != "":
 	case isLoopback(o.host) && !g.noToken:
 		log.Warn("no token: every program on this machine can use the server; give --token, $SANDBOX_AGENT_TOKEN or --token-file, or say --no-token")
@@ -236,6 +238,10 @@ func (g *globals) serverConfig(o *serverOptions, log *slog.Logger) (server.Confi
 	}
 	return cfg, nil
 }
+
+// safeToken is how many random characters nobody guesses, at the some ten thousand
+// attempts that a server answers in a second.
+const safeToken = 16
 
 // serverToken returns the token of the server: flag, file, environment. A token
 // wins over --no-token, as it did in the earlier server.
