@@ -361,7 +361,7 @@ func TestFault26TerminalRefusals(t *testing.T) {
 
 // A server that stops says so to every viewer, of a busy terminal too.
 func TestFault26TerminalGoesAway(t *testing.T) {
-	in := start(t, server.Config{})
+	in := start(t, server.Config{Limits: api.Limits{ShutdownTimeoutMs: 600_000}})
 	quiet := connect(t, in, createProcess(t, in, api.ProcessCreateRequest{Command: "cat", TTY: true}), "")
 	var viewers []*viewer
 	for range 4 {

@@ -87,7 +87,9 @@ type terminal struct {
 }
 
 // closeGrace is how long a viewer has for its last frames when the server stops.
-const closeGrace = time.Second
+func (t *terminal) closeGrace() time.Duration {
+	return milliseconds(t.server.limits.ShutdownTimeoutMs) / 10
+}
 
 // serve runs until the process, the viewer or the server ends. It writes; a
 // goroutine that it waits for reads. The server waits for it.
@@ -95,7 +97,7 @@ func (t *terminal) serve() {
 	t.server.background.Add(1)
 	defer t.server.background.Done()
 	stop := context.AfterFunc(t.server.base, func() {
-		time.AfterFunc(closeGrace, func() { t.conn.CloseNow() })
+		time.AfterFunc(t.closeGrace(), func() { t.conn.CloseNow() })
 	})
 	defer stop()
 	// Base64 makes four of three bytes, JSON up to six of one.
