@@ -215,10 +215,13 @@ func (r *rig) send(ctx context.Context, method, path, body string, out any) erro
 	return json.Unmarshal(data, out)
 }
 
+// patience is how long anything may take on a busy machine.
+const patience = 5 * time.Minute
+
 // do is send that must succeed.
 func (r *rig) do(method, path, body string, out any) {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if err := r.send(ctx, method, path, body, out); err != nil {
 		r.t.Fatalf("%s %s: %v", method, path, err)
@@ -300,7 +303,7 @@ func (r *rig) pid(id string) int {
 // await waits until ok.
 func await(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(time.Minute)
+	deadline := time.Now().Add(patience)
 	for !ok() {
 		if time.Now().After(deadline) {
 			t.Fatalf("waited too long for %s", what)
