@@ -54,6 +54,7 @@ type Limits struct {
 	MaxFinishedProcesses int   `json:"maxFinishedProcesses" doc:"Ended processes that are kept"`
 	FinishedProcessAgeMs int64 `json:"finishedProcessAgeMs" doc:"How long ended processes are kept; milliseconds"`
 	InputTimeoutMs       int64 `json:"inputTimeoutMs" doc:"Time a process has to take its input; milliseconds"`
+	FollowStallMs        int64 `json:"followStallMs" doc:"Time a process waits for a follower of its output that takes nothing, who then finds a gap; milliseconds"`
 
 	JournalWindowBytes   int64 `json:"journalWindowBytes" doc:"Bytes of each event stream kept in memory"`
 	JournalBacklogBytes  int64 `json:"journalBacklogBytes" doc:"Bytes of events that may wait for the disk before agents are held back"`

@@ -41,6 +41,7 @@ func limitsWithDefaults(l api.Limits) api.Limits {
 		MaxFinishedProcesses: cmp.Or(l.MaxFinishedProcesses, 256),
 		FinishedProcessAgeMs: cmp.Or(l.FinishedProcessAgeMs, time.Hour.Milliseconds()),
 		InputTimeoutMs:       cmp.Or(l.InputTimeoutMs, 10_000),
+		FollowStallMs:        cmp.Or(l.FollowStallMs, 5_000),
 		JournalWindowBytes:   cmp.Or(l.JournalWindowBytes, 4<<20),
 		JournalBacklogBytes:  cmp.Or(l.JournalBacklogBytes, 16<<20),
 		JournalRetentionDays: cmp.Or(l.JournalRetentionDays, 30),
@@ -90,6 +91,7 @@ func processLimits(l api.Limits) process.Limits {
 		MaxFinished:      l.MaxFinishedProcesses,
 		FinishedAge:      milliseconds(l.FinishedProcessAgeMs),
 		InputTimeout:     milliseconds(l.InputTimeoutMs),
+		FollowStall:      milliseconds(l.FollowStallMs),
 	}
 }
 

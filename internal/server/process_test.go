@@ -157,10 +157,10 @@ func TestProcessLogStream(t *testing.T) {
 // that is open.
 func TestProcessLogStreamLosesNothing(t *testing.T) {
 	const size = 8 << 20
-	in := start(t, server.Config{})
+	in := start(t, server.Config{Limits: api.Limits{FollowStallMs: 600_000}})
 	in.check(t, post("small log", "/v1/processes/config", `{"maxLogBytesPerProcess":200000}`, 200))
 	id := createProcess(t, in, api.ProcessCreateRequest{Command: "sh", Args: []string{"-c", fmt.Sprintf(`read go; head -c %d /dev/zero`, size)}})
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, "GET", in.url+"/v1/processes/"+id+"/logs?follow=true", nil)
 	if err != nil {
