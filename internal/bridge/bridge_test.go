@@ -131,8 +131,6 @@ func TestFault03WaitersLearnOfExitAtOnce(t *testing.T) {
 	f.events("s", nil, has(`{"jsonrpc":"2.0","method":"_adapter/agent_exited","params":{"code":7,"success":false}}`))
 }
 
-// TestMuteAgent has an agent close its output and live on: it cannot answer any
-// more, so nobody waits for it.
 // TestUnreadFrames kills an agent that works on one frame and has more of them in
 // its input.
 func TestUnreadFrames(t *testing.T) {
@@ -163,6 +161,8 @@ func TestUnreadFrames(t *testing.T) {
 	}
 }
 
+// TestMuteAgent has an agent close its output and live on: it cannot answer any
+// more, so nobody waits for it.
 func TestMuteAgent(t *testing.T) {
 	f := newFixture(t, bridge.Limits{})
 	f.mustPost("s", "test", `{"id":1,"method":"x"}`)
