@@ -334,3 +334,27 @@ func orphans(t *testing.T, data string) {
 		return true
 	})
 }
+
+// TestKilledAfterOpening kills the server as soon as a session of an ACP client has
+// its id. The next one has the session.
+func TestKilledAfterOpening(t *testing.T) {
+	data, home := t.TempDir(), t.TempDir()
+	for n := range 5 {
+		server := spawn(t, data, home)
+		r := &rig{t: t, url: server.url, data: data, home: home, http: &http.Client{Transport: &http.Transport{}}}
+		id := r.open(fmt.Sprint("client-", n), "keeper").newSession()
+		if err := syscall.Kill(server.PID(), syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		<-server.Done()
+		r.http.CloseIdleConnections()
+		server = spawn(t, data, home)
+		r.url = server.url
+		if s := r.get(id); s.CWD != home || s.LastEvent == 0 {
+			t.Errorf("session %s is %+v", id, s)
+		}
+		r.http.CloseIdleConnections()
+		server.Stdin.Close()
+		<-server.Done()
+	}
+}

@@ -269,9 +269,9 @@ func (m *Manager) purge(ctx context.Context, s *session) error {
 		defer m.mu.Unlock()
 		delete(m.purging, s.id)
 	}()
+	defer m.Forget(s.server()) // without the lock: who holds that of a link saves
 	s.saving.Lock()
 	defer s.saving.Unlock()
-	defer m.Forget(s.server())
 	return errors.Join(err,
 		m.cfg.Bridge.Close(ctx, s.server()),
 		m.cfg.Journal.DeleteRecord(ctx, recordKind, s.id),

@@ -3,6 +3,7 @@ package session
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"maps"
 	"strings"
 	"sync"
@@ -417,7 +418,21 @@ func (m *Manager) opened(l *link, c *call, e bridge.Event) {
 		s.updated(frame)
 	}
 	delete(l.early, sid)
+	if c.fresh {
+		m.keep(s)
+	}
 	s.changed()
+}
+
+// keep has a session of an ACP client on disk before the client gets its id.
+func (m *Manager) keep(s *session) {
+	s.mu.Lock()
+	last := s.rec.Last
+	s.mu.Unlock()
+	err := m.cfg.Journal.Wait(m.ctx, stream(s.id), last)
+	if err = errors.Join(err, m.save(m.ctx, s)); err != nil {
+		m.log.Warn("session of an ACP client is not on disk", "session", s.id, "error", err)
+	}
 }
 
 // adopt makes the record of a session that an ACP client has opened.
