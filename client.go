@@ -58,10 +58,10 @@ func New(baseURL string, opts ...Option) *Client {
 
 func parseBase(text string) (*url.URL, error) {
 	u, err := url.Parse(strings.TrimRight(strings.TrimSpace(text), "/"))
-	if err != nil {
+	if err != nil && strings.Contains(text, "://") {
 		return nil, fmt.Errorf("parse base URL: %w", err)
 	}
-	if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
 		return nil, fmt.Errorf("base URL %q: want http:// or https:// and a host", text)
 	}
 	u.RawQuery, u.Fragment = "", ""

@@ -64,9 +64,9 @@ func TestConnectGivesUp(t *testing.T) {
 	if _, err := sandboxagent.Connect(ctx, dead.URL); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("dead server: %v", err)
 	}
-	for _, url := range []string{"", "localhost:80", "ftp://x", "http://", "http://a b"} {
-		if _, err := sandboxagent.Connect(testContext(t), url); err == nil {
-			t.Errorf("%q is no error", url)
+	for _, url := range []string{"", "localhost:80", "127.0.0.1:80", "ftp://x", "http://", "http://a b"} {
+		if _, err := sandboxagent.Connect(testContext(t), url); err == nil || !strings.Contains(err.Error(), "want http://") && !strings.Contains(err.Error(), "parse base URL") {
+			t.Errorf("error of %q is %v", url, err)
 		}
 	}
 }
@@ -290,6 +290,10 @@ func TestStartFails(t *testing.T) {
 	})
 	if !errors.Is(err, sandboxagent.ErrUnauthorized) || !strings.Contains(err.Error(), "was killed") {
 		t.Errorf("server that does not end: %v", err)
+	}
+	_, err = sandboxagent.Start(testContext(t), sandboxagent.StartOptions{Binary: script(""), Dir: "/nonexistent"})
+	if !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "chdir /nonexistent") {
+		t.Errorf("bad folder: %v", err)
 	}
 	t.Setenv("SANDBOX_AGENT_BIN", "/nonexistent/sandbox-agent")
 	_, err = sandboxagent.Start(testContext(t), sandboxagent.StartOptions{Options: []sandboxagent.Option{sandboxagent.FromEnv()}})

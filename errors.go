@@ -38,7 +38,8 @@ var (
 	ErrUnsupported = errors.New("not supported by the agent")
 )
 
-// RPCError is what an agent answers when it refuses a call.
+// RPCError is what an agent answers when it refuses a call, such as a prompt of a
+// [Session] or a [ServerSession] without the key it needs, for errors.As.
 type RPCError = acp.RPCError
 
 // An AgentExitedError tells how the process of an agent ended. It matches

@@ -2,6 +2,7 @@ package sandboxagent
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -185,6 +186,16 @@ func sessionError(agent string, err error) error {
 		return err
 	}
 	switch p.Code {
+	case api.CodeAgentError:
+		code, ok := p.Details["rpcCode"].(float64)
+		if !ok {
+			return err // the server's own word
+		}
+		typed := &RPCError{Code: int(code), Message: word(p, "rpcMessage")}
+		if data, ok := p.Details["rpcData"]; ok {
+			typed.Data, _ = json.Marshal(data)
+		}
+		return refusal{typed, err}
 	case api.CodeAgentProcessExited:
 		if p.Agent != "" {
 			agent = p.Agent

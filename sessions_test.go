@@ -167,6 +167,10 @@ func TestServerSessionBusy(t *testing.T) {
 	if turn := mustPrompt(t, session, "/echo on"); turn.Text != "on" {
 		t.Errorf("turn is %+v", turn)
 	}
+	var refused *sandboxagent.RPCError
+	if _, err := session.Prompt(ctx, sandboxagent.Text("/error -32000 no key")); !errors.As(err, &refused) || refused.Code != acp.CodeAuthRequired || refused.Message != "no key" {
+		t.Errorf("prompt that the agent refuses: %v", err)
+	}
 	if _, err := session.Prompt(ctx, sandboxagent.Text("/crash 7")); !errors.Is(err, sandboxagent.ErrAgentExited) {
 		t.Errorf("prompt to an agent that crashes: %v", err)
 	}

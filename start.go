@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"regexp"
@@ -77,6 +78,10 @@ func start(ctx context.Context, opts StartOptions) (*Sandbox, error) {
 	}
 	out := &serverOutput{to: opts.Logs, found: make(chan string, 1)}
 	cmd := exec.Command(binary, append([]string{"server", "--stop-with-stdin", "--host", host, "--port", fmt.Sprint(opts.Port)}, opts.Args...)...)
+	if _, err := os.Stat(opts.Dir); err != nil && opts.Dir != "" {
+		// With a group of its own exec would say that the program is missing.
+		return nil, &fs.PathError{Op: "chdir", Path: opts.Dir, Err: errors.Unwrap(err)}
+	}
 	cmd.Dir = opts.Dir
 	env := opts.Env
 	if env == nil {

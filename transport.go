@@ -96,6 +96,9 @@ func (c *Client) send(ctx context.Context, r request) (*http.Response, error) {
 func clean(err error) error {
 	var u *url.Error
 	if errors.As(err, &u) {
+		if u.Err == context.Canceled || u.Err == context.DeadlineExceeded {
+			return u.Err
+		}
 		return fmt.Errorf("%s request: %w", strings.ToLower(u.Op), u.Err)
 	}
 	return err
