@@ -143,7 +143,7 @@ func exitCode(g *globals, err error) int {
 		return exitUsage
 	}
 	if !g.json {
-		fmt.Fprintf(g.env.Err, "sandbox-agent: %v\n", err)
+		fmt.Fprintf(g.env.Err, "sandbox-agent: %v%s\n", err, lookup(err))
 		return exitError
 	}
 	var problem *api.Error
@@ -153,6 +153,19 @@ func exitCode(g *globals, err error) int {
 		printJSON(g.env.Err, map[string]string{"type": "about:blank", "title": "Error", "detail": err.Error()})
 	}
 	return exitError
+}
+
+// lookup names the command that lists what an id was mistyped of.
+func lookup(err error) string {
+	switch {
+	case errors.Is(err, api.CodeSessionNotFound):
+		return "; see sandbox-agent sessions ls"
+	case errors.Is(err, api.CodeProcessNotFound):
+		return "; see sandbox-agent process ls"
+	case errors.Is(err, api.CodeUnsupportedAgent):
+		return "; see sandbox-agent agents list"
+	}
+	return ""
 }
 
 func newRoot(g *globals) *cobra.Command {
@@ -171,7 +184,7 @@ Exit codes: 0 done, 1 something went wrong, 2 the command was not understood.`,
 		SilenceErrors: true,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return usagef("unknown command %q; see sandbox-agent --help", args[0])
+				return unknownCommand(cmd, args[0])
 			}
 			return nil
 		},
@@ -201,6 +214,16 @@ Exit codes: 0 done, 1 something went wrong, 2 the command was not understood.`,
 	flags.StringVar(&g.dataDir, "data-dir", "", "where data is kept (default $XDG_DATA_HOME/sandbox-agent or ~/.local/share/sandbox-agent)")
 	flags.StringVar(&g.logLevel, "log-level", "", "debug, info, warn or error (default $SANDBOX_AGENT_LOG, else info for servers and warn for the rest)")
 	root.AddCommand(commands(g)...)
+	root.InitDefaultHelpCmd()
+	if help, _, err := root.Find([]string{"help"}); err == nil {
+		help.Example = "  sandbox-agent help sessions prompt"
+		help.Args = func(_ *cobra.Command, args []string) error {
+			if found, rest, _ := root.Find(args); len(rest) > 0 {
+				return unknownCommand(found, rest[0])
+			}
+			return nil
+		}
+	}
 	return root
 }
 

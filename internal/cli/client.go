@@ -28,7 +28,7 @@ func noun(g *globals, use, short, long string, verbs ...*cobra.Command) *cobra.C
 		Long:  long,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return usagef("unknown command %q; see %s --help", strings.TrimPrefix(cmd.CommandPath()+" "+args[0], "sandbox-agent "), cmd.CommandPath())
+				return unknownCommand(cmd, args[0])
 			}
 			return nil
 		},
@@ -47,6 +47,16 @@ func noun(g *globals, use, short, long string, verbs ...*cobra.Command) *cobra.C
 	}
 	cmd.Example = strings.Join(examples, "\n")
 	return cmd
+}
+
+// unknownCommand is the error for what is no command below cmd.
+func unknownCommand(cmd *cobra.Command, name string) error {
+	next := fmt.Sprintf("see %s --help", cmd.CommandPath())
+	cmd.SuggestionsMinimumDistance = 2
+	if alike := cmd.SuggestionsFor(name); len(alike) > 0 {
+		next = fmt.Sprintf("did you mean %s?", strings.Join(alike, " or "))
+	}
+	return usagef("unknown command %q; %s", strings.TrimPrefix(cmd.CommandPath()+" "+name, "sandbox-agent "), next)
 }
 
 // firstExample returns the first example of a command, which may go on over
@@ -152,7 +162,7 @@ func (g *globals) cancelOnSignal(ctx context.Context, cancel context.CancelCause
 	}
 }
 
-// explain says what to do about a server that cannot be used.
+// explain says what to do about a server, or an agent, that cannot be used.
 func (g *globals) explain(client *sandboxagent.Client, err error) error {
 	var dial *net.OpError
 	var problem *api.Error
@@ -161,6 +171,8 @@ func (g *globals) explain(client *sandboxagent.Client, err error) error {
 		return fmt.Errorf("no server answers at %s: %w; start one with sandbox-agent daemon start, or name another with --endpoint", client.BaseURL(), dial.Err)
 	case errors.Is(err, api.CodeTokenInvalid):
 		return fmt.Errorf("%w: give the token of %s with --token or $SANDBOX_AGENT_TOKEN", err, client.BaseURL())
+	case errors.Is(err, api.CodeAgentError) && errors.As(err, &problem):
+		return g.explainLogin(problem.Agent, err)
 	case errors.As(err, &problem) && problem.Type == "about:blank":
 		return fmt.Errorf("%w: what answers at %s is not sandbox-agent, or something in front of it", err, client.BaseURL())
 	}

@@ -50,7 +50,6 @@ understood; 3 the agent refused; 4 the agent reached a limit; 130 cancelled.`,
 		},
 	}
 	f := cmd.Flags()
-	f.SetInterspersed(false)
 	f.BoolVar(&o.queue, "queue", false, "wait for the turn under way instead of failing")
 	f.BoolVar(&o.async, "async", false, "do not wait for the end; print the number of the event the turn begins at")
 	f.BoolVarP(&o.yes, "yes", "y", false, "allow whatever the agent asks for")
