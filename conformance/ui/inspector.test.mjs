@@ -130,6 +130,30 @@ test("a turn goes on while another view is shown", async () => {
   await picture(page, "command");
 });
 
+test("pages in the background leave the connections of the browser to others", async () => {
+  const address = page.url();
+  const pages = [];
+  for (let i = 0; i < 7; i++) {
+    const other = await browser.context.newPage();
+    await other.goto(`${server.url}/ui/?token=${encodeURIComponent(token)}`);
+    await other.goto(address);
+    await other.getByLabel("Prompt").waitFor();
+    await other.evaluate(() => {
+      Object.defineProperty(document, "hidden", { get: () => true });
+      document.dispatchEvent(new Event("visibilitychange"));
+    });
+    pages.push(other);
+  }
+  await prompt("/permission");
+  await page.getByText("Allow this?").waitFor();
+  for (const other of pages) await other.getByText("Allow this?").waitFor();
+  await page.keyboard.press("1");
+  for (const other of pages) {
+    await other.getByText("Answered:").last().waitFor();
+    await other.close();
+  }
+});
+
 test("model, mode and thought level are chosen", async () => {
   await page.getByLabel("Mode", { exact: true }).selectOption("plan");
   await page.getByLabel("Thought Level").selectOption("high");
@@ -167,10 +191,12 @@ test("a session is there after a reload, and goes on", async () => {
 
 test("processes are started, followed and stopped", async () => {
   await page.getByRole("link", { name: "Processes" }).click();
-  await page.getByLabel("Command").fill("for i in 1 2 3; do echo out $i; done; echo err >&2; exec sleep 600");
+  await page.getByLabel("Command").fill("for i in 1 2 3; do echo out $i; done; printf 'in \\033[3'; echo err >&2; sleep 0.2; printf '3mcolour\\033[0m\\n'; exec sleep 600");
   await page.getByRole("button", { name: "Run" }).click();
   await page.locator(".log .stdout", { hasText: "out 3" }).waitFor();
   await page.locator(".log .stderr", { hasText: "err" }).waitFor();
+  await page.locator(".log .stdout", { hasText: "colour" }).waitFor();
+  assert.doesNotMatch(await page.locator(".log").innerText(), /\[3|3m/, "a colour in two pieces");
   await seen("running · pid");
   await picture(page, "processes");
   await page.getByRole("button", { name: "Stop" }).click();
@@ -180,12 +206,21 @@ test("processes are started, followed and stopped", async () => {
 test("files are browsed and shown", async () => {
   fs.mkdirSync(path.join(server.home, "folder"));
   fs.writeFileSync(path.join(server.home, "folder", "deep.txt"), "line one\nline two\n");
+  fs.writeFileSync(path.join(server.home, "folder", "broken.png"), "no picture");
+  fs.writeFileSync(path.join(server.home, "folder", "x".repeat(250)), Buffer.from([0, 1, 2]));
   await page.getByRole("link", { name: "Files" }).click();
   await picture(page, "files");
   await page.getByRole("link", { name: "folder/" }).click();
   await page.getByRole("link", { name: "deep.txt" }).click();
   await page.locator(".lines .text", { hasText: "line two" }).waitFor();
   await picture(page, "file");
+  await page.goBack();
+  assert.ok(await page.locator(".scroll").evaluate((e) => e.scrollWidth <= e.clientWidth), "a long name widens the list");
+  await page.getByRole("link", { name: "broken.png" }).click();
+  await seen("not a picture");
+  await page.goBack();
+  await page.getByRole("link", { name: "xxxx" }).click();
+  await seen("not text");
 });
 
 test("deep links and addresses without a hash", async () => {
@@ -237,6 +272,9 @@ test("a server that was killed is missed, and its sessions go on", async () => {
   await seen("You said: hello there");
   await server.kill();
   await page.locator(".pill.offline").waitFor();
+  await prompt("said to nobody");
+  await seen("The server does not answer.");
+  assert.equal(await page.getByLabel("Prompt").inputValue(), "said to nobody", "words that did not arrive");
   browser.faults.length = 0; // the browser notes each refused connection
   server = await startServer({ token, home: server.home, port: server.port });
   await prompt("what did I say"); // likely before the page has seen that the agent is gone

@@ -130,16 +130,54 @@ export async function* events(body: ReadableStream<Uint8Array>): AsyncGenerator<
   }
 }
 
+// A browser holds six connections to one server, for all of its pages together.
+// So a page that nobody sees only looks at its streams for a moment, and away for
+// some more, in milliseconds.
+const glance = 1000;
+const away = 5000;
+
+/** A signal that ends with another one, and when the page has not been seen for a
+ * moment; drop gives it back. */
+function whileSeen(signal: AbortSignal): { signal: AbortSignal; drop: () => void } {
+  const unseen = new AbortController();
+  let timer = 0;
+  const changed = () => {
+    clearTimeout(timer);
+    if (document.hidden) timer = window.setTimeout(() => unseen.abort(), glance);
+  };
+  changed();
+  document.addEventListener("visibilitychange", changed);
+  const drop = () => {
+    clearTimeout(timer);
+    document.removeEventListener("visibilitychange", changed);
+  };
+  return { signal: AbortSignal.any([signal, unseen.signal]), drop };
+}
+
+/** Waits some milliseconds, or until the page is seen again. */
+function rest(ms: number): Promise<void> {
+  return new Promise((done) => {
+    const over = () => {
+      clearTimeout(timer);
+      document.removeEventListener("visibilitychange", over);
+      done();
+    };
+    const timer = setTimeout(over, ms);
+    document.addEventListener("visibilitychange", over);
+  });
+}
+
 /** Follows a stream for good: after an interruption it goes on behind the last
  * event it had, so none is lost or seen twice. It ends when signal does, when
  * take returns false, or when the server refuses. */
 export async function follow(path: string, after: string, take: (e: StreamEvent) => boolean | void, signal: AbortSignal): Promise<void> {
   let last = after;
   for (let wait = 250; !signal.aborted; wait = Math.min(wait * 2, 4000)) {
+    const seen = whileSeen(signal);
     try {
       const response = await send("GET", path, {
         headers: { Accept: "text/event-stream", ...(last === "" ? {} : { "Last-Event-ID": last }) },
-        signal,
+        signal: seen.signal,
       });
       for await (const e of events(response.body!)) {
         if (signal.aborted) return;
@@ -150,7 +188,9 @@ export async function follow(path: string, after: string, take: (e: StreamEvent)
     } catch (fault) {
       if (signal.aborted) return;
       if (fault instanceof Problem && fault.status >= 400 && fault.status < 500) throw fault;
+    } finally {
+      seen.drop();
     }
-    await new Promise((done) => setTimeout(done, wait));
+    await rest(document.hidden ? away : wait);
   }
 }

@@ -254,7 +254,11 @@ function Composer({ transport, prompt, attempt, status }: { transport: Transport
     e.preventDefault();
     if (text.trim() === "" || running || over) return;
     setText("");
-    attempt(prompt(text));
+    const back = (fault: unknown) => {
+      setText((since) => since || text);
+      throw fault;
+    };
+    attempt(prompt(text).catch(back));
   };
   const key = (e: KeyboardEvent) => {
     if (e.key === "Enter" && !e.shiftKey && !e.isComposing) submit(e);

@@ -87,6 +87,7 @@ function Folder({ path }: { path: string }) {
 function File({ stat }: { stat: Stat }) {
   const [text, setText] = useState<string>();
   const [image, setImage] = useState("");
+  const [note, setNote] = useState("");
   const [fault, setFault] = useState("");
   const read = async (range: Record<string, string>) => (await send("GET", `v1/fs/file?${query(stat.path)}`, { headers: range })).blob();
   useEffect(() => {
@@ -101,7 +102,7 @@ function File({ stat }: { stat: Stat }) {
           return;
         }
         const content = await blob.text();
-        if (content.includes("\0")) setFault("This file is not text.");
+        if (content.includes("\0")) setNote("This file is not text. Download it to look at it.");
         else setText(content);
       },
       (f) => setFault(f.message),
@@ -122,7 +123,8 @@ function File({ stat }: { stat: Stat }) {
         <button type="button" onClick={() => download().catch((f) => setFault(f.message))}>Download</button>
       </div>
       {fault && <p class="fault" role="alert">{fault}</p>}
-      {image && <div class="picture"><img src={image} alt={stat.path} /></div>}
+      {note && <p class="note">{note}</p>}
+      {image && !note && <div class="picture"><img src={image} alt={stat.path} onError={() => setNote("This is not a picture that the browser can show.")} /></div>}
       {text !== undefined && <Lines text={text} />}
     </div>
   );

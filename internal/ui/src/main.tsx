@@ -18,6 +18,7 @@ function useRoute(): { parts: string[]; params: URLSearchParams } {
   useEffect(() => {
     const changed = () => setHash(location.hash);
     addEventListener("hashchange", changed);
+    changed(); // it may have changed before anybody listened
     return () => removeEventListener("hashchange", changed);
   }, []);
   const [path, search] = hash.replace(/^#\/?/, "").split("?");

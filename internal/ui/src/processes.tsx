@@ -78,7 +78,7 @@ export function Processes({ id }: { id: string }) {
                 <button type="button" onClick={() => attempt(call("DELETE", `v1/processes/${chosen.id}`).then(() => (location.hash = "#/processes")))}>Delete</button>
               )}
             </div>
-            <Log key={chosen.id} id={chosen.id} onExit={load} />
+            <Log key={chosen.id} id={chosen.id} running={chosen.status === "running"} onExit={load} />
           </div>
         ) : (
           <p class="detail empty dim">Choose a process to see what it prints.</p>
@@ -94,8 +94,10 @@ const keptPieces = 5000;
 
 // What terminals take as commands: colours, titles, moves of the cursor.
 const escapes = /\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)|[@-_])/g;
+// The beginning of one at the end of a piece.
+const begun = /\x1b(\[[0-?]*[ -/]*|\][^\x07\x1b]*)?$/;
 
-function Log({ id, onExit }: { id: string; onExit: () => void }) {
+function Log({ id, running, onExit }: { id: string; running: boolean; onExit: () => void }) {
   const [, again] = useState(0);
   const pieces = useRef<Piece[]>([]);
   const [fault, setFault] = useState("");
@@ -104,6 +106,7 @@ function Log({ id, onExit }: { id: string; onExit: () => void }) {
   useEffect(() => {
     const abort = new AbortController();
     const decoders: Record<string, TextDecoder> = {};
+    const held: Record<string, string> = {};
     let due = 0;
     const add = (piece: Piece) => {
       pieces.current.push(piece);
@@ -123,7 +126,10 @@ function Log({ id, onExit }: { id: string; onExit: () => void }) {
       if (e.event !== "log") return true;
       const bytes = Uint8Array.from(atob(data.data), (c) => c.charCodeAt(0));
       const decoder = (decoders[data.stream] ??= new TextDecoder());
-      add({ key: data.sequence, stream: data.stream, text: decoder.decode(bytes, { stream: true }).replace(escapes, "").replace(/\r\n/g, "\n") });
+      const text = (held[data.stream] ?? "") + decoder.decode(bytes, { stream: true });
+      held[data.stream] = begun.exec(text)?.[0] ?? "";
+      const whole = text.slice(0, text.length - held[data.stream].length);
+      add({ key: data.sequence, stream: data.stream, text: whole.replace(escapes, "").replace(/\r\n/g, "\n") });
       return true;
     }, abort.signal).catch((f) => setFault(f.message));
     return () => {
@@ -142,7 +148,7 @@ function Log({ id, onExit }: { id: string; onExit: () => void }) {
     <>
       {fault && <p class="fault" role="alert">{fault}</p>}
       <pre class="log" ref={box} onScroll={scrolled} tabIndex={0} role="log" aria-label="Output">
-        {pieces.current.length === 0 && <span class="dim">No output so far.</span>}
+        {pieces.current.length === 0 && <span class="dim">{running ? "No output so far." : "No output."}</span>}
         {pieces.current.map((p) => <span key={`${p.stream} ${p.key}`} class={p.stream}>{p.text}</span>)}
       </pre>
     </>

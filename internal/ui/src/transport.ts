@@ -84,6 +84,7 @@ export class AgentTransport extends Transport {
       follow(this.path, this.cursor, (e) => {
         this.cursor = e.id || this.cursor;
         if (e.event === "message") this.note("agent", JSON.parse(e.data));
+        this.letGo();
       }, signal),
     );
   }
@@ -103,8 +104,7 @@ export class AgentTransport extends Transport {
 
   // A prompt is answered at the end of its turn, and a browser holds only a few
   // requests to one server. Once the agent is at work the stream tells its end.
-  leave() {
-    super.leave();
+  private letGo() {
     if (this.turn && this.frames.length > this.turn.from) this.turn.wait.abort();
   }
 
