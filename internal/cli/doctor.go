@@ -154,20 +154,21 @@ func existing(dir string) string {
 
 // checkJournal opens the journal as a server would.
 func (g *globals) checkJournal() machineCheck {
-	name := filepath.Join(g.data(), "journal.db")
+	name := g.journalFile()
 	c := machineCheck{Name: "journal", Status: checkOK, Detail: name + " is sound"}
 	if _, err := os.Stat(name); errors.Is(err, os.ErrNotExist) {
 		c.Detail = name + " will be made by the first server"
+		return c
+	}
+	if sqlite.Held(name) {
+		c.Detail = name + " is in use by a server"
 		return c
 	}
 	store, err := sqlite.Open(name)
 	if err == nil {
 		err = store.Close()
 	}
-	switch {
-	case errors.Is(err, api.CodeDataLocked):
-		c.Detail = name + " is in use by a server"
-	case err != nil:
+	if err != nil {
 		c.Status, c.Detail = checkBroken, err.Error()
 		c.Hint = "move it away; a new one is made, and what happened in sessions so far stays in the old one"
 	}

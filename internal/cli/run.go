@@ -15,6 +15,7 @@ import (
 	"github.com/sandboxagent/sandboxagent"
 	"github.com/sandboxagent/sandboxagent/acp"
 	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/journal/sqlite"
 )
 
 // The exit codes of run beside those of all commands.
@@ -253,7 +254,9 @@ func (g *globals) startInside(o *serverOptions) (*sandboxagent.Client, func(), e
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := g.adoptRuns(context.Background()); err != nil {
+	if sqlite.Held(g.journalFile()) {
+		cfg.Journal = g.runJournal()
+	} else if err := g.adoptRuns(context.Background()); err != nil {
 		log.Error("take in runs", "error", err)
 	}
 	inside, err := openInside(cfg)

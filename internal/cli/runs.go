@@ -16,6 +16,9 @@ import (
 // A run beside a server, which holds the journal of the data folder, has a
 // journal of its own. Whoever holds that of the folder next takes it in.
 
+// journalFile is the journal of the data folder.
+func (g *globals) journalFile() string { return filepath.Join(g.data(), "journal.db") }
+
 // runJournal is where the events of this run go when it cannot have the journal
 // of the data folder.
 func (g *globals) runJournal() string {
@@ -47,10 +50,10 @@ func (g *globals) adoptRuns(ctx context.Context) error {
 
 // adoptRun moves all that the journal of a run holds, unless the run goes on.
 func adoptRun(ctx context.Context, j *journal.Journal, name string) error {
-	store, err := sqlite.Open(name)
-	if errors.Is(err, api.CodeDataLocked) {
+	if sqlite.Held(name) {
 		return nil
 	}
+	store, err := sqlite.Open(name)
 	if err != nil {
 		return err
 	}

@@ -156,7 +156,7 @@ func (g *globals) openData(create bool) (*journal.Journal, error) {
 	if err != nil {
 		return nil, err
 	}
-	path := filepath.Join(g.data(), "journal.db")
+	path := g.journalFile()
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) && !create {
 		return nil, fmt.Errorf("there are no sessions in %s; name another folder with --data-dir", g.data())
 	}

@@ -39,6 +39,17 @@ func lockFile(path string) (*os.File, error) {
 	return f, nil
 }
 
+// Held reports whether the journal in a file is open somewhere. Unlike [Open] it
+// does not wait for somebody who is about to leave it.
+func Held(path string) bool {
+	f, err := os.Open(path + lockSuffix)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	return errors.Is(syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB), syscall.EWOULDBLOCK)
+}
+
 // lockWait is how long a lock is tried for. A process that was killed while it
 // started a child leaves its lock to that child until the child runs its own
 // program, which is a matter of milliseconds.

@@ -174,6 +174,23 @@ func ask(t *testing.T, path, query string) (answer string) {
 	return answer
 }
 
+func TestHeld(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "journal.db")
+	if Held(path) {
+		t.Error("a journal that is not there is held")
+	}
+	s := mustOpen(t, path)
+	if !Held(path) {
+		t.Error("an open journal is not held")
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if Held(path) {
+		t.Error("a closed journal is held")
+	}
+}
+
 func TestOpenRefuses(t *testing.T) {
 	for name, test := range map[string]struct {
 		prepare func(t *testing.T, path string)
