@@ -122,6 +122,7 @@ func Main(env Environment) int {
 	root.SetIn(env.In)
 	root.SetOut(env.Out)
 	root.SetErr(env.Err)
+	addCompletion(root)
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	err := root.ExecuteContext(ctx)
@@ -215,14 +216,14 @@ Exit codes: 0 done, 1 something went wrong, 2 the command was not understood.`,
 	flags.StringVar(&g.logLevel, "log-level", "", "debug, info, warn or error (default $SANDBOX_AGENT_LOG, else info for servers and warn for the rest)")
 	root.AddCommand(commands(g)...)
 	root.InitDefaultHelpCmd()
-	if help, _, err := root.Find([]string{"help"}); err == nil {
-		help.Example = "  sandbox-agent help sessions prompt"
-		help.Args = func(_ *cobra.Command, args []string) error {
-			if found, rest, _ := root.Find(args); len(rest) > 0 {
-				return unknownCommand(found, rest[0])
-			}
-			return nil
+	help, _, err := root.Find([]string{"help"})
+	must(err)
+	help.Example = "  sandbox-agent help sessions prompt"
+	help.Args = func(_ *cobra.Command, args []string) error {
+		if found, rest, _ := root.Find(args); len(rest) > 0 {
+			return unknownCommand(found, rest[0])
 		}
+		return nil
 	}
 	return root
 }

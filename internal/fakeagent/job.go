@@ -40,12 +40,12 @@ var verbs = map[string]verb{
 	"run": run, "execute": run,
 }
 
-const filePattern = "`[^`\n]+`|\"[^\"\n]+\\.\\w+\"|'[^'\n]+\\.\\w+'|[\\w./@+-]*\\w\\.[A-Za-z0-9]{1,8}\\b|(?i:\\b(?:readme|license|changelog|makefile|dockerfile)\\b)"
+const filePattern = "`[^`\n]+`|\"[^\"\n]+\\.\\w+\"|'[^'\n]+\\.\\w+'|[\\pL\\pN_./@+-]*[\\pL\\pN_]\\.[A-Za-z0-9]{1,8}\\b|(?i:\\b(?:readme|license|changelog|makefile|dockerfile)\\b)"
 
 var (
 	politeness = lazyregexp.New(`(?i)^(?:please|kindly|now|then|just|ok|okay|hey|hi|can you|could you|would you|will you|i want you to|i would like you to|i'd like you to|go and|let's)[\s,!:]+`)
 	file       = lazyregexp.New(filePattern)
-	named      = lazyregexp.New("(?i)\\b(?:called|named|file)\\s+(`[^`]+`|\"[^\"]+\"|'[^']+'|[\\w./@+-]+)")
+	named      = lazyregexp.New("(?i)\\b(?:called|named|file)\\s+(`[^`]+`|\"[^\"]+\"|'[^']+'|[\\pL\\pN_./@+-]+)")
 	saying     = lazyregexp.New(`(?i)(?:\b(?:that|which)\s+(?:says|contains|reads)|\bsaying|\bsays|\bcontaining|\bcontains|\breading|\bwith\s+(?:the\s+)?(?:text|content|contents|line|words?)|\bwith)\b\s*:?\s*`)
 	into       = lazyregexp.New(`(?is)^\s*(.+?)\s+(?:in|into|to|onto|as|at the end of)\s+(?:(?:the|a|an|new|file|called|named)\s+)*(?:` + filePattern + `)`)
 	swap       = lazyregexp.New("(?is)(?:\\bin\\s+(?:the\\s+)?(?:file\\s+)?(?P<f1>" + filePattern + ")[,:]?\\s+)?(?:replace|change|replacing|changing)\\s+(?:the\\s+(?:word|text|line)\\s+)?(?P<a>`[^`]+`|\"[^\"]+\"|'[^']+'|.+?)\\s+(?:with|to|by|into)\\s+(?P<b>`[^`]*`|\"[^\"]*\"|'[^']*'|.+?)(?:\\s+(?:in|of|inside)\\s+(?:the\\s+)?(?:file\\s+)?(?P<f2>" + filePattern + "))?[.\\s]*$")
