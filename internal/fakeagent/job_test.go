@@ -6,6 +6,7 @@ func TestParseJob(t *testing.T) {
 	for text, want := range map[string]job{
 		"add a README that says hello":                            {verb: write, path: "README.md", content: "hello\n", keep: true},
 		"Please add a readme saying \"Hi there\"":                 {verb: write, path: "README.md", content: "Hi there\n", keep: true},
+		"write übung/名前.txt with x":                               {verb: write, path: "übung/名前.txt", content: "x\n"},
 		"write notes.txt with some text":                          {verb: write, path: "notes.txt", content: "some text\n"},
 		"create a file called a.txt containing 'x y'":             {verb: write, path: "a.txt", content: "x y\n"},
 		"create a file named sub/b.txt with the text: two\nlines": {verb: write, path: "sub/b.txt", content: "two\nlines\n"},
