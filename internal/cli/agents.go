@@ -95,8 +95,9 @@ func (g *globals) completeAgent(_ *cobra.Command, args []string, _ string) ([]co
 func newAgentsList(g *globals) *cobra.Command {
 	var config bool
 	cmd := &cobra.Command{
-		Use:   "list",
-		Short: "List the agents, installed or not",
+		Use:     "list",
+		Aliases: []string{"ls"},
+		Short:   "List the agents, installed or not",
 		Long: `List the agents, installed or not: id, whether it could work, version, name.
 
 An agent is ready when it is installed and a credential for it was found; it may

@@ -122,7 +122,7 @@ func Main(env Environment) int {
 	root.SetIn(env.In)
 	root.SetOut(env.Out)
 	root.SetErr(env.Err)
-	addCompletion(root)
+	g.addCompletion(root)
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	err := root.ExecuteContext(ctx)
@@ -183,20 +183,8 @@ Exit codes: 0 done, 1 something went wrong, 2 the command was not understood.`,
 		Version:       Version().Version,
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return unknownCommand(cmd, args[0])
-			}
-			return nil
-		},
-		RunE: func(cmd *cobra.Command, args []string) error {
-			cmd.SetOut(g.env.Err)
-			if err := cmd.Help(); err != nil {
-				return err
-			}
-			return exitStatus(exitUsage)
-		},
 	}
+	g.wantVerb(root)
 	// Before the framework does, whose errors are not told from others.
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
 		if err := errors.Join(cmd.ValidateRequiredFlags(), cmd.ValidateFlagGroups()); err != nil {

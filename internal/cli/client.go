@@ -22,24 +22,8 @@ const defaultEndpoint = "http://127.0.0.1:2468"
 // noun returns a command that only has commands below it. Its examples are the
 // first of each of these.
 func noun(g *globals, use, short, long string, verbs ...*cobra.Command) *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   use,
-		Short: short,
-		Long:  long,
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return unknownCommand(cmd, args[0])
-			}
-			return nil
-		},
-		RunE: func(cmd *cobra.Command, args []string) error {
-			cmd.SetOut(g.env.Err)
-			if err := cmd.Help(); err != nil {
-				return err
-			}
-			return exitStatus(exitUsage)
-		},
-	}
+	cmd := &cobra.Command{Use: use, Short: short, Long: long}
+	g.wantVerb(cmd)
 	cmd.AddCommand(verbs...)
 	examples := make([]string, len(verbs))
 	for i, verb := range verbs {
@@ -47,6 +31,23 @@ func noun(g *globals, use, short, long string, verbs ...*cobra.Command) *cobra.C
 	}
 	cmd.Example = strings.Join(examples, "\n")
 	return cmd
+}
+
+// wantVerb makes cmd on its own an error, which its help explains.
+func (g *globals) wantVerb(cmd *cobra.Command) {
+	cmd.Args = func(cmd *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return unknownCommand(cmd, args[0])
+		}
+		return nil
+	}
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		cmd.SetOut(g.env.Err)
+		if err := cmd.Help(); err != nil {
+			return err
+		}
+		return exitStatus(exitUsage)
+	}
 }
 
 // unknownCommand is the error for what is no command below cmd.

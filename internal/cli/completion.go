@@ -17,8 +17,11 @@ declare -F _get_comp_words_by_ref >/dev/null || _get_comp_words_by_ref() {
 
 // addCompletion gives root the command that prints completion scripts, after its
 // output is set.
-func addCompletion(root *cobra.Command) {
+func (g *globals) addCompletion(root *cobra.Command) {
 	root.InitDefaultCompletionCmd()
+	all, _, err := root.Find([]string{"completion"})
+	must(err)
+	g.wantVerb(all)
 	bash, _, err := root.Find([]string{"completion", "bash"})
 	must(err)
 	bash.Long = `Print the script that completes commands in bash. To have it in this shell, or in

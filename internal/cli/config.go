@@ -52,6 +52,7 @@ func (e entries[T]) verbs(g *globals, path string, dir *string) []*cobra.Command
 	}
 	list := &cobra.Command{
 		Use:     "list",
+		Aliases: []string{"ls"},
 		Short:   "List " + e.noun,
 		Long:    "List the " + e.noun + " of a folder, sorted by name. With --json, as the API has them.",
 		Example: "  sandbox-agent config " + path + " list --directory /work",

@@ -241,6 +241,7 @@ func newProcessList(g *globals) *cobra.Command {
 	var owner string
 	cmd := &cobra.Command{
 		Use:     "ls",
+		Aliases: []string{"list"},
 		Short:   "List processes",
 		Long:    "List processes, running or ended, in the order of their start: id, pid, how they\nare, command. With --json the list as the API has it.",
 		Example: "  sandbox-agent process ls",
@@ -418,7 +419,7 @@ func newProcessEnd(g *globals, verb, short, long, signal string, end endFunc) *c
 					return err
 				}
 				if opts.Wait > 0 && info.Status == api.ProcessRunning {
-					return fmt.Errorf("process %s still runs after %v", id, opts.Wait)
+					return fmt.Errorf("process %s still runs after %v; see sandbox-agent process kill", id, opts.Wait)
 				}
 			}
 			return nil

@@ -1,12 +1,13 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
-	"os"
 	"slices"
 	"strings"
 
@@ -84,9 +85,6 @@ func runTask(ctx context.Context, g *globals, o *runOptions, args []string) erro
 	if o.cwd != "" || g.endpoint == "" {
 		o.cwd = g.path(o.cwd)
 	}
-	if info, err := os.Stat(o.cwd); g.endpoint == "" && (err != nil || !info.IsDir()) {
-		return usagef("--cwd %s is not a folder", o.cwd)
-	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	go g.cancelOnSignal(ctx, func(cause error) {
@@ -114,17 +112,31 @@ func (g *globals) explainLogin(id string, err error) error {
 	return fmt.Errorf("%w: %s", err, agent.Credentials.Hint)
 }
 
+// pickFolder sees to a folder to work in: the one that was named, else on this
+// machine the one here, and elsewhere that of the server.
+func (o *runOptions) pickFolder(ctx context.Context, g *globals, client *sandboxagent.Client) error {
+	info, err := client.Stat(ctx, cmp.Or(o.cwd, g.env.Dir))
+	found := err == nil && info.IsDir()
+	switch {
+	case o.cwd == "" && found:
+		o.cwd = g.env.Dir
+	case o.cwd == "" || found:
+	case err == nil || errors.Is(err, fs.ErrNotExist):
+		return usagef("--cwd %s is not a folder", o.cwd)
+	default:
+		return err
+	}
+	return nil
+}
+
 // run gives an agent the task and says how it went.
 func (o *runOptions) run(ctx context.Context, g *globals, client *sandboxagent.Client, task string) error {
 	view := newView(g)
-	if err := o.pickAgent(ctx, g, client, view); err != nil {
+	if err := o.pickFolder(ctx, g, client); err != nil {
 		return err
 	}
-	if o.cwd == "" {
-		// On this machine it is the folder here; elsewhere, that of the server.
-		if info, err := client.Stat(ctx, g.env.Dir); err == nil && info.IsDir() {
-			o.cwd = g.env.Dir
-		}
+	if err := o.pickAgent(ctx, g, client, view); err != nil {
+		return err
 	}
 	session, err := o.openSession(ctx, client)
 	if err != nil {

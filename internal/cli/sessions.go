@@ -115,8 +115,9 @@ func newSessionsList(g *globals) *cobra.Command {
 	var filter sandboxagent.SessionFilter
 	limit := 0
 	cmd := &cobra.Command{
-		Use:   "ls [TEXT]",
-		Short: "List sessions, the newest first",
+		Use:     "ls [TEXT]",
+		Aliases: []string{"list"},
+		Short:   "List sessions, the newest first",
 		Long: `List sessions, the newest first: all, or those with the text in their title, first
 prompt, id or folder. The columns are id, agent, status, time of the newest event,
 questions that wait for an answer, and title.`,

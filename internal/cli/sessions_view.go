@@ -16,6 +16,7 @@ type sessionView struct {
 	own     []string          // prompts that were typed here, and so are on the screen
 	calls   map[string]bool   // ids of prompts that are worked on
 	waiting map[string]string // prompts that are not, by turn
+	stopped string            // why the agent was stopped, as it was shown last
 }
 
 // said notes a prompt that was typed on the terminal.
@@ -179,6 +180,7 @@ func (v *sessionView) notice(e sandboxagent.SessionEvent) {
 		var p struct{ Reason string }
 		if e.Params(&p) == nil {
 			v.note("the agent was stopped: " + p.Reason)
+			v.stopped = p.Reason
 		}
 	case api.EventPromptQueued:
 		v.queued(e)
@@ -193,10 +195,11 @@ func (v *sessionView) notice(e sandboxagent.SessionEvent) {
 		}
 	case api.EventTurnEnded:
 		var p api.SessionTurnEnded
-		if e.Params(&p) == nil && p.Error != "" {
-			v.errorLine(v.paint(red, p.Error))
-		} else {
+		switch {
+		case e.Params(&p) != nil || p.Error == "":
 			v.ended(p.StopReason, nil)
+		case p.Error != v.stopped:
+			v.errorLine(v.paint(red, p.Error))
 		}
 	case api.EventSessionDestroyed:
 		v.note("the session was destroyed")
