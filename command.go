@@ -23,9 +23,12 @@ type Cmd struct {
 	Dir  string   // empty means the folder of the server
 	Env  []string // KEY=value, added to the environment of the server
 
-	Stdin  io.Reader // nil means no input
-	Stdout io.Writer // nil means that the output is dropped; the same writer as Stderr gets both in their order
-	Stderr io.Writer
+	Stdin io.Reader // nil means no input
+
+	// Stdout and Stderr get the output. What has no writer is dropped, and one
+	// writer for both gets them in their order. When a writer fails the program
+	// is ended with SIGPIPE.
+	Stdout, Stderr io.Writer
 
 	// Timeout is how long the program may run before it is killed. 0 means as
 	// long as the context allows.
@@ -276,11 +279,17 @@ func (c *Cmd) drain(stream api.LogStream, to io.Writer) {
 		}
 		if err == nil && to != nil {
 			_, err = to.Write(e.Data)
+			_, pipe := to.(*io.PipeWriter)
+			switch {
+			case err == nil:
+			case pipe && errors.Is(err, io.ErrClosedPipe):
+				to = nil // by the caller's choice
+			default:
+				c.breakPipe()
+			}
 		}
 		if err != nil && to != nil {
-			if _, pipe := to.(*io.PipeWriter); !pipe || !errors.Is(err, io.ErrClosedPipe) {
-				c.fail(err)
-			}
+			c.fail(err)
 			to = nil // the end is still of interest
 		}
 		return true
@@ -295,6 +304,14 @@ func (c *Cmd) drain(stream api.LogStream, to io.Writer) {
 	}
 	if err != nil && c.failed == nil {
 		c.failed = err
+	}
+}
+
+// breakPipe tells a program that nobody reads its output any more, as the kernel
+// tells one on the same machine.
+func (c *Cmd) breakPipe() {
+	if err := c.Process.Signal(c.ctx, "SIGPIPE"); err != nil {
+		c.c.log.Debug("break pipe", "process", c.Process.ID, "error", err)
 	}
 }
 
@@ -401,8 +418,11 @@ func (c *Cmd) result(killed bool, over error) error {
 		err = over
 	case c.Info.ExitCode == nil || *c.Info.ExitCode != 0:
 		err = &ExitError{ProcessInfo: c.Info}
-		if killed && over != nil && c.Info.ExitSignal != "" {
+		switch {
+		case killed && over != nil && c.Info.ExitSignal != "":
 			err = fmt.Errorf("%w (%w)", err, over)
+		case c.failed != nil && c.Info.ExitSignal == "SIGPIPE":
+			err = fmt.Errorf("%w (%w)", err, c.failed)
 		}
 	case c.failed != nil:
 		err = c.failed

@@ -100,6 +100,11 @@ func TestCommandFails(t *testing.T) {
 	if err := cmd.Run(); !errors.Is(err, boom) {
 		t.Errorf("error is %v", err)
 	}
+	cmd = s.Command(ctx, "yes")
+	cmd.Stdout = failWriter{boom}
+	if err := cmd.Run(); !errors.Is(err, boom) || !errors.As(err, &exit) || exit.ExitSignal != "SIGPIPE" {
+		t.Errorf("error is %v", err)
+	}
 	if list, err := s.Processes(ctx, api.OwnerUser); err != nil || len(list) != 0 {
 		t.Errorf("left over: %+v, %v", list, err)
 	}

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os/signal"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -151,9 +153,12 @@ func (o *runFlags) run(ctx context.Context, g *globals, c *sandboxagent.Client, 
 	if o.stdin {
 		cmd.Stdin = g.env.In
 	}
+	signal.Ignore(syscall.SIGPIPE) // it would end this command alone
 	err = cmd.Run()
 	var exit *sandboxagent.ExitError
 	switch {
+	case errors.Is(err, syscall.EPIPE):
+		return exitStatus(128 + int(syscall.SIGPIPE))
 	case errors.Is(err, context.DeadlineExceeded):
 		fmt.Fprintf(g.env.Err, "sandbox-agent: killed: not done within %v\n", o.timeout)
 		return exitStatus(exitTimeout)
