@@ -224,7 +224,9 @@ func ExampleSession_Prompt_blocks() {
 	turn, err := session.Prompt(ctx,
 		sandboxagent.Text("what is this?"),
 		sandboxagent.ResourceLink("file:///workspace/notes.txt", "notes.txt"),
+		sandboxagent.Resource("file:///workspace/todo.txt", "text/plain", "look at it"),
 		sandboxagent.Image([]byte{0x89, 'P', 'N', 'G'}, "image/png"),
+		sandboxagent.Audio([]byte("RIFF"), "audio/wav"),
 	)
 	fmt.Println(turn.StopReason, err)
 	// Output: end_turn <nil>

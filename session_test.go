@@ -3,6 +3,7 @@ package sandboxagent_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -270,7 +271,8 @@ func waitBusy(t *testing.T, session *sandboxagent.Session) {
 }
 
 func TestAgentExit(t *testing.T) {
-	s := newServer(t)
+	told := make(lines, 16)
+	s := newServer(t, sandboxagent.WithLogger(slog.New(slog.NewTextHandler(told, nil))))
 	session := newSession(t, s, sandboxagent.CreateSessionOptions{Mode: "plan"})
 	if _, err := session.Prompt(testContext(t), sandboxagent.Text("/echo remember the number seven")); err != nil {
 		t.Fatal(err)
@@ -294,6 +296,17 @@ func TestAgentExit(t *testing.T) {
 	if mode := session.Modes(); mode == nil || mode.CurrentModeID != "plan" {
 		t.Errorf("mode is %+v", mode)
 	}
+	if line := <-told; !strings.Contains(line, "session is back") || !strings.Contains(line, id) {
+		t.Errorf("the log tells %s", line)
+	}
+}
+
+// lines are what a log says.
+type lines chan string
+
+func (l lines) Write(line []byte) (int, error) {
+	l <- string(line)
+	return len(line), nil
 }
 
 func TestResumeSession(t *testing.T) {

@@ -318,7 +318,7 @@ func TestDoctor(t *testing.T) {
 	m.program("gemini", "true")
 	m.launcherFile("cursor", "#!/bin/sh\n")
 	self := m.program("self", `[ "$1 $2" = "mock --help" ]`)
-	m.env = append(m.env, "GEMINI_API_KEY=k")
+	m.env = append(m.env, "GEMINI_API_KEY=k", "FACTORY_API_KEY=k")
 	checks := make(map[string]api.AgentCheck)
 	for _, k := range m.catalogue(func(c *Config) { c.SelfExe = self }).Doctor(t.Context()) {
 		checks[k.Agent] = k
@@ -334,6 +334,10 @@ func TestDoctor(t *testing.T) {
 		if k := checks[id]; k.Status != want || k.Detail == "" || want != api.CheckReady && k.Hint == "" {
 			t.Errorf("%s: %+v, want %s", id, k, want)
 		}
+	}
+	const found = "; a credential for it was found"
+	if with, without := checks["droid"].Detail, checks["qwen"].Detail; !strings.HasSuffix(with, found) || strings.HasSuffix(without, found) {
+		t.Errorf("not installed, with and without credentials: %s, %s", with, without)
 	}
 	if k := checks["codex"]; k.Stderr != "cannot find module" || !strings.Contains(k.Detail, "exit code 7") {
 		t.Errorf("codex: %+v", k)

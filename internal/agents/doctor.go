@@ -33,6 +33,9 @@ func (c *Catalogue) check(ctx context.Context, a Agent, creds Credentials) api.A
 	f, ok := c.find(a)
 	if !ok {
 		k.Status, k.Detail, k.Hint = api.CheckNotInstalled, c.missing(a), c.remedy(a)
+		if !a.Credentials.none() && c.provided(a, creds) {
+			k.Detail += "; a credential for it was found"
+		}
 		return k
 	}
 	k.Detail = fmt.Sprintf("%s (%s)", f.path, f.source)
