@@ -46,6 +46,14 @@ const (
 	ReplyCancel = "cancel" // never offered; what an abandoned question gets
 )
 
+// Who answers permissions beside clients.
+const (
+	ByPolicy = "policy"
+	ByExpiry = "expiry"
+	ByCancel = "cancel"
+	ByAgent  = "agent" // went on, or ended, without waiting for the answer
+)
+
 // Permission is a question of an agent that waits for an answer.
 type Permission struct {
 	ID               string                 `json:"id"`

@@ -40,7 +40,7 @@ func TestAttach(t *testing.T) {
 	ann.sees(`Allow .*touch ran.txt.*\[y\]es, \[a\]lways, \[n\]o: `)
 	bob.sees(`Allow .*touch ran.txt`)
 	bob.types("y\r")
-	ann.sees("answered with once by bob")
+	ann.sees("allowed once by bob")
 	ann.sees(`(?s)by bob.*· ended.*> $`)
 	bob.sees(`(?s)by bob.*· ended.*> $`)
 

@@ -169,7 +169,7 @@ func (v *sessionView) notice(e sandboxagent.SessionEvent) {
 	case api.EventPermissionResolved:
 		var p api.PermissionResolved
 		if e.Params(&p) == nil {
-			v.note("answered with " + p.Reply + " by " + printable(p.By))
+			v.note(decided(p))
 		}
 	case api.EventSessionRestored:
 		var r api.SessionRestored
@@ -204,4 +204,23 @@ func (v *sessionView) notice(e sandboxagent.SessionEvent) {
 	case api.EventSessionDestroyed:
 		v.note("the session was destroyed")
 	}
+}
+
+// decided says how a question was answered.
+func decided(p api.PermissionResolved) string {
+	answer := map[string]string{
+		api.ReplyOnce: "allowed once", api.ReplyAlways: "allowed from now on", api.ReplyReject: "rejected", api.ReplyCancel: "left open",
+	}[p.Reply]
+	if answer == "" {
+		answer = "answered with " + printable(p.OptionID)
+	}
+	switch p.By {
+	case api.ByCancel, api.ByAgent:
+		return "no longer asked"
+	case api.ByExpiry:
+		return "not answered in time"
+	case api.ByPolicy:
+		return answer + " by the rules of the session"
+	}
+	return answer + " by " + printable(p.By)
 }

@@ -60,7 +60,7 @@ func (s *session) cancel(ctx context.Context) (*api.SessionCancelResult, error) 
 	}
 	result := &api.SessionCancelResult{Cancelled: len(queued)}
 	for _, p := range void {
-		s.resolve(p, acp.Cancelled(), api.PermissionResolved{Reply: api.ReplyCancel, By: byCancel})
+		s.resolve(p, acp.Cancelled(), api.PermissionResolved{Reply: api.ReplyCancel, By: api.ByCancel})
 	}
 	if t == nil && running == 0 {
 		return result, nil

@@ -13,14 +13,6 @@ import (
 	"github.com/sandboxagent/sandboxagent/api"
 )
 
-// Who answers permissions beside clients.
-const (
-	byPolicy = "policy"
-	byExpiry = "expiry"
-	byCancel = "cancel"
-	byAgent  = "agent" // went on, or ended, without waiting for the answer
-)
-
 // maxResolved bounds the answered permissions that are remembered, so that who
 // comes late learns what was answered.
 const maxResolved = 256
@@ -65,7 +57,7 @@ func (s *session) asked(l *link, id json.RawMessage, frame []byte, seq uint64) *
 		if decision == api.DecideReject {
 			reply = api.ReplyReject
 		}
-		s.resolve(p, acp.Selected(option.OptionID), api.PermissionResolved{Reply: reply, OptionID: option.OptionID, Rule: rule, By: byPolicy})
+		s.resolve(p, acp.Selected(option.OptionID), api.PermissionResolved{Reply: reply, OptionID: option.OptionID, Rule: rule, By: api.ByPolicy})
 		return p
 	}
 	s.m.mirrorPermission(s, p, frame)
@@ -89,7 +81,7 @@ func (s *session) hold(p *permission, now time.Time) {
 	p.ExpiresAt = now.Add(after).UnixMilli()
 	p.timer = time.AfterFunc(after, func() {
 		if s.claim(p) {
-			s.resolve(p, acp.Cancelled(), api.PermissionResolved{Reply: api.ReplyCancel, By: byExpiry})
+			s.resolve(p, acp.Cancelled(), api.PermissionResolved{Reply: api.ReplyCancel, By: api.ByExpiry})
 		}
 	})
 }
@@ -184,7 +176,7 @@ func (s *session) answeredWith(p *permission, frame []byte) bool {
 
 // void notes that a question needs no answer any more.
 func (s *session) void(p *permission) {
-	s.record(p, api.PermissionResolved{Reply: api.ReplyCancel, By: byAgent})
+	s.record(p, api.PermissionResolved{Reply: api.ReplyCancel, By: api.ByAgent})
 }
 
 func (s *session) record(p *permission, res api.PermissionResolved) api.PermissionResolved {
