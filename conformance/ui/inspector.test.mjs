@@ -229,6 +229,10 @@ test("deep links and addresses without a hash", async () => {
   assert.equal(page.url(), `${server.url}/ui/#/agents`);
   await page.goto(`${server.url}/ui`);
   await seen("live");
+  await page.goto(`${server.url}/ui/#/sessions/nobody`);
+  await seen("session not found: nobody");
+  assert.equal(await page.getByLabel("Prompt").count(), 0, "boxes for prompts to nobody");
+  browser.faults.length = 0; // the browser notes the 404
 });
 
 for (const reload of [false, true]) {

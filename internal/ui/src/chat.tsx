@@ -71,6 +71,14 @@ export function Chat({ transport, record, tab, onChange }: { transport: Transpor
     return () => document.removeEventListener("keydown", key);
   }, [transport, ask, talk.running]);
 
+  if (streamFault !== "" && transport.frames.length === 0) {
+    return (
+      <section class="session">
+        <header class="bar"><h1>Session</h1></header>
+        <p class="fault" role="alert">{streamFault}</p>
+      </section>
+    );
+  }
   const title = record?.title || talk.title || "New session";
   const here = `#/sessions/${transport.id}`;
   return (
