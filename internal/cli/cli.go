@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -194,7 +195,11 @@ Exit codes: 0 done, 1 something went wrong, 2 the command was not understood.`,
 	}
 	root.SetVersionTemplate("sandbox-agent {{.Version}}\n")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usageError{fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())}
+		text := err.Error()
+		if number := new(strconv.NumError); errors.As(err, &number) {
+			text = strings.Replace(text, number.Error(), number.Err.Error(), 1)
+		}
+		return usagef("%s; see %s --help", text, cmd.CommandPath())
 	})
 	flags := root.PersistentFlags()
 	flags.StringVarP(&g.token, "token", "t", "", "bearer token of the server (default $SANDBOX_AGENT_TOKEN)")
