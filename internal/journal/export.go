@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 	"unicode/utf8"
 )
@@ -19,6 +20,10 @@ const exportFormat = 1
 type Selection struct {
 	Stream func(name string) bool
 	Record func(kind, id string) bool
+
+	// Records, unless it is nil, gives records to export in the place of those
+	// of the journal, before the ends of the streams are looked at.
+	Records func(put func(kind, id string, data []byte) error) error
 }
 
 // Tally counts what an export or import has moved.
@@ -47,7 +52,8 @@ type line struct {
 
 // Export writes records and streams as lines of JSON: a head with the number of
 // the format, the records, the entries of each stream, and a count of all at the
-// end, so that a cut file is known. What is appended meanwhile may be missing.
+// end, so that a cut file is known. Behind the records it notes where each stream
+// ends, and goes up to there: what is appended later is missing.
 func (j *Journal) Export(ctx context.Context, w io.Writer, sel Selection) (Tally, error) {
 	e := exporter{j: j, w: bufio.NewWriterSize(w, 64<<10)}
 	if err := e.export(ctx, sel); err != nil {
@@ -67,21 +73,18 @@ func (e *exporter) export(ctx context.Context, sel Selection) error {
 	if _, err := fmt.Fprintf(e.w, "{\"type\":\"journal\",\"format\":%d,\"created\":%d}\n", exportFormat, time.Now().UnixMilli()); err != nil {
 		return err
 	}
-	kinds, err := e.j.RecordKinds(ctx)
-	if err != nil {
-		return err
+	if sel.Records == nil {
+		sel.Records = func(put func(kind, id string, data []byte) error) error { return e.records(ctx, sel.Record, put) }
 	}
-	for _, kind := range kinds {
-		if err := e.records(ctx, kind, sel); err != nil {
-			return err
-		}
+	if err := sel.Records(e.record); err != nil {
+		return err
 	}
 	infos, err := e.j.Streams(ctx, "")
 	if err != nil {
 		return err
 	}
 	for _, info := range infos {
-		if info.First > info.Last || sel.Stream != nil && !sel.Stream(info.Name) {
+		if info.First > info.Last || strings.HasPrefix(info.Name, importPrefix) || sel.Stream != nil && !sel.Stream(info.Name) {
 			continue
 		}
 		if err := e.stream(ctx, info); err != nil {
@@ -95,25 +98,36 @@ func (e *exporter) export(ctx context.Context, sel Selection) error {
 	return e.w.Flush()
 }
 
-func (e *exporter) records(ctx context.Context, kind string, sel Selection) error {
-	list, err := e.j.ListRecords(ctx, kind, "")
+// records gives the records of the journal that are wanted.
+func (e *exporter) records(ctx context.Context, wanted func(kind, id string) bool, put func(kind, id string, data []byte) error) error {
+	kinds, err := e.j.RecordKinds(ctx)
 	if err != nil {
 		return err
 	}
-	for _, r := range list {
-		if sel.Record != nil && !sel.Record(kind, r.ID) {
-			continue
-		}
-		buf := append(e.buf[:0], `{"type":"record","kind":`...)
-		buf = appendString(buf, kind)
-		buf = append(buf, `,"id":`...)
-		buf = appendString(buf, r.ID)
-		if err := e.write(buf, "data", r.Data); err != nil {
+	for _, kind := range kinds {
+		list, err := e.j.ListRecords(ctx, kind, "")
+		if err != nil {
 			return err
 		}
-		e.tally.Records++
+		for _, r := range list {
+			if wanted != nil && !wanted(kind, r.ID) {
+				continue
+			}
+			if err := put(kind, r.ID, r.Data); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
+}
+
+func (e *exporter) record(kind, id string, data []byte) error {
+	buf := append(e.buf[:0], `{"type":"record","kind":`...)
+	buf = appendString(buf, kind)
+	buf = append(buf, `,"id":`...)
+	buf = appendString(buf, id)
+	e.tally.Records++
+	return e.write(buf, "data", data)
 }
 
 func (e *exporter) stream(ctx context.Context, info StreamInfo) error {

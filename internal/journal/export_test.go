@@ -46,6 +46,7 @@ func TestImportRefuses(t *testing.T) {
 		"no frame":              {good + strings.Replace(entry("a", 2), `,"frame":{}`, "", 1) + end(1, 1, 2), api.CodeInvalidRequest},
 		"bad base64":            {good + strings.Replace(entry("a", 2), `"frame":{}`, `"base64":"?"`, 1) + end(1, 1, 2), api.CodeInvalidRequest},
 		"bad name":              {good + entry("n", 1) + strings.Replace(entry("x", 1), `"x"`, `"\u0000"`, 1) + end(1, 3, 3), api.CodeInvalidRequest},
+		"name of a draft":       {good + entry("import/x/1", 1) + end(1, 2, 2), api.CodeInvalidRequest},
 		"record twice":          {good + oneRecord + end(2, 1, 1), api.CodeAlreadyExists},
 		"record without a kind": {good + strings.Replace(oneRecord, `"k"`, `""`, 1) + end(2, 1, 1), api.CodeInvalidRequest},
 		"large frame":           {good + strings.Replace(entry("a", 2), "{}", `"`+strings.Repeat("x", 2000)+`"`, 1) + end(1, 1, 2), api.CodeLimitExceeded},
@@ -77,7 +78,7 @@ func TestImportRename(t *testing.T) {
 	}
 	input := head + oneRecord + entry("a", 4) + entry("a", 9) + entry("b", 1) + entry("a", 10) + end(1, 2, 4)
 	rename := journal.ImportOptions{
-		Stream: func(name string) string { return "copy/" + name },
+		Stream: func(name string) (string, error) { return "copy/" + name, nil },
 		Record: func(_, id string, data []byte) (string, []byte, error) {
 			return "copy/" + id, bytes.ReplaceAll(data, []byte(`"a"`), []byte(`"copy/a"`)), nil
 		},
@@ -101,7 +102,7 @@ func TestImportRename(t *testing.T) {
 	if _, got, _ := strings.Cut(out.String(), "\n"); got != want {
 		t.Errorf("export:\n%swant\n%s", got, want)
 	}
-	same := journal.ImportOptions{Stream: func(string) string { return "one" }}
+	same := journal.ImportOptions{Stream: func(string) (string, error) { return "one", nil }}
 	if _, err := j.Import(t.Context(), strings.NewReader(head+entry("x", 1)+entry("y", 2)+end(0, 2, 2)), same); !errors.Is(err, api.CodeAlreadyExists) {
 		t.Errorf("two streams of one name: %v", err)
 	}
@@ -109,6 +110,46 @@ func TestImportRename(t *testing.T) {
 	cancel()
 	if _, err := j.Import(ctx, strings.NewReader(input), journal.ImportOptions{}); !errors.Is(err, context.Canceled) {
 		t.Errorf("import that was canceled: %v", err)
+	}
+}
+
+// TestImportLeavesOut keeps all streams but one, and refuses what the caller does.
+func TestImportLeavesOut(t *testing.T) {
+	j := journaltest.Open(t, journal.Memory(), journal.Options{})
+	journaltest.Append(t, j, "b", 1)
+	input := head + oneRecord + entry("a", 1) + entry("b", 1) + entry("b", 2) + end(1, 2, 3)
+	without := journal.ImportOptions{Stream: func(name string) (string, error) { return strings.Trim(name, "b"), nil }}
+	tally, err := j.Import(t.Context(), strings.NewReader(input), without)
+	if err != nil || tally != (journal.Tally{Records: 1, Streams: 1, Entries: 1}) {
+		t.Errorf("import: %+v, %v", tally, err)
+	}
+	if last, err := j.Last("b"); err != nil || last != 1 {
+		t.Errorf("the stream that was left out is at %d, %v", last, err)
+	}
+	refuse := journal.ImportOptions{Stream: func(string) (string, error) { return "", api.CodeNotSupported }}
+	if _, err := j.Import(t.Context(), strings.NewReader(head+entry("c", 1)+end(0, 1, 1)), refuse); !errors.Is(err, api.CodeNotSupported) {
+		t.Errorf("import that was refused: %v", err)
+	}
+}
+
+// TestExportOfGivenRecords takes records from the caller.
+func TestExportOfGivenRecords(t *testing.T) {
+	j := journaltest.Open(t, journal.Memory(), journal.Options{})
+	if err := j.PutRecord(t.Context(), "k", "b", []byte("{}")); err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	sel := journal.Selection{Records: func(put func(kind, id string, data []byte) error) error {
+		journaltest.Append(t, j, "a", 1) // in time
+		return put("k", "a", []byte(`{"stream":"a"}`))
+	}}
+	tally, err := j.Export(t.Context(), &out, sel)
+	if _, got, _ := strings.Cut(out.String(), "\n"); err != nil || !strings.HasPrefix(got, oneRecord) || tally != (journal.Tally{Records: 1, Streams: 1, Entries: 1}) {
+		t.Errorf("export: %s%+v, %v", got, tally, err)
+	}
+	sel.Records = func(func(kind, id string, data []byte) error) error { return api.CodeNotSupported }
+	if _, err := j.Export(t.Context(), &out, sel); !errors.Is(err, api.CodeNotSupported) {
+		t.Errorf("export that failed: %v", err)
 	}
 }
 

@@ -3,13 +3,16 @@ package journal
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
+	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"math"
+	"strings"
 
 	"github.com/sandboxagent/sandboxagent/api"
 )
@@ -17,53 +20,65 @@ import (
 // importBytes is how much of a stream is written at once.
 const importBytes = 1 << 20
 
+// importPrefix starts the names that streams have until all of an import is there.
+// What a killed import has left of them is removed when the journal is opened.
+const importPrefix = "import/"
+
 // ImportOptions change what is imported on its way. A nil function keeps it.
 type ImportOptions struct {
-	Stream func(name string) string // returns the new name
+	// Stream returns the new name; an empty one leaves the stream out.
+	Stream func(name string) (string, error)
 	// Record returns the new id and document, which may name streams.
 	Record func(kind, id string, data []byte) (newID string, newData []byte, err error)
 }
 
-// Import reads what Export has written. Either all of it is there in the end or
-// nothing: a file that is not whole is a problem of the code invalid_request,
-// and a stream or record that exists one of the code already_exists. Numbers
-// and times stay as they were. Records come last, so that what a killed import
-// leaves behind belongs to none.
+// Import reads what Export has written, and counts what it has kept. Either all of
+// it is there in the end or nothing, whenever the process is killed: a file that is
+// not whole is a problem of the code invalid_request, and a stream or record that
+// exists one of the code already_exists. Numbers and times stay as they were. Nobody
+// else may write what is imported meanwhile.
 func (j *Journal) Import(ctx context.Context, r io.Reader, opts ImportOptions) (Tally, error) {
 	if err := j.Health(); err != nil {
 		return Tally{}, err
 	}
 	m := importer{
-		j: j, opts: opts,
-		names: make(map[string]string), taken: make(map[string]bool),
-		streams: make(map[string]uint64), records: make(map[recordKey][]byte),
+		j: j, opts: opts, nonce: rand.Text(),
+		streams: make(map[string]*incoming), taken: make(map[string]bool), records: make(map[recordKey][]byte),
 	}
 	err := m.read(ctx, r)
 	if err == nil {
 		err = m.flush(ctx)
 	}
 	if err == nil {
-		err = m.putRecords(ctx)
+		err = m.install(ctx)
 	}
 	if err != nil {
 		return Tally{}, errors.Join(fmt.Errorf("import journal: %w", err), m.undo(context.WithoutCancel(ctx)))
 	}
-	return m.tally, nil
+	return m.kept, nil
 }
 
 type importer struct {
 	j       *Journal
 	opts    ImportOptions
-	names   map[string]string // of streams, to the new ones
-	taken   map[string]bool   // new names
-	streams map[string]uint64 // new names of what is begun, to the last entry that is written
+	nonce   string               // tells imports apart
+	streams map[string]*incoming // by the name in the file
+	taken   map[string]bool      // new names
 	records map[recordKey][]byte
-	put     []recordKey
-	tally   Tally
+	tally   Tally // what was read
+	kept    Tally
 
-	stream  string // new name of entries
+	current *incoming // stream of entries
 	entries []Entry
 	bytes   int
+}
+
+// incoming is a stream that is being imported.
+type incoming struct {
+	name  string // new; empty if it is left out
+	draft string // name it has meanwhile
+	last  uint64 // entry that was read
+	wrote uint64 // entry that was written
 }
 
 func (m *importer) read(ctx context.Context, r io.Reader) error {
@@ -100,7 +115,7 @@ func (m *importer) read(ctx context.Context, r io.Reader) error {
 		}
 	}
 	if errors.Is(lines.Err(), bufio.ErrTooLong) {
-		return api.TooLarge("max_frame_bytes", m.j.opts.MaxFrameBytes)
+		return api.TooLarge("maxFrameBytes", m.j.opts.MaxFrameBytes)
 	}
 	if err := lines.Err(); err != nil {
 		return err
@@ -180,6 +195,7 @@ func (m *importer) record(ctx context.Context, l line, n int) error {
 	}
 	m.records[key] = data
 	m.tally.Records++
+	m.kept.Records++
 	return nil
 }
 
@@ -189,48 +205,65 @@ func (m *importer) entry(ctx context.Context, l line, n int) error {
 		return err
 	}
 	if int64(len(frame)) > m.j.opts.MaxFrameBytes {
-		return api.TooLarge("max_frame_bytes", m.j.opts.MaxFrameBytes)
+		return api.TooLarge("maxFrameBytes", m.j.opts.MaxFrameBytes)
 	}
-	name, known := m.names[l.Stream]
-	if !known {
-		if name, err = m.begin(l.Stream); err != nil {
+	s := m.streams[l.Stream]
+	if s == nil {
+		if s, err = m.begin(l.Stream, n); err != nil {
 			return err
 		}
 	}
-	if name != m.stream || m.bytes >= importBytes {
+	if l.Seq <= s.last {
+		return malformed(n, "entry %d of %s is out of order", l.Seq, l.Stream)
+	}
+	s.last = l.Seq
+	m.tally.Entries++
+	if s.name == "" {
+		return nil
+	}
+	if s != m.current || m.bytes >= importBytes {
 		if err := m.flush(ctx); err != nil {
 			return err
 		}
-		m.stream = name
-	}
-	last := m.streams[name]
-	if k := len(m.entries); k > 0 {
-		last = m.entries[k-1].Seq
-	}
-	if l.Seq <= last {
-		return malformed(n, "entry %d of %s is out of order", l.Seq, l.Stream)
+		m.current = s
 	}
 	m.entries = append(m.entries, Entry{Seq: l.Seq, Time: l.Time, Dir: l.Dir, Frame: frame})
 	m.bytes += len(frame) + entryCost
-	m.tally.Entries++
+	m.kept.Entries++
 	return nil
 }
 
-// begin gives a stream of the file its new name.
-func (m *importer) begin(stream string) (string, error) {
-	name := stream
+// begin gives a stream of the file, which line n is the first of, its new name.
+func (m *importer) begin(stream string, n int) (*incoming, error) {
+	s := &incoming{name: stream, draft: fmt.Sprintf("%s%s/%d", importPrefix, m.nonce, len(m.streams))}
 	if m.opts.Stream != nil {
-		name = m.opts.Stream(stream)
+		var err error
+		if s.name, err = m.opts.Stream(stream); err != nil {
+			return nil, fmt.Errorf("line %d: %w", n, err)
+		}
 	}
-	if err := checkName(name); err != nil {
-		return "", err
-	}
-	if m.taken[name] {
-		return "", api.Conflict(api.CodeAlreadyExists, "two streams would be %s", name)
-	}
-	m.names[stream], m.taken[name] = name, true
+	m.streams[stream] = s
 	m.tally.Streams++
-	return name, nil
+	if s.name == "" && m.opts.Stream != nil {
+		return s, nil
+	}
+	m.kept.Streams++
+	if err := checkName(s.name); err != nil {
+		return nil, err
+	}
+	if strings.HasPrefix(s.name, importPrefix) {
+		return nil, malformed(n, "a stream may not be named %s", s.name)
+	}
+	last, err := m.j.Last(s.name)
+	if err == nil && (last > 0 || m.taken[s.name]) {
+		err = streamExists(s.name)
+	}
+	m.taken[s.name] = true
+	return s, err
+}
+
+func streamExists(name string) error {
+	return api.Conflict(api.CodeAlreadyExists, "there is a stream %s", name)
 }
 
 // flush writes the entries that were read.
@@ -238,14 +271,10 @@ func (m *importer) flush(ctx context.Context) error {
 	if len(m.entries) == 0 {
 		return nil
 	}
-	last := m.streams[m.stream]
-	err := m.j.put(ctx, m.stream, last, blocksOf(m.stream, m.entries))
-	if err != nil && errors.Is(err, api.CodeAlreadyExists) {
-		return err
-	}
-	// A write that has failed may have taken effect all the same.
-	m.streams[m.stream] = m.entries[len(m.entries)-1].Seq
-	if err != nil {
+	s := m.current
+	before := s.wrote
+	s.wrote = m.entries[len(m.entries)-1].Seq // a write that has failed may have taken effect all the same
+	if err := m.j.put(ctx, s.draft, before, blocksOf(s.draft, m.entries)); err != nil {
 		return err
 	}
 	m.entries, m.bytes = m.entries[:0], 0
@@ -296,12 +325,33 @@ func (j *Journal) put(ctx context.Context, stream string, last uint64, blocks []
 	return nil
 }
 
-func (m *importer) putRecords(ctx context.Context) error {
-	for key, data := range m.records {
-		if err := m.j.PutRecord(ctx, key.kind, key.id, data); err != nil {
-			return err
+// install gives the streams their names and stores the records, all at once.
+func (m *importer) install(ctx context.Context) error {
+	j := m.j
+	j.maintain.Lock()
+	defer j.maintain.Unlock()
+	j.commitMu.Lock()
+	defer j.commitMu.Unlock()
+	names := make(map[string]string, len(m.streams))
+	for _, s := range m.streams {
+		if s.name == "" {
+			continue
 		}
-		m.put = append(m.put, key)
+		if last, err := j.Last(s.name); err != nil || last > 0 {
+			return cmp.Or(err, streamExists(s.name))
+		}
+		names[s.draft] = s.name
+	}
+	records := make(map[string][]Record)
+	for key, data := range m.records {
+		records[key.kind] = append(records[key.kind], Record{ID: key.id, Data: data})
+	}
+	if err := j.store.Install(ctx, names, records); err != nil {
+		return storageError("%w", err)
+	}
+	for draft, name := range names {
+		j.discard(draft)
+		j.discard(name)
 	}
 	return nil
 }
@@ -309,11 +359,22 @@ func (m *importer) putRecords(ctx context.Context) error {
 // undo removes what was written.
 func (m *importer) undo(ctx context.Context) error {
 	var errs []error
-	for _, key := range m.put {
-		errs = append(errs, m.j.DeleteRecord(ctx, key.kind, key.id))
-	}
-	for name := range m.streams {
-		errs = append(errs, m.j.Delete(ctx, name))
+	for _, s := range m.streams {
+		if s.wrote > 0 {
+			errs = append(errs, m.j.Delete(ctx, s.draft))
+		}
 	}
 	return errors.Join(errs...)
+}
+
+// removeDrafts removes what a killed import has left. What cannot be removed
+// belongs to none and does no harm.
+func (j *Journal) removeDrafts(ctx context.Context) {
+	drafts, err := j.store.Streams(ctx, importPrefix)
+	for _, s := range drafts {
+		err = errors.Join(err, j.store.Delete(ctx, s.Name))
+	}
+	if err != nil {
+		j.opts.Logger.Warn("remove what is left of an import", "error", err)
+	}
 }

@@ -117,6 +117,7 @@ func Open(store Store, opts Options) (*Journal, error) {
 		done:    make(chan struct{}),
 	}
 	j.room = sync.NewCond(&j.admission)
+	j.removeDrafts(context.Background())
 	go j.run()
 	return j, nil
 }
@@ -444,6 +445,13 @@ func (j *Journal) Delete(ctx context.Context, stream string) error {
 	if err := j.store.Delete(ctx, stream); err != nil {
 		return fmt.Errorf("delete stream %s: %w", stream, err)
 	}
+	j.discard(stream)
+	return nil
+}
+
+// discard lets go of what is in memory of a stream that the store has no more under
+// this name. commitMu is held.
+func (j *Journal) discard(stream string) {
 	j.streamsMu.Lock()
 	s := j.streams[stream]
 	delete(j.streams, stream)
@@ -451,7 +459,6 @@ func (j *Journal) Delete(ctx context.Context, stream string) error {
 	if s != nil {
 		j.forget(s)
 	}
-	return nil
 }
 
 func (j *Journal) forget(s *stream) {

@@ -114,6 +114,31 @@ func (m *memory) Delete(_ context.Context, stream string) error {
 	return nil
 }
 
+func (m *memory) Install(_ context.Context, names map[string]string, records map[string][]Record) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, name := range names {
+		if m.streams[name] != nil {
+			return fmt.Errorf("install: there is a stream %s", name)
+		}
+	}
+	for old, name := range names {
+		if s := m.streams[old]; s != nil {
+			delete(m.streams, old)
+			s.info.Name, m.streams[name] = name, s
+			for i := range s.blocks {
+				s.blocks[i].Stream = name
+			}
+		}
+	}
+	for kind, list := range records {
+		for _, r := range list {
+			m.put(kind, r.ID, r.Data)
+		}
+	}
+	return nil
+}
+
 func (m *memory) Trim(_ context.Context, keep Retention, now time.Time) ([]StreamInfo, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -176,8 +201,12 @@ func (m *memory) Vacuum(context.Context) error { return nil }
 func (m *memory) PutRecord(_ context.Context, kind, id string, data []byte) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.records[recordKey{kind, id}] = Record{ID: id, Data: bytes.Clone(data), Updated: time.Now().UnixMilli()}
+	m.put(kind, id, data)
 	return nil
+}
+
+func (m *memory) put(kind, id string, data []byte) {
+	m.records[recordKey{kind, id}] = Record{ID: id, Data: bytes.Clone(data), Updated: time.Now().UnixMilli()}
 }
 
 func (m *memory) GetRecord(_ context.Context, kind, id string) ([]byte, error) {

@@ -32,6 +32,11 @@ type Store interface {
 	// not exist is no error.
 	Delete(ctx context.Context, stream string) error
 
+	// Install names streams anew, from the key to the value, and stores records by
+	// kind, all or none. The new names are free; old ones that no stream has are
+	// passed over.
+	Install(ctx context.Context, names map[string]string, records map[string][]Record) error
+
 	// Trim drops the oldest blocks of each stream that lie wholly outside of
 	// keep and returns the streams that changed. The numbers of a stream go on
 	// even when all its blocks are dropped.

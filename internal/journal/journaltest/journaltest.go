@@ -30,6 +30,7 @@ func Run(t *testing.T, factory Factory) {
 		{"Hole", testHole},
 		{"Streams", testStreams},
 		{"Delete", testDelete},
+		{"Install", testInstall},
 		{"TrimEntries", testTrimEntries},
 		{"TrimBytes", testTrimBytes},
 		{"TrimAge", testTrimAge},
@@ -44,6 +45,7 @@ func Run(t *testing.T, factory Factory) {
 		{"WindowAndStore", testWindowAndStore},
 		{"Merge", testMerge},
 		{"ExportImport", testExportImport},
+		{"Drafts", testDrafts},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, factory(t)) })
 	}
@@ -198,6 +200,56 @@ func testDelete(t *testing.T, open func() journal.Store) {
 	appendBlocks(t, s, block("a", 1, 2))
 	wantRanges(t, s, "a", 0, wide, "[1-2]")
 	wantRanges(t, s, "b", 0, wide, "[1-5]")
+}
+
+func testInstall(t *testing.T, open func() journal.Store) {
+	s, ctx := open(), t.Context()
+	renamed := func(old string, b journal.Block) journal.Block {
+		b.Stream = old
+		return b
+	}
+	appendBlocks(t, s, block("there", 1, 2), renamed("import/x/0", block("a", 1, 3)), renamed("import/x/1", block("b", 4, 6)))
+	if err := s.PutRecord(ctx, "k", "old", []byte("old")); err != nil {
+		t.Fatal(err)
+	}
+	records := map[string][]journal.Record{"k": {{ID: "a", Data: []byte("one")}, {ID: "b"}}, "l": {{ID: "a", Data: []byte("two")}}}
+	if err := s.Install(ctx, map[string]string{"import/x/0": "a", "import/x/1": "there"}, records); err == nil {
+		t.Error("a name was given twice")
+	}
+	wantRanges(t, s, "a", 0, wide, "")
+	if list, err := s.ListRecords(ctx, "k", ""); err != nil || len(list) != 1 {
+		t.Errorf("a failure has left %+v, %v", list, err)
+	}
+	if err := s.Install(ctx, map[string]string{"import/x/0": "a", "import/x/1": "b", "import/x/2": "none"}, records); err != nil {
+		t.Fatal(err)
+	}
+	appendBlocks(t, s, block("a", 4, 4), block("import/y/0", 1, 1))
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = store(t, open)
+	wantRanges(t, s, "a", 0, wide, "[1-3][4-4]")
+	wantRanges(t, s, "b", 0, wide, "[4-6]")
+	wantRanges(t, s, "import/x/0", 0, wide, "")
+	if data, err := s.GetRecord(ctx, "k", "a"); err != nil || string(data) != "one" {
+		t.Errorf("record: %q, %v", data, err)
+	}
+	if kinds, err := s.RecordKinds(ctx); err != nil || !slices.Equal(kinds, []string{"k", "l"}) {
+		t.Errorf("kinds: %q, %v", kinds, err)
+	}
+}
+
+// testDrafts opens a journal whose process was killed in the middle of an import.
+func testDrafts(t *testing.T, open func() journal.Store) {
+	s := open()
+	appendBlocks(t, s, block("a", 1, 2), block("import/y/0", 1, 1), block("import/y/1", 1, 1))
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	j := Open(t, open(), journal.Options{})
+	if list, err := j.Streams(t.Context(), ""); err != nil || len(list) != 1 || list[0].Name != "a" {
+		t.Errorf("streams: %+v, %v", list, err)
+	}
 }
 
 func trim(t *testing.T, s journal.Store, keep journal.Retention, now int64) []journal.StreamInfo {

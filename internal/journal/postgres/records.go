@@ -29,6 +29,37 @@ func (s *Store) PutRecord(ctx context.Context, kind, id string, data []byte) err
 	return nil
 }
 
+// Install names streams anew and stores records.
+func (s *Store) Install(ctx context.Context, names map[string]string, records map[string][]journal.Record) error {
+	var olds, news, kinds, ids []string
+	var datas [][]byte
+	for old, name := range names {
+		olds, news = append(olds, old), append(news, name)
+	}
+	for kind, list := range records {
+		for _, r := range list {
+			kinds, ids, datas = append(kinds, kind), append(ids, r.ID), append(datas, append([]byte{}, r.Data...))
+		}
+	}
+	err := s.write(ctx, true, func(ctx context.Context, conn *pgx.Conn) error {
+		clear(s.known)
+		return atomically(ctx, conn, func(batch *pgx.Batch) {
+			batch.Queue(`
+				UPDATE streams s SET name = n.name
+				FROM unnest($1::text[], $2::text[]) AS n (old, name) WHERE s.name = n.old`, olds, news)
+			batch.Queue(`
+				INSERT INTO records (kind, id, data, updated)
+				SELECT kind, id, data, $4 FROM unnest($1::text[], $2::text[], $3::bytea[]) AS r (kind, id, data)
+				ON CONFLICT (kind, id) DO UPDATE SET data = excluded.data, updated = excluded.updated`,
+				kinds, ids, datas, time.Now().UnixMilli())
+		})
+	})
+	if err != nil {
+		return fmt.Errorf("install: %w", err)
+	}
+	return nil
+}
+
 // GetRecord returns a record.
 func (s *Store) GetRecord(ctx context.Context, kind, id string) ([]byte, error) {
 	list, err := read(ctx, s, pgx.RowTo[[]byte], "SELECT data FROM records WHERE kind = $1 AND id = $2", kind, id)

@@ -386,10 +386,10 @@ func (s *Store) insertRun(ctx context.Context, blocks []journal.Block) error {
 	return nil
 }
 
-// withoutTail runs do, which takes away what there is of a stream, with nothing
-// in either file: what is read there after a crash must not bring it back.
+// withoutTail runs do, which takes away or renames what there is of streams, with
+// nothing in either file: what is read there after a crash must not bring it back.
 // Appending waits meanwhile.
-func (s *Store) withoutTail(stream string, do func() error) error {
+func (s *Store) withoutTail(do func() error) error {
 	s.tail.flushing.Lock()
 	defer s.tail.flushing.Unlock()
 	s.tail.mu.Lock()
@@ -409,7 +409,7 @@ func (s *Store) withoutTail(stream string, do func() error) error {
 			return err
 		}
 	}
-	delete(s.tail.ends, stream)
+	clear(s.tail.ends)
 	return do()
 }
 

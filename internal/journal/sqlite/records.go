@@ -14,18 +14,20 @@ import (
 
 // PutRecord stores a record.
 func (s *Store) PutRecord(ctx context.Context, kind, id string, data []byte) error {
+	return s.transact(ctx, func() error { return s.putRecord(context.WithoutCancel(ctx), kind, id, data) })
+}
+
+// putRecord is for a transaction.
+func (s *Store) putRecord(ctx context.Context, kind, id string, data []byte) error {
 	if data == nil {
 		data = []byte{}
 	}
-	return s.transact(ctx, func() error {
-		_, err := s.conn.ExecContext(context.WithoutCancel(ctx),
-			"INSERT OR REPLACE INTO records (kind, id, data, updated) VALUES (?, ?, ?, ?)",
-			kind, id, data, time.Now().UnixMilli())
-		if err != nil {
-			return fmt.Errorf("put record: %w", err)
-		}
-		return nil
-	})
+	_, err := s.conn.ExecContext(ctx, "INSERT OR REPLACE INTO records (kind, id, data, updated) VALUES (?, ?, ?, ?)",
+		kind, id, data, time.Now().UnixMilli())
+	if err != nil {
+		return fmt.Errorf("put record: %w", err)
+	}
+	return nil
 }
 
 // GetRecord returns a record.

@@ -375,7 +375,7 @@ func (s *Store) Delete(ctx context.Context, stream string) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return s.withoutTail(stream, func() error { return s.delete(context.WithoutCancel(ctx), stream) })
+	return s.withoutTail(func() error { return s.delete(context.WithoutCancel(ctx), stream) })
 }
 
 func (s *Store) delete(ctx context.Context, stream string) error {
@@ -388,6 +388,32 @@ func (s *Store) delete(ctx context.Context, stream string) error {
 			return fmt.Errorf("delete stream: %w", err)
 		}
 		return nil
+	})
+}
+
+// Install names streams anew and stores records.
+func (s *Store) Install(ctx context.Context, names map[string]string, records map[string][]journal.Record) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	ctx = context.WithoutCancel(ctx)
+	return s.withoutTail(func() error {
+		return s.transact(ctx, func() error {
+			clear(s.known)
+			for old, name := range names {
+				if _, err := s.conn.ExecContext(ctx, "UPDATE streams SET name = ? WHERE name = ?", name, old); err != nil {
+					return fmt.Errorf("name stream %s: %w", name, err)
+				}
+			}
+			for kind, list := range records {
+				for _, r := range list {
+					if err := s.putRecord(ctx, kind, r.ID, r.Data); err != nil {
+						return err
+					}
+				}
+			}
+			return nil
+		})
 	})
 }
 
