@@ -28,7 +28,7 @@ type Version struct {
 type Limits struct {
 	MaxBodyBytes   int64 `json:"maxBodyBytes" doc:"Bytes of a request body, except uploads"`
 	MaxFileBytes   int64 `json:"maxFileBytes" doc:"Bytes of one written file"`
-	MaxUploadBytes int64 `json:"maxUploadBytes" doc:"Bytes of one archive, unpacked"`
+	MaxUploadBytes int64 `json:"maxUploadBytes" doc:"Bytes of one archive, unpacked, or of one import of sessions"`
 
 	MaxUploadEntries int `json:"maxUploadEntries" doc:"Entries of one archive"`
 	MaxBatchFiles    int `json:"maxBatchFiles" doc:"Files of one batch"`

@@ -117,6 +117,12 @@ type SessionList struct {
 	NextCursor string    `json:"nextCursor,omitempty" doc:"Absent on the last page"`
 }
 
+// SessionImport tells what an import has brought.
+type SessionImport struct {
+	Sessions []string `json:"sessions" doc:"Their ids, in the order of the file"`
+	Events   int      `json:"events"`
+}
+
 // SessionPromptRequest starts a turn.
 type SessionPromptRequest struct {
 	Prompt acp.Prompt `json:"prompt" doc:"Text, or content blocks of the Agent Client Protocol"`

@@ -4,11 +4,34 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"log/slog"
 	"net"
 
 	"github.com/sandboxagent/sandboxagent"
+	"github.com/sandboxagent/sandboxagent/internal/journal/sqlite"
 	"github.com/sandboxagent/sandboxagent/internal/server"
 )
+
+// insideConfig configures a server within this program that works on the data of
+// the user. It takes in the runs that have ended.
+func (g *globals) insideConfig(o *serverOptions) (server.Config, error) {
+	log, err := g.logger(slog.LevelError)
+	if err != nil {
+		return server.Config{}, err
+	}
+	o.host = "127.0.0.1"
+	cfg, err := g.serverConfig(o, log)
+	if err != nil {
+		return cfg, err
+	}
+	if sqlite.Held(g.journalFile()) {
+		return cfg, nil
+	}
+	if err := g.adoptRuns(context.Background()); err != nil {
+		log.Error("take in runs", "error", err)
+	}
+	return cfg, nil
+}
 
 // inside is a server within this program, and a client of it.
 type inside struct {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"log/slog"
 	"slices"
 	"strings"
 
@@ -257,19 +256,12 @@ func (o *runOptions) turn(ctx context.Context, session *sandboxagent.Session, ta
 // socket of its own. Where another server holds the data, the events of this
 // run go to a file of their own.
 func (g *globals) startInside(o *serverOptions) (*sandboxagent.Client, func(), error) {
-	log, err := g.logger(slog.LevelError)
-	if err != nil {
-		return nil, nil, err
-	}
-	o.host = "127.0.0.1"
-	cfg, err := g.serverConfig(o, log)
+	cfg, err := g.insideConfig(o)
 	if err != nil {
 		return nil, nil, err
 	}
 	if sqlite.Held(g.journalFile()) {
 		cfg.Journal = g.runJournal()
-	} else if err := g.adoptRuns(context.Background()); err != nil {
-		log.Error("take in runs", "error", err)
 	}
 	inside, err := openInside(cfg)
 	if errors.Is(err, api.CodeDataLocked) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 
@@ -32,7 +33,7 @@ func (g *globals) adoptRuns(ctx context.Context) error {
 	if err != nil || len(names) == 0 {
 		return err
 	}
-	j, err := g.openData(true)
+	j, err := g.openJournal()
 	if errors.Is(err, api.CodeDataLocked) {
 		return nil
 	}
@@ -46,6 +47,23 @@ func (g *globals) adoptRuns(ctx context.Context) error {
 		}
 	}
 	return errors.Join(append(failed, j.Close())...)
+}
+
+// openJournal opens the journal of the data folder, for this command alone.
+func (g *globals) openJournal() (*journal.Journal, error) {
+	log, err := g.logger(slog.LevelWarn)
+	if err != nil {
+		return nil, err
+	}
+	store, err := sqlite.Open(g.journalFile())
+	if err != nil {
+		return nil, err
+	}
+	j, err := journal.Open(store, journal.Options{Logger: log})
+	if err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
+	return j, nil
 }
 
 // adoptRun moves all that the journal of a run holds, unless the run goes on.

@@ -6,23 +6,18 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"log/slog"
+	"math"
+	"net"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/sandboxagent/sandboxagent"
 	"github.com/sandboxagent/sandboxagent/api"
 	"github.com/sandboxagent/sandboxagent/internal/journal"
 	"github.com/sandboxagent/sandboxagent/internal/journal/sqlite"
-)
-
-// How the journal names what belongs to sessions.
-const (
-	sessionRecord = "session"
-	sessionStream = "session/"
+	"github.com/sandboxagent/sandboxagent/internal/session"
 )
 
 func newSessionsExport(g *globals) *cobra.Command {
@@ -30,26 +25,33 @@ func newSessionsExport(g *globals) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "export [ID...]",
 		Short: "Write sessions to a file",
-		Long: `Write sessions, all or those named by the server's id, with their events and their
-configuration to standard output or a file: lines of JSON, which sessions import
-reads. The file holds all that the sessions hold, secrets in their environment too.
+		Long: `Write sessions, all or those named, with their events and their configuration to
+standard output or a file: lines of JSON, which sessions import reads. The file
+holds all that the sessions hold, secrets in their environment too. Sessions may
+go on meanwhile.
 
-It works on the data folder of this machine, and so needs the server that uses it
-to be stopped. From a server that runs, sessions events --json tells what happened.`,
+` + whichSessions,
 		Example: `  sandbox-agent sessions export --output sessions.ndjson
-  sandbox-agent sessions export 3f2a | gzip >3f2a.ndjson.gz`,
-		Args: arguments(0, -1),
+  sandbox-agent sessions export 3f2a | gzip >3f2a.ndjson.gz
+  sandbox-agent sessions export --data-dir /old/sandbox-agent --output old.ndjson`,
+		Args:              arguments(0, -1),
+		ValidArgsFunction: g.completeSession,
 		RunE: g.local(func(ctx context.Context, args []string) error {
-			j, err := g.openData(false)
-			if err != nil {
-				return err
-			}
-			tally, err := exportSessions(ctx, g, j, g.data(), output, args)
-			if err = errors.Join(err, j.Close()); err != nil {
-				return err
-			}
-			fmt.Fprintf(g.env.Err, "sandbox-agent: %s written\n", counted(tally))
-			return nil
+			return g.withFileSessions(ctx, false, func(at fileSessions) error {
+				var done sandboxagent.Exported
+				err := g.writeOutput(output, func(w io.Writer) (err error) {
+					done, err = at.Export(ctx, w, args...)
+					return err
+				})
+				switch {
+				case err != nil:
+					return err
+				case g.json && output != "":
+					return printJSON(g.env.Out, done)
+				}
+				fmt.Fprintf(g.env.Err, "sandbox-agent: %s written, from %s\n", counted(done.Sessions, done.Events), at.where)
+				return nil
+			})
 		}),
 	}
 	cmd.Flags().StringVarP(&output, "output", "o", "", "file to write, which comes into being whole or not at all")
@@ -61,12 +63,13 @@ func newSessionsImport(g *globals) *cobra.Command {
 		Use:   "import [FILE]",
 		Short: "Read sessions from a file",
 		Long: `Read what sessions export has written, from a file or standard input: all of it, or
-nothing when the file is not whole or one of its sessions is there already.
+nothing when the file is not whole or one of its sessions is there already. The
+next prompt to a session brings its agent back.
 
-It works on the data folder of this machine, and so needs the server that uses it
-to be stopped. The next prompt to a session brings its agent back.`,
+` + whichSessions,
 		Example: `  sandbox-agent sessions import sessions.ndjson
-  gunzip <3f2a.ndjson.gz | sandbox-agent sessions import`,
+  gunzip <3f2a.ndjson.gz | sandbox-agent sessions import
+  sandbox-agent sessions import --data-dir /new/sandbox-agent old.ndjson`,
 		Args: arguments(0, 1),
 		RunE: g.local(func(ctx context.Context, args []string) error {
 			in := g.env.In
@@ -78,23 +81,73 @@ to be stopped. The next prompt to a session brings its agent back.`,
 				defer f.Close()
 				in = f
 			}
-			j, err := g.openData(true)
-			if err != nil {
-				return err
-			}
-			tally, err := j.Import(ctx, in, journal.ImportOptions{})
-			if err == nil {
-				var configs int
-				configs, err = restoreConfig(ctx, j, g.data())
-				tally.Records -= configs
-			}
-			if err = errors.Join(err, j.Close()); err != nil {
-				return err
-			}
-			fmt.Fprintf(g.env.Err, "sandbox-agent: %s read\n", counted(tally))
-			return nil
+			return g.withFileSessions(ctx, true, func(at fileSessions) error {
+				done, err := at.Import(ctx, in)
+				switch {
+				case err != nil:
+					return err
+				case g.json:
+					return printJSON(g.env.Out, done)
+				}
+				fmt.Fprintf(g.env.Err, "sandbox-agent: %s read, into %s\n", counted(len(done.Sessions), done.Events), at.where)
+				return nil
+			})
 		}),
 	}
+}
+
+// whichSessions is the part of the help that export and import share.
+const whichSessions = `The sessions are those of the server, as for the other commands here. With
+--data-dir they are those in that folder, whose server must not run; so they are,
+in the default folder, when no server was named and none answers.`
+
+// fileSessions are the sessions that files are written from or read into.
+type fileSessions struct {
+	*sandboxagent.Sessions
+	where string // for people
+}
+
+// withFileSessions runs do on the sessions of the server, or on those of the data
+// folder with a server inside this program. Who writes may make the folder.
+func (g *globals) withFileSessions(ctx context.Context, writes bool, do func(fileSessions) error) error {
+	if g.endpoint != "" && g.dataDir != "" {
+		return usagef("--endpoint and --data-dir name two places; give one of them")
+	}
+	client := g.dialNamed()
+	defer client.Close()
+	if g.dataDir == "" {
+		named := g.givenEndpoint() != ""
+		if named || !unreachable(ctx, client) {
+			return g.explain(client, do(fileSessions{client.Sessions(), client.BaseURL()}))
+		}
+	}
+	if _, err := os.Stat(g.journalFile()); errors.Is(err, fs.ErrNotExist) && !writes {
+		if g.dataDir == "" {
+			return fmt.Errorf("no server answers at %s, and there are no sessions in %s; name a server with --endpoint, or a folder with --data-dir", client.BaseURL(), g.data())
+		}
+		return fmt.Errorf("there are no sessions in %s; name another folder with --data-dir, or a server with --endpoint", g.data())
+	}
+	cfg, err := g.insideConfig(&serverOptions{})
+	if err != nil {
+		return err
+	}
+	cfg.Limits.JournalRetentionDays, cfg.Limits.MaxUploadBytes = math.MaxInt32, math.MaxInt64 // what its own server is told is not known here
+	inside, err := openInside(cfg)
+	if errors.Is(err, api.CodeDataLocked) {
+		return fmt.Errorf("%w; name the server that uses %s with --endpoint, or stop it first, for example with sandbox-agent daemon stop", err, g.data())
+	}
+	if err != nil {
+		return err
+	}
+	defer inside.stop()
+	return do(fileSessions{inside.client.Sessions(), g.data()})
+}
+
+// unreachable reports whether nobody answers.
+func unreachable(ctx context.Context, client *sandboxagent.Client) bool {
+	_, err := client.Health(ctx)
+	var dial *net.OpError
+	return errors.As(err, &dial) && dial.Op == "dial"
 }
 
 func newSessionsSalvage(g *globals) *cobra.Command {
@@ -134,90 +187,41 @@ func (g *globals) salvage(ctx context.Context, damaged, output string) error {
 	if err != nil {
 		return errors.Join(err, store.Close())
 	}
-	tally, err := exportSessions(ctx, g, j, filepath.Dir(damaged), output, nil)
+	sessions, events := 0, 0
+	selection := session.Selection
+	selection.Record = func(kind, id string) bool {
+		wanted := session.Selection.Record(kind, id)
+		if wanted && kind == session.RecordKind {
+			sessions++
+		}
+		return wanted
+	}
+	err = g.writeOutput(output, func(w io.Writer) error {
+		tally, err := j.Export(ctx, w, selection)
+		events = tally.Entries
+		return err
+	})
 	if err = errors.Join(err, j.Close()); err != nil {
 		return err
 	}
-	fmt.Fprintf(g.env.Err, "sandbox-agent: %s written; %d blocks and records are lost for sure\n", counted(tally), found.Lost)
+	fmt.Fprintf(g.env.Err, "sandbox-agent: %s written; %d blocks and records are lost for sure\n", counted(sessions, events), found.Lost)
 	return nil
 }
 
-func counted(t journal.Tally) string {
+func counted(sessions, events int) string {
 	noun := "sessions"
-	if t.Records == 1 {
+	if sessions == 1 {
 		noun = "session"
 	}
-	return fmt.Sprintf("%d %s with %d events", t.Records, noun, t.Entries)
+	return fmt.Sprintf("%d %s with %d events", sessions, noun, events)
 }
 
-// openData opens the journal of the data folder, for this command alone.
-func (g *globals) openData(create bool) (*journal.Journal, error) {
-	log, err := g.logger(slog.LevelWarn)
-	if err != nil {
-		return nil, err
+// writeOutput writes to a file, or to standard output if that has no name.
+func (g *globals) writeOutput(name string, write func(io.Writer) error) error {
+	if name == "" {
+		return write(g.env.Out)
 	}
-	path := g.journalFile()
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) && !create {
-		return nil, fmt.Errorf("there are no sessions in %s; name another folder with --data-dir", g.data())
-	}
-	store, err := sqlite.Open(path)
-	if errors.Is(err, api.CodeDataLocked) {
-		return nil, fmt.Errorf("%w; stop the server that uses %s first, for example with sandbox-agent daemon stop", err, g.data())
-	}
-	if err != nil {
-		return nil, err
-	}
-	j, err := journal.Open(store, journal.Options{Logger: log})
-	if err != nil {
-		return nil, errors.Join(err, store.Close())
-	}
-	return j, nil
-}
-
-// exportSessions writes sessions of a journal, with what is configured for them in
-// its data folder.
-func exportSessions(ctx context.Context, g *globals, j *journal.Journal, data, output string, ids []string) (tally journal.Tally, err error) {
-	records, err := j.ListRecords(ctx, sessionRecord, "")
-	if err != nil {
-		return journal.Tally{}, err
-	}
-	for _, id := range ids {
-		if !slices.ContainsFunc(records, func(r journal.Record) bool { return r.ID == id }) {
-			return journal.Tally{}, api.SessionNotFound(id)
-		}
-	}
-	wanted := func(id string) bool { return len(ids) == 0 || slices.Contains(ids, id) }
-	var configs []string
-	defer func() {
-		err = errors.Join(err, forgetConfig(context.WithoutCancel(ctx), j, configs))
-		tally.Records -= len(configs)
-	}()
-	for _, r := range records {
-		if !wanted(r.ID) {
-			continue
-		}
-		more, err := recordConfig(ctx, j, data, r.ID)
-		if configs = append(configs, more...); err != nil {
-			return tally, err
-		}
-	}
-	selection := journal.Selection{
-		Record: func(kind, id string) bool {
-			return kind == sessionRecord && wanted(id) || kind == sessionConfig && slices.Contains(configs, id)
-		},
-		Stream: func(name string) bool {
-			id, ok := strings.CutPrefix(name, sessionStream)
-			return ok && wanted(id)
-		},
-	}
-	if output == "" {
-		return j.Export(ctx, g.env.Out, selection)
-	}
-	err = writeWhole(g.path(output), func(w io.Writer) (err error) {
-		tally, err = j.Export(ctx, w, selection)
-		return err
-	})
-	return tally, err
+	return writeWhole(g.path(name), write)
 }
 
 // writeWhole makes a file that only its owner can read, or leaves what was there.

@@ -6,21 +6,12 @@ import (
 	"errors"
 	"maps"
 	"net/http"
-	"os"
-	"path/filepath"
-	"slices"
 
 	"github.com/danielgtaylor/huma/v2"
 
-	"github.com/sandboxagent/sandboxagent/api"
 	"github.com/sandboxagent/sandboxagent/internal/session"
 	"github.com/sandboxagent/sandboxagent/internal/settings"
 )
-
-// sessionDir is where the configuration of one session is.
-func (s *Server) sessionDir(id string) string {
-	return filepath.Join(s.cfg.DataDir, "sessions", id)
-}
 
 // sessionConfigRoutes registers the routes of the stored configuration of
 // sessions, which counts beside that of the session's folder from the next start
@@ -33,11 +24,7 @@ func sessionConfigRoutes[Whole, Entry any](s *Server, noun, label string, set *s
 	get.Responses = map[string]*huma.Response{"200": {Description: "The set", Content: content}}
 	s.handle(get, func(w http.ResponseWriter, r *http.Request) error {
 		s.claimSession(r.UserAgent(), r.PathValue("id"))
-		known, err := s.sessions.Get(r.PathValue("id"))
-		if err != nil {
-			return err
-		}
-		all, err := set.All(s.sessionDir(known.ID))
+		all, err := sessionConfig(r.Context(), s, r.PathValue("id"), noun, set)
 		if err != nil {
 			return err
 		}
@@ -50,20 +37,61 @@ func sessionConfigRoutes[Whole, Entry any](s *Server, noun, label string, set *s
 	put.Responses = map[string]*huma.Response{"204": {Description: "Stored"}}
 	s.handle(put, func(w http.ResponseWriter, r *http.Request) error {
 		s.claimSession(r.UserAgent(), r.PathValue("id"))
-		known, err := s.sessions.Get(r.PathValue("id"))
-		if err != nil {
+		if _, err := s.sessions.Get(r.PathValue("id")); err != nil {
 			return err
 		}
 		data, err := s.readConfig(w, r)
 		if err != nil {
 			return err
 		}
-		dir := s.sessionDir(known.ID)
-		if err := os.MkdirAll(dir, 0o700); err != nil {
+		all, err := set.Decode(data)
+		if err != nil {
 			return err
 		}
-		return noContent(w, set.Replace(r.Context(), dir, data))
+		if data, err = json.Marshal(whole(all)); err != nil {
+			return err
+		}
+		return noContent(w, s.sessions.SetStored(r.Context(), r.PathValue("id"), noun, data))
 	})
+}
+
+// sessionConfig returns what is stored for a session. It is never nil without an
+// error.
+func sessionConfig[Entry any](ctx context.Context, s *Server, id, noun string, set *settings.Set[Entry]) (map[string]Entry, error) {
+	data, err := s.sessions.Stored(ctx, id, noun)
+	if err != nil {
+		return nil, err
+	}
+	if len(data) == 0 {
+		return map[string]Entry{}, nil
+	}
+	return set.Decode(data)
+}
+
+// checkSessionConfig returns the problem with what an import brings for a session.
+func (s *Server) checkSessionConfig(noun string, data []byte) (err error) {
+	if noun == session.StoredMCP {
+		_, err = s.settings.MCP.Decode(data)
+	} else {
+		_, err = s.settings.Skills.Decode(data)
+	}
+	return err
+}
+
+// addSessionMCP adds the MCP servers of a session to the parameters with which it
+// is opened.
+func (s *Server) addSessionMCP(ctx context.Context, id string, params json.RawMessage) (json.RawMessage, error) {
+	all, err := sessionConfig(ctx, s, id, session.StoredMCP, s.settings.MCP)
+	if err != nil || len(all) == 0 {
+		return params, err
+	}
+	var opened struct {
+		CWD string `json:"cwd"`
+	}
+	if err := json.Unmarshal(params, &opened); err != nil {
+		return nil, err
+	}
+	return s.settings.AddMCP(params, opened.CWD, all)
 }
 
 // installSkills makes the folders in which an agent looks for skills hold those
@@ -73,8 +101,7 @@ func (s *Server) installSkills(ctx context.Context, cwd string, targets []string
 	if id == "" {
 		return s.settings.InstallSkills(ctx, cwd, targets)
 	}
-	dir := s.sessionDir(id)
-	own, err := s.settings.Skills.All(dir)
+	own, err := sessionConfig(ctx, s, id, session.StoredSkills, s.settings.Skills)
 	if err != nil || len(own) == 0 {
 		return errors.Join(err, s.settings.InstallSkills(ctx, cwd, targets))
 	}
@@ -82,35 +109,7 @@ func (s *Server) installSkills(ctx context.Context, cwd string, targets []string
 	if err != nil {
 		return err
 	}
-	both := make(map[string]api.SkillsConfig, len(all)+len(own))
-	maps.Copy(both, all)
+	both := maps.Clone(all)
 	maps.Copy(both, own) // what the session says itself wins
-	for name, entry := range both {
-		entry.Sources = slices.Clone(entry.Sources)
-		for i := range entry.Sources {
-			if source := &entry.Sources[i]; source.Type == "local" && !filepath.IsAbs(source.Source) {
-				source.Source = filepath.Join(cwd, source.Source)
-			}
-		}
-		both[name] = entry
-	}
-	data, err := json.Marshal(api.SkillsSet{Skills: both})
-	if err != nil {
-		return err
-	}
-	merged := filepath.Join(dir, "merged")
-	if err := os.MkdirAll(merged, 0o700); err != nil {
-		return err
-	}
-	if err := s.settings.Skills.Replace(ctx, merged, data); err != nil {
-		return err
-	}
-	absolute := make([]string, 0, len(targets))
-	for _, target := range targets {
-		if !filepath.IsAbs(target) {
-			target = filepath.Join(cwd, target)
-		}
-		absolute = append(absolute, target)
-	}
-	return s.settings.InstallSkills(ctx, merged, absolute)
+	return s.settings.InstallEntries(ctx, cwd, both, targets)
 }

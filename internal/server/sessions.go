@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"reflect"
 	"strconv"
 	"strings"
@@ -31,14 +30,13 @@ func (s *Server) openSessions() error {
 			_, err := s.agents.Agent(agent)
 			return err
 		},
-		Options: s.agentOptions,
-		Params: func(_ context.Context, id string, params json.RawMessage) (json.RawMessage, error) {
-			return s.settings.MergeMCP(params, s.sessionDir(id))
-		},
-		CWD:     s.cfg.Home,
-		Version: s.cfg.Version,
-		Limits:  sessionLimits(s.limits),
-		Logger:  s.log,
+		Options:     s.agentOptions,
+		Params:      s.addSessionMCP,
+		CheckStored: s.checkSessionConfig,
+		CWD:         s.cfg.Home,
+		Version:     s.cfg.Version,
+		Limits:      sessionLimits(s.limits),
+		Logger:      s.log,
 	})
 	if err != nil {
 		return errors.Join(err, s.journal.Close())
@@ -124,14 +122,15 @@ func (s *Server) sessionRoutes() {
 	route(s, s.sessionOp("restoreSession", http.MethodPost, "/v1/sessions/{id}/restore", "Start the agent of a session without a prompt"), func(ctx context.Context, in *sessionInput) (*body[api.Session], error) {
 		return answer(s.sessions.Restore(ctx, in.ID))
 	})
+	s.sessionFileRoutes()
 	s.promptRoute()
 	route(s, s.sessionOp("cancelSession", http.MethodPost, "/v1/sessions/{id}/cancel", "End the turn under way and the queued ones"), func(ctx context.Context, in *sessionInput) (*body[api.SessionCancelResult], error) {
 		return answer(s.sessions.Cancel(ctx, in.ID))
 	})
 	s.sessionSettingRoutes()
 	s.sessionEventRoutes()
-	sessionConfigRoutes[api.MCPServers](s, "mcp", "SessionMCPConfig", s.settings.MCP, func(all map[string]api.MCPServer) api.MCPServers { return api.MCPServers{Servers: all} })
-	sessionConfigRoutes[api.SkillsSet](s, "skills", "SessionSkillsConfig", s.settings.Skills, func(all map[string]api.SkillsConfig) api.SkillsSet { return api.SkillsSet{Skills: all} })
+	sessionConfigRoutes[api.MCPServers](s, session.StoredMCP, "SessionMCPConfig", s.settings.MCP, func(all map[string]api.MCPServer) api.MCPServers { return api.MCPServers{Servers: all} })
+	sessionConfigRoutes[api.SkillsSet](s, session.StoredSkills, "SessionSkillsConfig", s.settings.Skills, func(all map[string]api.SkillsConfig) api.SkillsSet { return api.SkillsSet{Skills: all} })
 	s.permissionRoutes()
 }
 
@@ -147,17 +146,7 @@ func (s *Server) destroySession(ctx context.Context, in *struct {
 	ID    string `path:"id"`
 	Purge bool   `query:"purge" doc:"Remove the history too"`
 }) (*struct{}, error) {
-	known, err := s.sessions.Get(in.ID)
-	if err != nil {
-		return nil, err
-	}
-	if err := s.sessions.Destroy(ctx, in.ID, in.Purge); err != nil {
-		return nil, err
-	}
-	if in.Purge {
-		return nil, os.RemoveAll(s.sessionDir(known.ID))
-	}
-	return nil, nil
+	return nil, s.sessions.Destroy(ctx, in.ID, in.Purge)
 }
 
 // sessionSettingRoutes are the routes of what an agent lets clients choose.

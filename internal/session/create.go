@@ -7,6 +7,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,14 +21,22 @@ func newID() string {
 	return hex.EncodeToString(b[:])
 }
 
+// routeWords stand in paths where an id would.
+var routeWords = []string{"export", "import"}
+
 // validID reports whether an id can stand in a path and in the name of a stream.
 func validID(id string) bool {
-	if id == "" || len(id) > 128 || id == "." || id == ".." {
+	if id == "" || len(id) > 128 || id == "." || id == ".." || slices.Contains(routeWords, id) {
 		return false
 	}
 	return !strings.ContainsFunc(id, func(r rune) bool {
 		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '.' || r == '_' || r == '-')
 	})
+}
+
+func invalidID(id string) error {
+	return api.InvalidRequest(api.CodeInvalidSessionID,
+		"the id of a session may have letters, digits, '.', '_' and '-', at most 128, and be none of %s: %q", strings.Join(routeWords, ", "), id)
 }
 
 // Create starts a session with an agent of its own and makes the settings asked
@@ -69,7 +78,7 @@ func (m *Manager) insert(req api.SessionCreateRequest, virtual string) (*session
 		req.ID = newID()
 	}
 	if !validID(req.ID) {
-		return nil, api.InvalidRequest(api.CodeInvalidSessionID, "id may have letters, digits, '.', '_' and '-', at most 128")
+		return nil, invalidID(req.ID)
 	}
 	policy, err := checkPolicy(req.Permissions)
 	if err != nil {
@@ -94,18 +103,32 @@ func (m *Manager) insert(req api.SessionCreateRequest, virtual string) (*session
 	s.rec.Bound = []binding{{From: 1, Server: s.server()}}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	switch {
-	case m.closed:
+	if m.closed {
 		return nil, shuttingDown()
-	case m.taken(req.ID):
-		e := api.NewError(api.KindSessionAlreadyExists, api.CodeSessionExists, "%s", req.ID)
-		e.SessionID = req.ID
-		return nil, e
-	case len(m.sessions) >= m.cfg.Limits.MaxSessions:
-		return nil, api.NewError(api.KindUnavailable, api.CodeLimitExceeded, "maxSessions (%d) sessions are kept; purge one first", m.cfg.Limits.MaxSessions).With("limit", "maxSessions")
+	}
+	if err := m.room(req.ID); err != nil {
+		return nil, err
 	}
 	m.sessions[s.id] = s
 	return s, nil
+}
+
+// room returns why there can be no session of an id. The caller holds mu.
+func (m *Manager) room(id string) error {
+	switch {
+	case m.taken(id):
+		e := api.NewError(api.KindSessionAlreadyExists, api.CodeSessionExists, "%s", id)
+		e.SessionID = id
+		return e
+	case m.full():
+		return api.NewError(api.KindUnavailable, api.CodeLimitExceeded, "maxSessions (%d) sessions are kept; purge one first", m.cfg.Limits.MaxSessions).With("limit", "maxSessions")
+	}
+	return nil
+}
+
+// full reports whether there are as many sessions as may be. The caller holds mu.
+func (m *Manager) full() bool {
+	return len(m.sessions)+len(m.importing) >= m.cfg.Limits.MaxSessions
 }
 
 // folder makes the folder of a session absolute, and checks that it is there.
@@ -274,6 +297,8 @@ func (m *Manager) purge(ctx context.Context, s *session) error {
 	defer s.saving.Unlock()
 	return errors.Join(err,
 		m.cfg.Bridge.Close(ctx, s.server()),
-		m.cfg.Journal.DeleteRecord(ctx, recordKind, s.id),
+		m.cfg.Journal.DeleteRecord(ctx, storedKind, s.id+"/"+StoredMCP),
+		m.cfg.Journal.DeleteRecord(ctx, storedKind, s.id+"/"+StoredSkills),
+		m.cfg.Journal.DeleteRecord(ctx, RecordKind, s.id),
 		m.cfg.Journal.Delete(ctx, stream(s.id)))
 }

@@ -41,6 +41,10 @@ type Config struct {
 	// which it is opened. Nil leaves them as they are.
 	Params func(ctx context.Context, session string, params json.RawMessage) (json.RawMessage, error)
 
+	// CheckStored returns the problem with what is to be stored for a session, one
+	// of [StoredMCP] and [StoredSkills]. Nil means that there never is.
+	CheckStored func(what string, data []byte) error
+
 	CWD     string // absolute; where sessions work that name no folder
 	Version string // what agents are told of the client
 	Limits  Limits // zeros mean those of DefaultLimits
@@ -93,13 +97,14 @@ type Manager struct {
 	background sync.WaitGroup // guarded by mu against a late Go
 
 	// Locks are taken in this order: link.mu, session.mu, Manager.mu.
-	mu       sync.RWMutex
-	sessions map[string]*session
-	purging  map[string]bool     // ids of sessions whose history is not gone yet
-	agentIDs map[string]*session // by present and former ids of the agent
-	links    map[string]*link    // by connection
-	virtuals map[string]*virtual
-	closed   bool
+	mu        sync.RWMutex
+	sessions  map[string]*session
+	purging   map[string]bool     // ids of sessions whose history is not gone yet
+	importing map[string]bool     // ids of sessions to come
+	agentIDs  map[string]*session // by present and former ids of the agent
+	links     map[string]*link    // by connection
+	virtuals  map[string]*virtual
+	closed    bool
 
 	saving saver
 }
@@ -112,14 +117,15 @@ func New(cfg Config) (*Manager, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	m := &Manager{
-		cfg:      cfg,
-		log:      cfg.Logger,
-		nonce:    rand.Text()[:8],
-		sessions: make(map[string]*session),
-		purging:  make(map[string]bool),
-		agentIDs: make(map[string]*session),
-		links:    make(map[string]*link),
-		virtuals: make(map[string]*virtual),
+		cfg:       cfg,
+		log:       cfg.Logger,
+		nonce:     rand.Text()[:8],
+		sessions:  make(map[string]*session),
+		purging:   make(map[string]bool),
+		importing: make(map[string]bool),
+		agentIDs:  make(map[string]*session),
+		links:     make(map[string]*link),
+		virtuals:  make(map[string]*virtual),
 	}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	m.saving.init(m)
@@ -197,7 +203,9 @@ func (m *Manager) lookup(id string) *session {
 }
 
 // taken reports whether an id is no more free for a session. The caller holds mu.
-func (m *Manager) taken(id string) bool { return m.sessions[id] != nil || m.purging[id] }
+func (m *Manager) taken(id string) bool {
+	return m.sessions[id] != nil || m.purging[id] || m.importing[id]
+}
 
 // link returns the connection with an id, made if it is not known.
 func (m *Manager) link(id, agent string) *link {

@@ -440,7 +440,7 @@ func (m *Manager) adopt(l *link, sid, cwd, wanted string) *session {
 	now := time.Now().UnixMilli()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.closed || len(m.sessions) >= m.cfg.Limits.MaxSessions {
+	if m.closed || m.full() {
 		m.log.Warn("session of an ACP client is not recorded", "server", l.id, "agentSession", sid)
 		return nil
 	}

@@ -3,16 +3,16 @@ package session
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"maps"
 	"sync"
 
 	"github.com/sandboxagent/sandboxagent/acp"
 	"github.com/sandboxagent/sandboxagent/api"
 )
 
-// recordKind is where sessions stand among the journal's records.
-const recordKind = "session"
+// RecordKind is where sessions stand among the journal's records.
+const RecordKind = "session"
 
 // record is what is kept of a session beside its events.
 type record struct {
@@ -68,7 +68,7 @@ const streamPrefix = "session/"
 // load reads the sessions of the journal. What was open when the server ended is
 // settled.
 func (m *Manager) load(ctx context.Context) error {
-	records, err := m.cfg.Journal.ListRecords(ctx, recordKind, "")
+	records, err := m.cfg.Journal.ListRecords(ctx, RecordKind, "")
 	if err != nil {
 		return fmt.Errorf("load sessions: %w", err)
 	}
@@ -89,12 +89,15 @@ func (m *Manager) load(ctx context.Context) error {
 		rec.Last = last[stream(rec.ID)]
 		s := newSession(m, rec)
 		m.index(s)
-		if rec.Live || rec.Settled > 0 && rec.Settled < rec.Last {
-			s.settle(ctx)
+		if rec.open() {
+			s.settle(ctx, serverEnded)
 		}
 	}
 	return nil
 }
+
+// open reports whether something may not have ended when the record was written.
+func (r *record) open() bool { return r.Live || r.Settled > 0 && r.Settled < r.Last }
 
 // index makes a session known. The caller holds mu, or is the only one.
 func (m *Manager) index(s *session) {
@@ -162,8 +165,24 @@ func (v *saver) flush() {
 func (m *Manager) save(ctx context.Context, s *session) error {
 	s.saving.Lock()
 	defer s.saving.Unlock()
+	data, _, err := s.encode()
+	if data == nil {
+		return err
+	}
+	if err := m.cfg.Journal.PutRecord(ctx, RecordKind, s.id, data); err != nil {
+		return fmt.Errorf("save session: %w", err)
+	}
+	return nil
+}
+
+// encode returns the record as it is now, and its newest event; nothing of a
+// session that was purged.
+func (s *session) encode() (data []byte, last uint64, err error) {
 	s.mu.Lock()
-	purged := s.purged
+	defer s.mu.Unlock()
+	if s.purged {
+		return nil, 0, nil
+	}
 	s.rec.Live = s.link != nil || s.running > 0 || s.turn != nil
 	if s.rec.Turn = ""; s.turn != nil {
 		s.rec.Turn = s.turn.id
@@ -171,18 +190,49 @@ func (m *Manager) save(ctx context.Context, s *session) error {
 	if !s.busy() && len(s.pending) == 0 {
 		s.rec.Settled = s.rec.Last
 	}
-	rec := s.rec
-	rec.Env, rec.Chosen = maps.Clone(rec.Env), maps.Clone(rec.Chosen)
-	data, err := json.Marshal(rec)
+	if data, err = json.Marshal(s.rec); err != nil {
+		return nil, 0, fmt.Errorf("encode session: %w", err)
+	}
+	return data, s.rec.Last, nil
+}
+
+// What is stored for a session beside its record: what was configured for it
+// alone.
+const (
+	StoredMCP    = "mcp"
+	StoredSkills = "skills"
+)
+
+// storedKind is where that stands among the journal's records, by the id of the
+// session and one of the words above.
+const storedKind = "session-config"
+
+// Stored returns what SetStored has stored for a session, or nothing.
+func (m *Manager) Stored(ctx context.Context, id, what string) ([]byte, error) {
+	s, err := m.find(id)
+	if err != nil {
+		return nil, err
+	}
+	data, err := m.cfg.Journal.GetRecord(ctx, storedKind, s.id+"/"+what)
+	if errors.Is(err, api.CodeRecordNotFound) {
+		return nil, nil
+	}
+	return data, err
+}
+
+// SetStored stores something for a session, until it is purged.
+func (m *Manager) SetStored(ctx context.Context, id, what string, data []byte) error {
+	s, err := m.find(id)
+	if err != nil {
+		return err
+	}
+	s.saving.Lock()
+	defer s.saving.Unlock()
+	s.mu.Lock()
+	purged := s.purged
 	s.mu.Unlock()
 	if purged {
-		return nil
+		return api.SessionNotFound(id)
 	}
-	if err != nil {
-		return fmt.Errorf("encode session: %w", err)
-	}
-	if err := m.cfg.Journal.PutRecord(ctx, recordKind, s.id, data); err != nil {
-		return fmt.Errorf("save session: %w", err)
-	}
-	return nil
+	return m.cfg.Journal.PutRecord(ctx, storedKind, s.id+"/"+what, data)
 }

@@ -12,14 +12,18 @@ import (
 	"github.com/sandboxagent/sandboxagent/internal/journal"
 )
 
-// serverEnded is why what was open is ended at the next start.
-const serverEnded = "the server ended"
+// Why what was open is ended: at the next start, or by an import.
+const (
+	serverEnded = "the server ended"
+	moved       = "the session was moved"
+)
 
-// settle ends what was open in a session when the server did: the agent and its
-// turn, the questions that it asked, and the prompts that waited. Nobody works on
-// them any more, and who comes back must not wait for them. The record may be
-// older than the end, so the events tell, also of what turns have used.
-func (s *session) settle(ctx context.Context) {
+// settle ends what was open in a session when the server did, or when it was
+// exported: the agent and its turn, the questions that it asked, and the prompts
+// that waited. Nobody works on them any more, and who comes back must not wait for
+// them. The record may be older than the end, so the events tell, also of what
+// turns have used.
+func (s *session) settle(ctx context.Context, why string) {
 	open, err := s.unsettled(ctx)
 	if err != nil {
 		s.m.log.Error("what was open in a session cannot be told", "session", s.id, "error", err)
@@ -30,16 +34,16 @@ func (s *session) settle(ctx context.Context) {
 		s.pending[id] = &permission{Permission: api.Permission{ID: id, Event: event}}
 	}
 	if open.stopped && len(open.asks) == 0 {
-		s.rec.Reason = serverEnded // its agent was stopped before
+		s.rec.Reason = why // its agent was stopped before
 		s.changed()
 	} else {
-		s.stopped(serverEnded)
+		s.stopped(why)
 	}
 	if len(open.prompts) > 0 && own {
-		s.notify(api.EventTurnEnded, api.SessionTurnEnded{Turn: turn, Error: serverEnded})
+		s.notify(api.EventTurnEnded, api.SessionTurnEnded{Turn: turn, Error: why})
 	}
 	for _, turn := range open.waiting {
-		s.notify(api.EventPromptDropped, api.SessionTurnEnded{Turn: turn, Error: serverEnded})
+		s.notify(api.EventPromptDropped, api.SessionTurnEnded{Turn: turn, Error: why})
 	}
 }
 

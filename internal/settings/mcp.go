@@ -35,7 +35,11 @@ type urlServer struct {
 // MCPServers returns the enabled servers configured for dir as entries of the
 // mcpServers of session/new, sorted by name.
 func (s *Settings) MCPServers(dir string) ([]json.RawMessage, error) {
-	named, err := s.namedServers(dir)
+	all, err := s.MCP.All(dir)
+	if err != nil {
+		return nil, err
+	}
+	named, err := s.namedServers(dir, all)
 	if err != nil {
 		return nil, err
 	}
@@ -51,11 +55,7 @@ type namedServer struct {
 	raw  json.RawMessage
 }
 
-func (s *Settings) namedServers(dir string) ([]namedServer, error) {
-	all, err := s.MCP.All(dir)
-	if err != nil {
-		return nil, err
-	}
+func (s *Settings) namedServers(dir string, all map[string]api.MCPServer) ([]namedServer, error) {
 	dir = s.directory(dir)
 	var list []namedServer
 	for _, name := range slices.Sorted(maps.Keys(all)) {
@@ -141,7 +141,17 @@ func pairs(m map[string]string) []pair {
 // params that are no object, or hold an mcpServers that is no list, are returned
 // unchanged for the agent to judge.
 func (s *Settings) MergeMCP(params json.RawMessage, dir string) (json.RawMessage, error) {
-	servers, err := s.namedServers(dir)
+	all, err := s.MCP.All(dir)
+	if err != nil {
+		return nil, err
+	}
+	return s.AddMCP(params, dir, all)
+}
+
+// AddMCP is MergeMCP for servers that are configured elsewhere; their relative
+// folders are below dir.
+func (s *Settings) AddMCP(params json.RawMessage, dir string, all map[string]api.MCPServer) (json.RawMessage, error) {
+	servers, err := s.namedServers(dir, all)
 	if err != nil {
 		return nil, err
 	}

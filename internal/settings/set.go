@@ -89,14 +89,20 @@ func (c *Set[T]) Put(ctx context.Context, dir, name string, body []byte) error {
 	})
 }
 
-// Replace stores the whole set that body is, in any of the forms that clients
-// send, in place of all entries of dir.
-func (c *Set[T]) Replace(ctx context.Context, dir string, body []byte) error {
+// Decode returns the whole set that body is, in any of the forms that clients
+// send.
+func (c *Set[T]) Decode(body []byte) (map[string]T, error) {
 	doc, err := parse(body)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	set, err := c.decodeSet(doc)
+	return c.decodeSet(doc)
+}
+
+// Replace stores the set that body is, as [Set.Decode] reads it, in place of all
+// entries of dir.
+func (c *Set[T]) Replace(ctx context.Context, dir string, body []byte) error {
+	set, err := c.Decode(body)
 	if err != nil {
 		return err
 	}

@@ -43,6 +43,12 @@ func (s *Settings) InstallSkills(ctx context.Context, dir string, agentSkillDirs
 	if err != nil {
 		return err
 	}
+	return s.InstallEntries(ctx, dir, entries, agentSkillDirs)
+}
+
+// InstallEntries is InstallSkills for skills that are configured elsewhere; their
+// relative sources are below dir.
+func (s *Settings) InstallEntries(ctx context.Context, dir string, entries map[string]api.SkillsConfig, agentSkillDirs []string) error {
 	dir = s.directory(dir)
 	targets := make([]string, 0, len(agentSkillDirs))
 	for _, target := range agentSkillDirs {

@@ -1,0 +1,203 @@
+package session
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/journal"
+)
+
+// Selection is all of a journal that belongs to sessions, for an export.
+var Selection = journal.Selection{
+	Stream: func(name string) bool { return strings.HasPrefix(name, streamPrefix) },
+	Record: func(kind, _ string) bool { return kind == RecordKind || kind == storedKind },
+}
+
+// Export returns the function that writes sessions, all of them when ids is empty,
+// as lines of JSON: what Import reads. Sessions go on meanwhile, and each is
+// written up to an event that is its newest at some moment after the start. One
+// that is purged meanwhile may be there in part.
+func (m *Manager) Export(ids []string) (func(ctx context.Context, w io.Writer) error, error) {
+	var chosen []*session
+	for _, id := range ids {
+		s, err := m.find(id)
+		if err != nil {
+			return nil, err
+		}
+		chosen = append(chosen, s)
+	}
+	if len(ids) == 0 {
+		chosen = m.all()
+	}
+	slices.SortFunc(chosen, func(a, b *session) int { return strings.Compare(a.id, b.id) })
+	chosen = slices.Compact(chosen)
+	return func(ctx context.Context, w io.Writer) error {
+		written := make(map[string]bool, len(chosen))
+		_, err := m.cfg.Journal.Export(ctx, w, journal.Selection{
+			Stream: func(name string) bool { return written[name] },
+			Records: func(put func(kind, id string, data []byte) error) error {
+				for _, s := range chosen {
+					there, err := m.exportRecords(ctx, s, put)
+					if err != nil {
+						return err
+					}
+					written[stream(s.id)] = there
+				}
+				return nil
+			},
+		})
+		return err
+	}, nil
+}
+
+// exportRecords gives the records of a session, unless it was purged, and waits
+// until readers can get the events that they tell of.
+func (m *Manager) exportRecords(ctx context.Context, s *session, put func(kind, id string, data []byte) error) (there bool, err error) {
+	data, last, err := s.encode()
+	if data == nil {
+		return false, err
+	}
+	if err := put(RecordKind, s.id, data); err != nil {
+		return false, err
+	}
+	stored, err := m.cfg.Journal.ListRecords(ctx, storedKind, s.id+"/")
+	if err != nil {
+		return false, err
+	}
+	for _, r := range stored {
+		if err := put(storedKind, r.ID, r.Data); err != nil {
+			return false, err
+		}
+	}
+	if shown, ok := m.cfg.Journal.Shown(stream(s.id)); ok && shown < last {
+		// While the store fails this is an error, and the events are there.
+		_ = m.cfg.Journal.Wait(ctx, stream(s.id), last)
+	}
+	return true, ctx.Err()
+}
+
+// Import reads what Export has written: all of it, or nothing when there is an
+// error. The sessions are in the list when it returns, stopped; what was open in
+// them when they were exported is ended. Problems have the codes
+// session_already_exists, invalid_session_id, limit_exceeded (maxSessions or
+// maxFrameBytes) and invalid_request for everything that an export does not have.
+func (m *Manager) Import(ctx context.Context, r io.Reader) (*api.SessionImport, error) {
+	in := incoming{m: m, ids: []string{}, records: make(map[string]record)}
+	tally, err := m.cfg.Journal.Import(ctx, r, journal.ImportOptions{Stream: in.stream, Record: in.record})
+	if err != nil {
+		in.release()
+		return nil, err
+	}
+	// The journal has them, so they are there whatever becomes of the request.
+	in.arrive(context.WithoutCancel(ctx))
+	return &api.SessionImport{Sessions: in.ids, Events: tally.Entries}, nil
+}
+
+// incoming are the sessions of an import. It holds their ids.
+type incoming struct {
+	m       *Manager
+	ids     []string // in the order of the file
+	records map[string]record
+}
+
+// stream leaves out the events of sessions that are lost, as a damaged journal may
+// have them.
+func (in *incoming) stream(name string) (string, error) {
+	id, ok := strings.CutPrefix(name, streamPrefix)
+	if !ok {
+		return "", notOfSession("stream", name)
+	}
+	if _, ok := in.records[id]; !ok {
+		in.m.log.Warn("events without a session are not imported", "session", id)
+		return "", nil
+	}
+	return name, nil
+}
+
+func (in *incoming) record(kind, id string, data []byte) (string, []byte, error) {
+	switch kind {
+	case RecordKind:
+		return id, data, in.session(id, data)
+	case storedKind:
+		return id, data, in.stored(id, data)
+	}
+	return "", nil, notOfSession("record", kind+" "+id)
+}
+
+func notOfSession(what, name string) error {
+	return api.InvalidRequest(api.CodeInvalidRequest, "this is no %s of a session that is in the file: %s", what, name)
+}
+
+func (in *incoming) session(id string, data []byte) error {
+	var rec record
+	if err := json.Unmarshal(data, &rec); err != nil {
+		return api.InvalidRequest(api.CodeInvalidRequest, "read session %s: %w", id, err)
+	}
+	if !validID(id) || rec.ID != id {
+		return invalidID(id)
+	}
+	m := in.m
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		return shuttingDown()
+	}
+	if err := m.room(id); err != nil {
+		return err
+	}
+	m.importing[id] = true
+	in.ids = append(in.ids, id)
+	in.records[id] = rec
+	return nil
+}
+
+func (in *incoming) stored(name string, data []byte) error {
+	id, what, _ := strings.Cut(name, "/")
+	if _, ok := in.records[id]; !ok || what != StoredMCP && what != StoredSkills {
+		return notOfSession("record", storedKind+" "+name)
+	}
+	if in.m.cfg.CheckStored == nil {
+		return nil
+	}
+	if err := in.m.cfg.CheckStored(what, data); err != nil {
+		return api.InvalidRequest(api.CodeInvalidRequest, "read configuration %s: %w", name, err)
+	}
+	return nil
+}
+
+// arrive makes the sessions known that the journal has now.
+func (in *incoming) arrive(ctx context.Context) {
+	m := in.m
+	for _, id := range in.ids {
+		rec := in.records[id]
+		var err error
+		if rec.Last, err = m.cfg.Journal.Last(stream(id)); err != nil {
+			m.log.Error("events of an imported session cannot be told", "session", id, "error", err)
+		}
+		s := newSession(m, rec)
+		if rec.open() {
+			s.settle(ctx, moved)
+		}
+		m.mu.Lock()
+		delete(m.importing, id)
+		here := m.agentIDs[rec.AgentSessionID]
+		m.index(s)
+		if here != nil { // an agent of another server may have had the same id for it
+			m.agentIDs[rec.AgentSessionID] = here
+		}
+		m.mu.Unlock()
+	}
+}
+
+// release gives up the ids.
+func (in *incoming) release() {
+	in.m.mu.Lock()
+	defer in.m.mu.Unlock()
+	for _, id := range in.ids {
+		delete(in.m.importing, id)
+	}
+}
