@@ -1,6 +1,7 @@
 package sandboxagent_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 
@@ -133,6 +134,34 @@ func ExampleServerSession_OnPermission() {
 	// asked to edit
 	// end_turn <nil>
 	// <nil>
+}
+
+// Sessions move to another server while both run.
+func ExampleSessions_Import() {
+	server, stop := exampleServer()
+	defer stop()
+	other, stopOther := exampleServer()
+	defer stopOther()
+	ctx := context.Background()
+	session, err := server.Sessions().Create(ctx, api.SessionCreateRequest{Agent: "mock", ID: "moves"})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	session.Prompt(ctx, sandboxagent.Text("/echo hello"))
+
+	file := new(bytes.Buffer)
+	written, err := server.Sessions().Export(ctx, file, "moves")
+	fmt.Println(written.Sessions, err)
+	read, err := other.Sessions().Import(ctx, file)
+	fmt.Println(read.Sessions, err)
+
+	turn, err := other.Sessions().Session("moves").Prompt(ctx, sandboxagent.Text("/echo and on"))
+	fmt.Println(turn.Text, err)
+	// Output:
+	// 1 <nil>
+	// [moves] <nil>
+	// and on <nil>
 }
 
 func ExampleServerSession_Copy() {

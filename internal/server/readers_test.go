@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"strconv"
@@ -128,6 +129,60 @@ func TestReplayOfManyEvents(t *testing.T) {
 		t.Error(err)
 	}
 	t.Logf("replayed %d events in %v", updates, time.Since(started))
+}
+
+// TestMoveManyEvents moves 100,000 events, 100 MiB, from one server to another.
+// Neither grows by more than a part of that.
+func TestMoveManyEvents(t *testing.T) {
+	const events, most = 100_000, 48 << 10
+	from, fromCmd := startChild(t, t.TempDir())
+	to, toCmd := startChild(t, t.TempDir())
+	before := []int{residentKiB(t, fromCmd.Process.Pid), residentKiB(t, toCmd.Process.Pid)}
+	grown := make([]int, 2)
+	watch := func() {
+		grown[0] = max(grown[0], residentKiB(t, fromCmd.Process.Pid)-before[0])
+		grown[1] = max(grown[1], residentKiB(t, toCmd.Process.Pid)-before[1])
+	}
+	bring := func(in *instance, file io.Reader) {
+		resp, err := in.client.Post(in.url+"/v1/sessions/import", "application/x-ndjson", &watched{file, 0, watch})
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusOK {
+			t.Errorf("import: status %d", resp.StatusCode)
+		}
+	}
+	bring(from, strings.NewReader(sessionFile([]string{"long"}, events, 1000)))
+	resp, err := from.client.Get(from.url + "/v1/sessions/export")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	bring(to, resp.Body)
+	t.Logf("the servers have grown by %d and %d KiB", grown[0], grown[1])
+	if max(grown[0], grown[1]) > most {
+		t.Errorf("a server has grown by more than %d KiB", most)
+	}
+	if err := to.countTo(t.Context(), "/v1/sessions/long/events/stream", 0, events); err != nil {
+		t.Error(err)
+	}
+}
+
+// watched calls watch after every MiB that was read.
+type watched struct {
+	io.Reader
+	bytes int
+	watch func()
+}
+
+func (w *watched) Read(p []byte) (int, error) {
+	n, err := w.Reader.Read(p)
+	before := w.bytes >> 20
+	if w.bytes += n; w.bytes>>20 > before {
+		w.watch()
+	}
+	return n, err
 }
 
 // TestLongestFrame has an agent write a line that is longer than what a journal

@@ -24,9 +24,15 @@ func TestPostgresKeepsEvents(t *testing.T) {
 	cfg := server.Config{Journal: db.URL("postgres"), DataDir: t.TempDir()}
 	in := start(t, cfg)
 	in.mockSession(t, "s")
+	in.check(t, scenario{method: "POST", path: "/v1/sessions/import", header: linesBody, body: sessionFile([]string{"moved"}, 50, 100), status: 200})
+	in.check(t, scenario{method: "PUT", path: "/v1/sessions/moved/mcp/config", header: jsonBody, body: `{"mcpServers":{}}`, status: 204})
 	in.stop()
 
 	again := start(t, cfg)
+	file := again.check(t, scenario{path: "/v1/sessions/export?ids=moved", status: 200, want: []string{`"kind":"session-config","id":"moved/mcp"`}})
+	if got := eventsIn(t, file); got["moved"] != 50 {
+		t.Errorf("the export has %d events", got["moved"])
+	}
 	zero := uint64(0)
 	all := again.events(t, "/v1/acp/s", &zero, nil, func(e event) bool { return strings.Contains(e.data, "agent_exited") })
 	contiguous(t, 0, all)

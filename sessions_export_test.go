@@ -1,0 +1,83 @@
+package sandboxagent_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/sandboxagent/sandboxagent"
+	"github.com/sandboxagent/sandboxagent/api"
+)
+
+// Sessions move to another server, and nothing moves that is not whole.
+func TestExportAndImport(t *testing.T) {
+	ctx := testContext(t)
+	from, to := newServer(t), newServer(t)
+	session := newServerSession(t, from.Client, api.SessionCreateRequest{ID: "talk"})
+	last := mustPrompt(t, session, "my word is pelican").LastEvent
+	newServerSession(t, from.Client, api.SessionCreateRequest{ID: "other"})
+
+	var all, one bytes.Buffer
+	if done, err := from.Sessions().Export(ctx, &all); err != nil || done.Sessions != 2 || done.Events <= int(last) {
+		t.Errorf("exported %+v, %v", done, err)
+	}
+	if done, err := from.Sessions().Export(ctx, &one, "talk"); err != nil || done != (sandboxagent.Exported{Sessions: 1, Events: int(last)}) {
+		t.Fatalf("exported %+v, %v", done, err)
+	}
+	var none bytes.Buffer
+	if _, err := from.Sessions().Export(ctx, &none, "talk", "nobody"); !errors.Is(err, sandboxagent.ErrSessionNotFound) || none.Len() > 0 {
+		t.Errorf("export of no session: %v, %q", err, &none)
+	}
+	cut := one.String()[:one.Len()*2/3]
+	if _, err := to.Sessions().Import(ctx, strings.NewReader(cut)); !errors.Is(err, api.CodeInvalidRequest) {
+		t.Errorf("import of a cut file: %v", err)
+	}
+	done, err := to.Sessions().Import(ctx, io.MultiReader(bytes.NewReader(one.Bytes()))) // of a length that is not known
+	if err != nil || len(done.Sessions) != 1 || done.Sessions[0] != "talk" || done.Events != int(last) {
+		t.Fatalf("imported %+v, %v", done, err)
+	}
+	if _, err := to.Sessions().Import(ctx, &all); !errors.Is(err, sandboxagent.ErrSessionExists) {
+		t.Errorf("import of what is there: %v", err)
+	}
+	if turn := mustPrompt(t, to.Sessions().Session("talk"), "what did I say"); !strings.Contains(turn.Text, "pelican") {
+		t.Errorf("it said %q", turn.Text)
+	}
+
+	left, leave := context.WithCancel(ctx)
+	leave()
+	if _, err := from.Sessions().Export(left, io.Discard); !errors.Is(err, context.Canceled) {
+		t.Errorf("export that was left: %v", err)
+	}
+	if _, err := to.Sessions().Import(left, strings.NewReader(cut)); !errors.Is(err, context.Canceled) {
+		t.Errorf("import that was left: %v", err)
+	}
+}
+
+// cutBody ends answers early, as something on the way may do.
+type cutBody struct{ by int64 }
+
+func (c cutBody) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := http.DefaultTransport.RoundTrip(r)
+	if err != nil || !strings.HasSuffix(r.URL.Path, "/export") {
+		return resp, err
+	}
+	body, err := io.ReadAll(resp.Body)
+	resp.Body.Close()
+	resp.Body = io.NopCloser(io.LimitReader(bytes.NewReader(body), int64(len(body))-c.by))
+	return resp, err
+}
+
+func TestExportCut(t *testing.T) {
+	for _, by := range []int64{0, 1, 20, 500, 1 << 20} {
+		s := newServer(t, sandboxagent.WithHTTPClient(&http.Client{Transport: cutBody{by}}))
+		session := newServerSession(t, s.Client, api.SessionCreateRequest{})
+		mustPrompt(t, session, "/burst 100")
+		if _, err := s.Sessions().Export(testContext(t), io.Discard); (by > 0) != errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("export without the last %d bytes: %v", by, err)
+		}
+	}
+}
