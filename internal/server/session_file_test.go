@@ -89,6 +89,9 @@ func TestSessionFiles(t *testing.T) {
 		get("id that is not there", "?ids=nobody", 404, `"code":"session_not_found"`),
 		get("no id", "?ids=", 404, `"code":"session_not_found"`),
 
+		{name: "session of a route's name", method: "POST", path: "/v1/sessions", status: 400, body: `{"agent":"mock","id":"export"}`,
+			header: map[string]string{"Authorization": "Bearer secret", "Content-Type": "application/json"}, want: []string{`"code":"invalid_session_id"`}},
+
 		post("nothing", "", 400, `"code":"invalid_request"`),
 		post("cut", one[:strings.LastIndex(one, `{"type":"end"`)], 400, `"code":"invalid_request"`, "the end is missing"),
 		post("cut line", one[:len(one)-3], 400, `"code":"invalid_request"`, "line 6 of the export"),
