@@ -346,12 +346,13 @@ func (m *importer) install(ctx context.Context) error {
 	for key, data := range m.records {
 		records[key.kind] = append(records[key.kind], Record{ID: key.id, Data: data})
 	}
-	if err := j.store.Install(ctx, names, records); err != nil {
-		return storageError("%w", err)
-	}
-	for draft, name := range names {
+	err := j.store.Install(ctx, names, records)
+	for draft, name := range names { // an install that has failed may have taken effect all the same
 		j.discard(draft)
 		j.discard(name)
+	}
+	if err != nil {
+		return storageError("%w", err)
 	}
 	return nil
 }
