@@ -40,6 +40,13 @@ func (f *flaky) AppendBlocks(ctx context.Context, blocks []journal.Block) error 
 	return err
 }
 
+func (f *flaky) Delete(ctx context.Context, stream string) error {
+	if f.fails.Load() {
+		return errDisk
+	}
+	return f.Store.Delete(ctx, stream)
+}
+
 func mustAppend(t *testing.T, j *journal.Journal, stream string, from, to uint64) {
 	t.Helper()
 	for want := from; want <= to; want++ {

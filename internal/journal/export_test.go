@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 
@@ -130,6 +131,39 @@ func TestImportLeavesOut(t *testing.T) {
 	if _, err := j.Import(t.Context(), strings.NewReader(head+entry("c", 1)+end(0, 1, 1)), refuse); !errors.Is(err, api.CodeNotSupported) {
 		t.Errorf("import that was refused: %v", err)
 	}
+}
+
+// TestImportNotUndone has the store fail when an import is to be undone: what is
+// left goes once the store is well.
+func TestImportNotUndone(t *testing.T) {
+	store := &flaky{Store: journal.Memory()}
+	j := journaltest.Open(t, store, journal.Options{})
+	cut := io.MultiReader(strings.NewReader(head+entry("a", 1)+entry("b", 1)), failing(func() { store.fails.Store(true) }))
+	if _, err := j.Import(t.Context(), cut, journal.ImportOptions{}); !errors.Is(err, api.CodeInvalidRequest) {
+		t.Errorf("import of a cut file: %v", err)
+	}
+	streams := func() int {
+		list, err := j.Streams(t.Context(), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(list)
+	}
+	if streams() == 0 {
+		t.Fatal("the import was undone")
+	}
+	store.fails.Store(false)
+	if err := j.Trim(t.Context()); err != nil || streams() != 0 {
+		t.Errorf("trim has left %d streams, %v", streams(), err)
+	}
+}
+
+// failing is a reader of nothing that does something first.
+type failing func()
+
+func (f failing) Read([]byte) (int, error) {
+	f()
+	return 0, io.EOF
 }
 
 // TestExportOfGivenRecords takes records from the caller.

@@ -21,7 +21,8 @@ import (
 const importBytes = 1 << 20
 
 // importPrefix starts the names that streams have until all of an import is there.
-// What a killed import has left of them is removed when the journal is opened.
+// What a killed import has left of them is removed when the journal is opened, or
+// trimmed.
 const importPrefix = "import/"
 
 // ImportOptions change what is imported on its way. A nil function keeps it.
@@ -45,6 +46,8 @@ func (j *Journal) Import(ctx context.Context, r io.Reader, opts ImportOptions) (
 		j: j, opts: opts, nonce: rand.Text(),
 		streams: make(map[string]*incoming), taken: make(map[string]bool), records: make(map[recordKey][]byte),
 	}
+	j.imports.Add(1)
+	defer j.imports.Add(-1)
 	err := m.read(ctx, r)
 	if err == nil {
 		err = m.flush(ctx)
@@ -368,12 +371,16 @@ func (m *importer) undo(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// removeDrafts removes what a killed import has left. What cannot be removed
-// belongs to none and does no harm.
+// removeDrafts removes what imports have left that were killed or could not be
+// undone, unless one is under way. What cannot be removed belongs to none and does
+// no harm.
 func (j *Journal) removeDrafts(ctx context.Context) {
 	drafts, err := j.store.Streams(ctx, importPrefix)
+	if j.imports.Load() > 0 { // one that begins now has none of these
+		return
+	}
 	for _, s := range drafts {
-		err = errors.Join(err, j.store.Delete(ctx, s.Name))
+		err = errors.Join(err, j.Delete(ctx, s.Name))
 	}
 	if err != nil {
 		j.opts.Logger.Warn("remove what is left of an import", "error", err)

@@ -91,6 +91,7 @@ type Journal struct {
 
 	maintain sync.Mutex // held while blocks are merged and by Delete, around commitMu
 	freed    atomic.Int64
+	imports  atomic.Int32 // under way
 
 	kick    chan struct{}
 	timed   atomic.Bool // the committer will be woken

@@ -17,6 +17,7 @@ func (j *Journal) Trim(ctx context.Context) error {
 	if j.Health() != nil {
 		return nil
 	}
+	j.removeDrafts(ctx)
 	infos, err := j.store.Streams(ctx, "")
 	if err != nil {
 		return fmt.Errorf("trim journal: %w", err)

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -93,6 +94,14 @@ func TestDiskFull(t *testing.T) {
 	if !errors.Is(err, api.CodeStorageFailed) {
 		t.Errorf("create on a full disk: %v", err)
 	}
+	status, file := r.file("GET", "export", "")
+	if n := strings.Count(file, `"text":"word `); status != http.StatusOK || n != words {
+		t.Errorf("%d of %d prompts are in an export from a full disk, status %d", n, words, status)
+	}
+	moved := strings.ReplaceAll(file, s.ID, "moved")
+	if status, problem := r.file("POST", "import", moved); status != http.StatusServiceUnavailable || !strings.Contains(problem, `"code":"storage_failed"`) {
+		t.Errorf("import on a full disk: %d %s", status, problem)
+	}
 	if err := os.Remove(filler); err != nil {
 		t.Fatal(err)
 	}
@@ -100,6 +109,29 @@ func TestDiskFull(t *testing.T) {
 	if n := count(r.events(s.ID), `"text":"word `); n != words {
 		t.Errorf("%d of %d prompts are in the events", n, words)
 	}
+	if status, problem := r.file("POST", "import", moved); status != http.StatusOK {
+		t.Errorf("import with room again: %d %s", status, problem)
+	}
+}
+
+// file exports or imports sessions.
+func (r *rig) file(method, what, body string) (status int, answer string) {
+	r.t.Helper()
+	req, err := http.NewRequest(method, r.url+"/v1/sessions/"+what, strings.NewReader(body))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/x-ndjson")
+	resp, err := r.http.Do(req)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	data, err := io.ReadAll(resp.Body)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return resp.StatusCode, string(data)
 }
 
 // TestDamagedJournal starts a server on a file that is none.
