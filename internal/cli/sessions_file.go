@@ -142,7 +142,8 @@ func (g *globals) withFileSessions(ctx context.Context, writes bool, do func(fil
 	if err != nil {
 		return err
 	}
-	cfg.Limits.JournalRetentionDays, cfg.Limits.MaxUploadBytes = math.MaxInt32, math.MaxInt64 // what its own server is told is not known here
+	// What the server of the folder is told to keep and to take is not known here.
+	cfg.Limits.JournalRetentionDays, cfg.Limits.MaxUploadBytes = math.MaxInt32, math.MaxInt64
 	inside, err := openInside(cfg)
 	if errors.Is(err, api.CodeDataLocked) {
 		return fmt.Errorf("%w; name the server that uses %s with --endpoint, or stop it first, for example with sandbox-agent daemon stop", err, g.data())

@@ -112,11 +112,13 @@ func TestSessionFiles(t *testing.T) {
 		post("one again", one, 409, `"code":"session_already_exists"`, `"sessionId":"one"`),
 		post("one and others", sessionFile([]string{"a", "one"}, 1, 1), 409, `"code":"session_already_exists"`),
 		post("events whose session is lost", strings.NewReplacer(record+"\n", "", `"records":1`, `"records":0`).Replace(one), 200, `{"sessions":[],"events":0}`),
+		post("another with the agent's id for one", strings.ReplaceAll(sessionFile([]string{"two"}, 1, 1), "of-two", "of-one"), 200),
+		{name: "which is that of one", path: "/v1/sessions/of-one", header: map[string]string{"Authorization": "Bearer secret"}, status: 200, want: []string{`"id":"one"`}},
 		get("export", "?ids=of-one,one", 200, `"id":"one"`, `{"type":"end","records":1,"streams":1,"entries":3}`),
 	})
 	in.check(t, scenario{method: "HEAD", path: "/v1/sessions/export", header: map[string]string{"Authorization": "Bearer secret"}, status: 200,
 		headers: map[string]string{"Content-Type": "application/x-ndjson"}})
-	in.check(t, scenario{path: "/v1/sessions?q=one", header: map[string]string{"Authorization": "Bearer secret"}, status: 200, want: []string{`"total":1`, `"lastEvent":3`}})
+	in.check(t, scenario{path: "/v1/sessions?q=one", header: map[string]string{"Authorization": "Bearer secret"}, status: 200, want: []string{`"total":2`, `"lastEvent":3`}})
 
 	large := start(t, server.Config{Limits: api.Limits{MaxFrameBytes: 10, MaxBodyBytes: 10}})
 	large.check(t, scenario{method: "POST", path: "/v1/sessions/import", header: linesBody, status: 413, body: sessionFile([]string{"one"}, 1, 2<<20),
