@@ -57,6 +57,33 @@ func TestExportAndImport(t *testing.T) {
 	}
 }
 
+// Who leaves need not wait for what the content is read from.
+func TestLeaveWhileReading(t *testing.T) {
+	s := newServer(t)
+	for name, send := range map[string]func(context.Context, io.Reader) error{
+		"import": func(ctx context.Context, r io.Reader) error {
+			_, err := s.Sessions().Import(ctx, r)
+			return err
+		},
+		"put": func(ctx context.Context, r io.Reader) error {
+			return s.Put(ctx, "file", r, sandboxagent.WriteOptions{})
+		},
+	} {
+		r, w := io.Pipe()
+		ctx, leave := context.WithCancel(testContext(t))
+		sent := make(chan error, 1)
+		go func() { sent <- send(ctx, r) }()
+		if _, err := w.Write(make([]byte, 16<<20)); err != nil { // more than is on the way: the server reads
+			t.Fatal(err)
+		}
+		leave()
+		if err := <-sent; !errors.Is(err, context.Canceled) {
+			t.Errorf("%s that was left: %v", name, err)
+		}
+		w.Close()
+	}
+}
+
 // cutBody ends answers early, as something on the way may do.
 type cutBody struct{ by int64 }
 

@@ -62,6 +62,9 @@ func (c *Client) send(ctx context.Context, r request) (*http.Response, error) {
 	}
 	if r.body != nil && r.body != http.NoBody {
 		req.ContentLength = r.size
+		if r.size < 0 {
+			req.Body = pump(ctx, r.body)
+		}
 	}
 	for key, values := range c.header {
 		req.Header[key] = values
@@ -82,6 +85,9 @@ func (c *Client) send(ctx context.Context, r request) (*http.Response, error) {
 	req.Header.Set("Accept", accept)
 	req.Header.Set("X-Request-Id", requestID())
 	resp, err := c.http.Do(req)
+	if ended := ctx.Err(); err != nil && ended != nil && !errors.Is(err, ended) {
+		err = fmt.Errorf("%w: %w", ended, clean(err)) // as a read of the body that was given up
+	}
 	if err != nil {
 		return nil, clean(err)
 	}
@@ -90,6 +96,27 @@ func (c *Client) send(ctx context.Context, r request) (*http.Response, error) {
 		return nil, readProblem(resp)
 	}
 	return resp, nil
+}
+
+// pump returns the content of r in a way that ends with ctx while r has nothing to
+// give: a request that has ended may wait for a read that goes on.
+func pump(ctx context.Context, r io.Reader) io.ReadCloser {
+	out, in := io.Pipe()
+	go func() {
+		_, err := io.Copy(in, r)
+		in.CloseWithError(err)
+	}()
+	return pumped{out, context.AfterFunc(ctx, func() { out.CloseWithError(ctx.Err()) })}
+}
+
+type pumped struct {
+	*io.PipeReader
+	stop func() bool
+}
+
+func (p pumped) Close() error {
+	p.stop()
+	return p.PipeReader.Close()
 }
 
 // clean takes the URL, which may hold a token, out of an error of net/http.

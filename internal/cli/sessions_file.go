@@ -82,7 +82,7 @@ next prompt to a session brings its agent back.
 				in = f
 			}
 			return g.withFileSessions(ctx, true, func(at fileSessions) error {
-				done, err := at.Import(ctx, interruptible(ctx, in))
+				done, err := at.Import(ctx, in)
 				switch {
 				case err != nil:
 					return err
@@ -94,17 +94,6 @@ next prompt to a session brings its agent back.
 			})
 		}),
 	}
-}
-
-// interruptible reads r until ctx ends, also while r has nothing to give.
-func interruptible(ctx context.Context, r io.Reader) io.Reader {
-	out, in := io.Pipe()
-	context.AfterFunc(ctx, func() { out.CloseWithError(context.Cause(ctx)) })
-	go func() {
-		_, err := io.Copy(in, r)
-		in.CloseWithError(err)
-	}()
-	return out
 }
 
 // whichSessions is the part of the help that export and import share.
