@@ -128,7 +128,7 @@ func (m *Manager) room(id string) error {
 
 // full reports whether there are as many sessions as may be. The caller holds mu.
 func (m *Manager) full() bool {
-	return len(m.sessions)+len(m.importing) >= m.cfg.Limits.MaxSessions
+	return len(m.sessions)+len(m.reserved) >= m.cfg.Limits.MaxSessions
 }
 
 // folder makes the folder of a session absolute, and checks that it is there.
@@ -280,7 +280,7 @@ func (m *Manager) purge(ctx context.Context, s *session) error {
 		return err // somebody else does it
 	}
 	delete(m.sessions, s.id)
-	m.purging[s.id] = true
+	m.reserved[s.id] = true
 	for _, id := range ids {
 		if m.agentIDs[id] == s {
 			delete(m.agentIDs, id)
@@ -290,7 +290,7 @@ func (m *Manager) purge(ctx context.Context, s *session) error {
 	defer func() {
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		delete(m.purging, s.id)
+		delete(m.reserved, s.id)
 	}()
 	defer m.Forget(s.server()) // without the lock: who holds that of a link saves
 	s.saving.Lock()

@@ -149,7 +149,7 @@ func (in *incoming) session(id string, data []byte) error {
 	if err := m.room(id); err != nil {
 		return err
 	}
-	m.importing[id] = true
+	m.reserved[id] = true
 	in.ids = append(in.ids, id)
 	in.records[id] = rec
 	return nil
@@ -183,7 +183,7 @@ func (in *incoming) arrive(ctx context.Context) {
 			s.settle(ctx, moved)
 		}
 		m.mu.Lock()
-		delete(m.importing, id)
+		delete(m.reserved, id)
 		here := m.agentIDs[rec.AgentSessionID]
 		m.index(s)
 		if here != nil { // an agent of another server may have had the same id for it
@@ -198,6 +198,6 @@ func (in *incoming) release() {
 	in.m.mu.Lock()
 	defer in.m.mu.Unlock()
 	for _, id := range in.ids {
-		delete(in.m.importing, id)
+		delete(in.m.reserved, id)
 	}
 }

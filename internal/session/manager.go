@@ -97,14 +97,13 @@ type Manager struct {
 	background sync.WaitGroup // guarded by mu against a late Go
 
 	// Locks are taken in this order: link.mu, session.mu, Manager.mu.
-	mu        sync.RWMutex
-	sessions  map[string]*session
-	purging   map[string]bool     // ids of sessions whose history is not gone yet
-	importing map[string]bool     // ids of sessions to come
-	agentIDs  map[string]*session // by present and former ids of the agent
-	links     map[string]*link    // by connection
-	virtuals  map[string]*virtual
-	closed    bool
+	mu       sync.RWMutex
+	sessions map[string]*session
+	reserved map[string]bool     // ids of sessions to come, and of those that are not quite gone
+	agentIDs map[string]*session // by present and former ids of the agent
+	links    map[string]*link    // by connection
+	virtuals map[string]*virtual
+	closed   bool
 
 	saving saver
 }
@@ -117,15 +116,14 @@ func New(cfg Config) (*Manager, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	m := &Manager{
-		cfg:       cfg,
-		log:       cfg.Logger,
-		nonce:     rand.Text()[:8],
-		sessions:  make(map[string]*session),
-		purging:   make(map[string]bool),
-		importing: make(map[string]bool),
-		agentIDs:  make(map[string]*session),
-		links:     make(map[string]*link),
-		virtuals:  make(map[string]*virtual),
+		cfg:      cfg,
+		log:      cfg.Logger,
+		nonce:    rand.Text()[:8],
+		sessions: make(map[string]*session),
+		reserved: make(map[string]bool),
+		agentIDs: make(map[string]*session),
+		links:    make(map[string]*link),
+		virtuals: make(map[string]*virtual),
 	}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	m.saving.init(m)
@@ -204,7 +202,7 @@ func (m *Manager) lookup(id string) *session {
 
 // taken reports whether an id is no more free for a session. The caller holds mu.
 func (m *Manager) taken(id string) bool {
-	return m.sessions[id] != nil || m.purging[id] || m.importing[id]
+	return m.sessions[id] != nil || m.reserved[id]
 }
 
 // link returns the connection with an id, made if it is not known.
