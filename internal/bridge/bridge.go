@@ -56,12 +56,22 @@ type Config struct {
 	// frame before the agent can read it, of an agent's frame when it has been
 	// appended to the journal. The calls for one connection are in order in each
 	// direction, and hold up that direction, so Observe must not wait for the
-	// other one. A frame of a client for which it returns false is kept from the
-	// agent; otherwise what it returns does not count.
-	Observe func(Event) (pass bool)
+	// other one.
+	Observe func(Event) Verdict
 
 	Limits Limits
 	Logger *slog.Logger // nil means none
+}
+
+// A Verdict is what becomes of an observed frame. The zero value lets it pass.
+type Verdict struct {
+	Drop bool // keeps a frame of a client from the agent
+
+	// Stream and Seq name an entry of the journal that has to be on disk, beside
+	// the frame itself, before a client is given this reply of the agent. An empty
+	// Stream names none.
+	Stream string
+	Seq    uint64
 }
 
 // An Event is a frame on its way, or the end of an agent's process.

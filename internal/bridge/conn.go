@@ -229,10 +229,10 @@ func (c *conn) close() {
 	c.b.cfg.Journal.End(c.stream)
 }
 
-// observe tells the server of what passes, and reports whether it may.
-func (c *conn) observe(e Event) bool {
+// observe tells the server of what passes.
+func (c *conn) observe(e Event) Verdict {
 	if c.b.cfg.Observe == nil {
-		return true
+		return Verdict{}
 	}
 	e.Server, e.Agent = c.id, c.agent
 	return c.b.cfg.Observe(e)

@@ -134,6 +134,8 @@ type fixture struct {
 	t       *testing.T
 	journal *journal.Journal
 	said    atomic.Int64 // frames of clients that are on their way
+
+	reads func(bridge.Event) bridge.Verdict // of frames of the agent; nil lets them pass
 }
 
 func newFixture(t *testing.T, limits bridge.Limits) *fixture {
@@ -148,11 +150,13 @@ func newFixtureOn(t *testing.T, store journal.Store, limits bridge.Limits) *fixt
 		t.Fatal(err)
 	}
 	f := &fixture{t: t, journal: j}
-	f.Bridge = bridge.New(bridge.Config{Journal: j, Launch: launch, Limits: limits, Observe: func(e bridge.Event) bool {
+	f.Bridge = bridge.New(bridge.Config{Journal: j, Launch: launch, Limits: limits, Observe: func(e bridge.Event) (v bridge.Verdict) {
 		if e.From == journal.FromClient {
 			f.said.Add(1)
+		} else if f.reads != nil {
+			v = f.reads(e)
 		}
-		return true
+		return v
 	}})
 	t.Cleanup(func() {
 		if err := f.Shutdown(context.Background()); err != nil {

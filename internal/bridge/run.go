@@ -63,6 +63,7 @@ type reply struct {
 	frame   []byte
 	seq     uint64
 	isError bool
+	verdict Verdict
 }
 
 func newRun(c *conn, child *process.Child) *run {
@@ -223,11 +224,18 @@ func isClosed(c <-chan struct{}) bool {
 	}
 }
 
-// acknowledge returns a reply once it and all before it are on disk. A journal
-// that cannot write is its own alarm; the client gets its answer all the same.
+// acknowledge returns a reply once it and all before it are on disk, and what the
+// observer has asked for. A journal that cannot write is its own alarm; the client
+// gets its answer all the same.
 func (r *run) acknowledge(ctx context.Context, rep reply) ([]byte, error) {
-	if err := r.c.b.cfg.Journal.Wait(ctx, r.c.stream, rep.seq); err != nil && ctx.Err() != nil {
+	j := r.c.b.cfg.Journal
+	if err := j.Wait(ctx, r.c.stream, rep.seq); err != nil && ctx.Err() != nil {
 		return nil, ctx.Err()
+	}
+	if v := rep.verdict; v.Stream != "" {
+		if err := j.Wait(ctx, v.Stream, v.Seq); err != nil && ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
 	}
 	if explain := r.c.b.cfg.Explain; explain != nil && rep.isError {
 		return explain(r.c.agent, rep.frame, r.stderr.lines()), nil
@@ -373,7 +381,7 @@ func (r *run) note(it *item, appendTo func(string, journal.Direction, []byte) (u
 		r.c.log().Warn("journal client frame", "error", err)
 	}
 	it.line = []byte{}
-	if r.c.observe(Event{From: journal.FromClient, Msg: it.msg, Frame: it.frame}) {
+	if !r.c.observe(Event{From: journal.FromClient, Msg: it.msg, Frame: it.frame}).Drop {
 		it.line = append(it.frame[:len(it.frame):len(it.frame)], '\n')
 	}
 	return true
@@ -485,8 +493,8 @@ func (r *run) receive(line []byte) (a answer, ok bool) {
 		r.c.log().Error("journal agent frame", "error", err)
 		return answer{}, false
 	}
-	r.c.observe(Event{From: journal.FromAgent, Msg: msg, Frame: line})
-	return answer{cl, reply{line, seq, msg.IsError}}, true
+	verdict := r.c.observe(Event{From: journal.FromAgent, Msg: msg, Frame: line})
+	return answer{cl, reply{line, seq, msg.IsError, verdict}}, true
 }
 
 // answer returns the call that a reply is for, which waits no more, or nil.

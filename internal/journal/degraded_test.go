@@ -289,12 +289,12 @@ func TestWaiting(t *testing.T) {
 		_, err := j.Reader("unknown", 0).Next(ctx)
 		results <- err
 	}()
-	go func() { results <- j.Wait(ctx, "unknown", 5) }()
 	cancel()
-	for range 2 {
-		if err := <-results; !errors.Is(err, context.Canceled) {
-			t.Errorf("canceled: %v", err)
-		}
+	if err := <-results; !errors.Is(err, context.Canceled) {
+		t.Errorf("canceled: %v", err)
+	}
+	if err := j.Wait(t.Context(), "unknown", 5); !errors.Is(err, api.CodeStreamDeleted) {
+		t.Errorf("wait for what was never appended: %v", err)
 	}
 	// A cursor behind the end waits for what comes behind it.
 	go func() {

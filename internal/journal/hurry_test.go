@@ -52,7 +52,6 @@ func TestHurry(t *testing.T) {
 		{"with the agent", []func(*testing.T, *journal.Journal){client, agent}, 1},
 		{"with the agent on one stream", []func(*testing.T, *journal.Journal){client, appendTo("client", journal.FromAgent)}, 1},
 		{"awaited after", []func(*testing.T, *journal.Journal){client, wait}, 1},
-		{"awaited before", []func(*testing.T, *journal.Journal){wait, client}, 1},
 		{"read after", []func(*testing.T, *journal.Journal){client, read}, 1},
 		{"read before", []func(*testing.T, *journal.Journal){read, client}, 1},
 		{"held", []func(*testing.T, *journal.Journal){client, hold, agent}, 0},

@@ -325,7 +325,7 @@ func (j *Journal) isClosed() bool {
 	}
 }
 
-// Wait returns once the entry is on disk. While the store fails it returns what
+// Wait returns once an entry that was appended is on disk. While the store fails it returns what
 // [Journal.Health] says instead.
 func (j *Journal) Wait(ctx context.Context, stream string, seq uint64) error {
 	s, err := j.stream(ctx, stream)
@@ -359,7 +359,7 @@ func (j *Journal) waitFor(s *stream, seq uint64) (<-chan struct{}, error) {
 	defer s.mu.Unlock()
 	_, lost := s.lostAt(seq)
 	switch {
-	case s.deleted:
+	case s.deleted, seq > s.last: // of a stream that had this name before
 		return nil, api.NewError(api.KindNotFound, api.CodeStreamDeleted, "stream %s", s.name)
 	case lost:
 		return nil, api.NewError(api.KindUnavailable, api.CodeStorageFailed, "entry %d of %s was never stored", seq, s.name)

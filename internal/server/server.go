@@ -175,7 +175,7 @@ func (s *Server) openNouns() error {
 		Known:   s.knownAgent,
 		Prepare: s.prepareFrame,
 		Explain: s.explainError,
-		Observe: func(e bridge.Event) bool { return s.sessions.Observe(e) },
+		Observe: func(e bridge.Event) bridge.Verdict { return s.sessions.Observe(e) },
 		Limits:  bridgeLimits(s.limits),
 		Logger:  s.log,
 	})

@@ -3,7 +3,6 @@ package session
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"maps"
 	"strings"
 	"sync"
@@ -93,9 +92,10 @@ func (l *link) session(id string) *session {
 	return s
 }
 
-// Observe takes what passes the bridge. It is the Observe of [bridge.Config], and
-// keeps answers from agents that come after another one.
-func (m *Manager) Observe(e bridge.Event) (pass bool) {
+// Observe takes what passes the bridge. It is the Observe of [bridge.Config]. It
+// keeps answers from agents that come after another one, and replies from clients
+// until the session has them on disk too.
+func (m *Manager) Observe(e bridge.Event) (v bridge.Verdict) {
 	l := m.link(e.Server, e.Agent)
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -107,13 +107,17 @@ func (m *Manager) Observe(e bridge.Event) (pass bool) {
 		}
 		m.exited(l, e.Exit)
 	case e.From == journal.FromClient && e.Msg.Kind == acp.Response:
-		return l.answered(e)
+		v.Drop = !l.answered(e)
 	case e.From == journal.FromClient:
 		m.fromClient(l, e)
+	case e.Msg.Kind == acp.Response:
+		if s := m.replied(l, e); s != nil {
+			v.Stream, v.Seq = s.newest()
+		}
 	default:
 		m.fromAgent(l, e)
 	}
-	return true
+	return v
 }
 
 // Forget lets go of what is known of a connection that was closed.
@@ -273,21 +277,26 @@ func (m *Manager) known(l *link, id string) *session {
 	return s
 }
 
+// replied takes a reply of the agent. It returns the session that has it now, or
+// nil.
+func (m *Manager) replied(l *link, e bridge.Event) *session {
+	key := acp.IDKey(e.Msg.ID)
+	c := l.calls[key]
+	if c == nil {
+		return nil
+	}
+	delete(l.calls, key)
+	if opens(c.method) {
+		return m.opened(l, c, e)
+	}
+	seq := c.session.append(journal.FromAgent, e.Frame)
+	c.session.replied(c, key, e, seq)
+	return c.session
+}
+
 func (m *Manager) fromAgent(l *link, e bridge.Event) {
 	key := acp.IDKey(e.Msg.ID)
 	switch e.Msg.Kind {
-	case acp.Response:
-		c := l.calls[key]
-		if c == nil {
-			return
-		}
-		delete(l.calls, key)
-		if opens(c.method) {
-			m.opened(l, c, e)
-			return
-		}
-		seq := c.session.append(journal.FromAgent, e.Frame)
-		c.session.replied(c, key, e, seq)
 	case acp.Request:
 		s := l.session(e.Msg.SessionID)
 		if s == nil {
@@ -367,8 +376,9 @@ func (m *Manager) notified(l *link, e bridge.Event) {
 	m.mirror(virtual, e.Frame)
 }
 
-// opened takes the answer to a request that opens a session.
-func (m *Manager) opened(l *link, c *call, e bridge.Event) {
+// opened takes the answer to a request that opens a session. It returns the
+// session, nil if there is none.
+func (m *Manager) opened(l *link, c *call, e bridge.Event) *session {
 	if l.opening--; l.opening == 0 {
 		defer clear(l.early)
 	}
@@ -381,7 +391,7 @@ func (m *Manager) opened(l *link, c *call, e bridge.Event) {
 		s.mu.Unlock()
 	}
 	if e.Msg.IsError {
-		return
+		return nil
 	}
 	var params struct {
 		SessionID string          `json:"sessionId"`
@@ -390,20 +400,20 @@ func (m *Manager) opened(l *link, c *call, e bridge.Event) {
 	}
 	var result acp.SessionResult
 	if !decodeMember(c.frame, "params", &params) || !decodeMember(e.Frame, "result", &result) {
-		return
+		return nil
 	}
 	sid := result.SessionID
 	if c.method != acp.MethodSessionNew {
 		sid = params.SessionID
 	}
 	if sid == "" {
-		return
+		return nil
 	}
 	if s == nil {
 		s = m.adopt(l, sid, params.CWD, text(params.Meta, api.MetaSessionID))
 		c.fresh = true
 		if s == nil {
-			return
+			return nil
 		}
 	}
 	m.bind(l, s, sid)
@@ -418,21 +428,13 @@ func (m *Manager) opened(l *link, c *call, e bridge.Event) {
 		s.updated(frame)
 	}
 	delete(l.early, sid)
-	if c.fresh {
-		m.keep(s)
+	if c.fresh { // the client must not know of a session that a killed server forgets
+		if err := m.save(m.ctx, s); err != nil {
+			m.log.Warn("session of an ACP client is not on disk", "session", s.id, "error", err)
+		}
 	}
 	s.changed()
-}
-
-// keep has a session of an ACP client on disk before the client gets its id.
-func (m *Manager) keep(s *session) {
-	s.mu.Lock()
-	last := s.rec.Last
-	s.mu.Unlock()
-	err := m.cfg.Journal.Wait(m.ctx, stream(s.id), last)
-	if err = errors.Join(err, m.save(m.ctx, s)); err != nil {
-		m.log.Warn("session of an ACP client is not on disk", "session", s.id, "error", err)
-	}
+	return s
 }
 
 // adopt makes the record of a session that an ACP client has opened.

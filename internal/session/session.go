@@ -189,6 +189,13 @@ func (s *session) append(dir journal.Direction, frame []byte) uint64 {
 	return seq
 }
 
+// newest names the newest event in the journal.
+func (s *session) newest() (name string, seq uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return stream(s.id), s.rec.Last
+}
+
 // notify adds an event of our own.
 func (s *session) notify(method string, params any) uint64 {
 	frame, err := acp.RequestFrame(nil, method, params)
