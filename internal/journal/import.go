@@ -78,7 +78,8 @@ type importer struct {
 
 // incoming is a stream that is being imported.
 type incoming struct {
-	name  string // new; empty if it is left out
+	name  string // new
+	out   bool   // it is left out
 	draft string // name it has meanwhile
 	last  uint64 // entry that was read
 	wrote uint64 // entry that was written
@@ -221,7 +222,7 @@ func (m *importer) entry(ctx context.Context, l line, n int) error {
 	}
 	s.last = l.Seq
 	m.tally.Entries++
-	if s.name == "" {
+	if s.out {
 		return nil
 	}
 	if s != m.current || m.bytes >= importBytes {
@@ -247,7 +248,7 @@ func (m *importer) begin(stream string, n int) (*incoming, error) {
 	}
 	m.streams[stream] = s
 	m.tally.Streams++
-	if s.name == "" && m.opts.Stream != nil {
+	if s.out = s.name == "" && m.opts.Stream != nil; s.out {
 		return s, nil
 	}
 	m.kept.Streams++
@@ -337,7 +338,7 @@ func (m *importer) install(ctx context.Context) error {
 	defer j.commitMu.Unlock()
 	names := make(map[string]string, len(m.streams))
 	for _, s := range m.streams {
-		if s.name == "" {
+		if s.out {
 			continue
 		}
 		if last, err := j.Last(s.name); err != nil || last > 0 {
