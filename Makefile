@@ -7,13 +7,16 @@ LDFLAGS  = -s -w -X github.com/sandboxagent/sandboxagent/internal/cli.release=$(
 # HTTP/2 is half a megabyte, and of no use on plain connections.
 TAGS     = nethttpomithttp2
 
+# How long the server is killed and revived at random.
+CHAOSTIME ?= 60s
+
 .PHONY: build test check gen ui conformance bench fuzz
 
 build: ## the static binary, in bin/
 	CGO_ENABLED=0 $(GO) build -trimpath -tags $(TAGS) -ldflags "$(LDFLAGS)" -o bin/ ./cmd/...
 
-test: ## everything that needs no network, with the race detector
-	$(GO) test -race -shuffle=on ./...
+test: ## everything that needs no network, with the race detector; a skip is a failure
+	STEP=test .ci/gotest -race -shuffle=on ./...
 
 check: ## format, vet, lint, freshness of generated files, and the tests
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "not formatted:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
@@ -27,13 +30,15 @@ check: ## format, vet, lint, freshness of generated files, and the tests
 gen: ## what is generated from code: the OpenAPI document and the CLI reference
 	$(GO) run ./internal/gen
 
-conformance: build ## foreign clients, real agents, a browser, a database, and a minute of chaos
+conformance: export SANDBOX_AGENT_BIN = $(CURDIR)/bin/sandbox-agent
+conformance: build ## foreign clients, real agents, a browser, a database, and some chaos, on what is in bin/
 	.ci/install-postgres
 	conformance/run
 	conformance/ui/run
-	$(GO) test -tags conformance -count=1 ./conformance/... ./internal/journal/postgres ./store/...
-	$(GO) test -tags conformance,postgres -count=1 -run 'Postgres|Thousand|ReplayOfMany|LongestFrame' ./internal/server
-	$(GO) test -count=1 -run TestChaos ./internal/session -chaos.duration 60s
+	STEP=agents .ci/gotest -tags conformance -count=1 ./conformance/...
+	STEP=storage .ci/gotest -tags conformance -count=1 ./internal/journal/postgres ./store/...
+	STEP=scale .ci/gotest -tags conformance,postgres -count=1 -run 'Postgres|Thousand|ReplayOfMany|LongestFrame' ./internal/server
+	STEP=chaos .ci/gotest -count=1 -run TestChaos ./internal/session -chaos.duration $(CHAOSTIME)
 
 ui: ## the page of the inspector, from its sources
 	internal/ui/build

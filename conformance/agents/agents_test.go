@@ -74,7 +74,10 @@ func setUp(m *testing.M) (int, error) {
 		return 0, err
 	}
 	defer os.RemoveAll(temp)
-	if binary, err = build(temp, "cmd/sandbox-agent"); err != nil {
+	if binary = os.Getenv("SANDBOX_AGENT_BIN"); binary == "" {
+		binary, err = build(temp, "cmd/sandbox-agent")
+	}
+	if err != nil {
 		return 0, err
 	}
 	return m.Run(), nil
