@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/sandboxagent/sandboxagent/api"
-	"github.com/sandboxagent/sandboxagent/internal/process"
+	"github.com/sandboxagent/sandboxagent/internal/child"
 )
 
 // verifyTimeout is how long a new launcher may take to print its help. One that
@@ -318,7 +318,7 @@ func (in *install) verify(ctx context.Context, dir string, launcher []byte) erro
 func (c *Catalogue) tryLauncher(ctx context.Context, path string, args ...string) (*output, error) {
 	limit, cancel := context.WithTimeout(ctx, verifyTimeout)
 	defer cancel()
-	out, err := run(limit, process.Spec{Path: path, Args: append(args, "--help"), Env: c.cfg.Env}, nil)
+	out, err := run(limit, child.Spec{Path: path, Args: append(args, "--help"), Env: c.cfg.Env}, nil)
 	if ctx.Err() == nil && limit.Err() != nil {
 		return out, nil
 	}

@@ -16,7 +16,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/sandboxagent/sandboxagent/internal/process"
+	"github.com/sandboxagent/sandboxagent/internal/child"
 )
 
 // locks has, for each agent with a lock, a package.json and the lock file that
@@ -90,7 +90,7 @@ func (c *Catalogue) npm(ctx context.Context, dir string, args, names []string, p
 	ctx, cancel := context.WithTimeout(ctx, npmTimeout)
 	defer cancel()
 	progress("download", "npm: "+strings.Join(names, " "))
-	out, err := run(ctx, process.Spec{Path: npm, Args: args, Dir: dir, Env: c.cfg.Env}, func(line string) bool {
+	out, err := run(ctx, child.Spec{Path: npm, Args: args, Dir: dir, Env: c.cfg.Env}, func(line string) bool {
 		if told := npmStep(line); told != "" {
 			progress("download", told)
 		}

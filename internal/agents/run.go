@@ -11,7 +11,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/sandboxagent/sandboxagent/internal/process"
+	"github.com/sandboxagent/sandboxagent/internal/child"
 )
 
 const (
@@ -24,7 +24,7 @@ const (
 // output is the first and last lines that a child wrote.
 type output struct {
 	stdout, stderr tail
-	exit           process.Exit
+	exit           child.Exit
 }
 
 // all returns the lines of both streams, standard output first.
@@ -57,15 +57,15 @@ func (t *tail) add(line string) {
 // are not kept. A nil each keeps all. When ctx
 // ends the child is stopped and the error is that of ctx. An exit that is not 0
 // is an error too; output is valid with every error but one of the start.
-func run(ctx context.Context, spec process.Spec, each func(line string) (keep bool)) (*output, error) {
-	child, err := process.Start(spec)
+func run(ctx context.Context, spec child.Spec, each func(line string) (keep bool)) (*output, error) {
+	proc, err := child.Start(spec)
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", spec.Path, err)
 	}
 	o := &output{}
 	var mu sync.Mutex
 	var wg sync.WaitGroup
-	for r, t := range map[io.ReadCloser]*tail{child.Stdout: &o.stdout, child.Stderr: &o.stderr} {
+	for r, t := range map[io.ReadCloser]*tail{proc.Stdout: &o.stdout, proc.Stderr: &o.stderr} {
 		wg.Go(func() {
 			scanLines(r, func(line string) {
 				mu.Lock()
@@ -77,21 +77,21 @@ func run(ctx context.Context, spec process.Spec, each func(line string) (keep bo
 		})
 	}
 	select {
-	case <-child.Done():
+	case <-proc.Done():
 	case <-ctx.Done():
 		err = ctx.Err()
 	}
 	// Also after its own end: what it started goes with it.
-	stopErr := child.Stop(stopGrace)
+	stopErr := proc.Stop(stopGrace)
 	wg.Wait()
-	o.exit = child.Exit()
+	o.exit = proc.Exit()
 	if err == nil && (o.exit.Code == nil || *o.exit.Code != 0) {
 		err = exitError(o.exit)
 	}
 	return o, errors.Join(err, stopErr)
 }
 
-func exitError(exit process.Exit) error {
+func exitError(exit child.Exit) error {
 	if exit.Code == nil {
 		return fmt.Errorf("ended by %s", exit.Signal)
 	}

@@ -27,8 +27,8 @@ import (
 
 	"github.com/sandboxagent/sandboxagent/acp"
 	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/child"
 	"github.com/sandboxagent/sandboxagent/internal/journal"
-	"github.com/sandboxagent/sandboxagent/internal/process"
 )
 
 // Config is what a Bridge needs. Journal and Launch are required; zero limits
@@ -38,7 +38,7 @@ type Config struct {
 
 	// Launch says how to start an agent, installing it first if need be. Its
 	// errors reach the client as they are.
-	Launch func(ctx context.Context, agent string) (process.Spec, error)
+	Launch func(ctx context.Context, agent string) (child.Spec, error)
 
 	// Known reports whether agent is an agent at all. Nil means any is.
 	Known func(agent string) bool
@@ -234,7 +234,7 @@ func (b *Bridge) StopAll(ctx context.Context) error {
 }
 
 // Signal sends a signal to every agent that runs and to what it has started.
-func (b *Bridge) Signal(sig os.Signal) error {
+func (b *Bridge) Signal(sig syscall.Signal) error {
 	b.mu.Lock()
 	conns := slices.Collect(maps.Values(b.conns))
 	b.mu.Unlock()

@@ -15,8 +15,8 @@ import (
 
 	"github.com/sandboxagent/sandboxagent/api"
 	"github.com/sandboxagent/sandboxagent/internal/bridge"
+	"github.com/sandboxagent/sandboxagent/internal/child"
 	"github.com/sandboxagent/sandboxagent/internal/journal"
-	"github.com/sandboxagent/sandboxagent/internal/process"
 )
 
 func TestFault08RawBytesStayRaw(t *testing.T) {
@@ -519,8 +519,8 @@ func TestStartFails(t *testing.T) {
 	b := bridge.New(bridge.Config{
 		Journal: j,
 		Known:   func(agent string) bool { return agent != "unknown" },
-		Launch: func(context.Context, string) (process.Spec, error) {
-			return process.Spec{Path: "/does/not/exist"}, nil
+		Launch: func(context.Context, string) (child.Spec, error) {
+			return child.Spec{Path: "/does/not/exist"}, nil
 		},
 	})
 	_, err = b.Post(context.Background(), "s", "test", true, []byte(`{"id":1,"method":"x"}`))

@@ -5,15 +5,15 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
-	"os"
 	"regexp"
 	"strconv"
 	"sync"
+	"syscall"
 
 	"github.com/sandboxagent/sandboxagent/acp"
 	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/child"
 	"github.com/sandboxagent/sandboxagent/internal/journal"
-	"github.com/sandboxagent/sandboxagent/internal/process"
 )
 
 // The states of a connection, as [api.ACPServer] shows them.
@@ -51,12 +51,12 @@ func newConn(b *Bridge, rec record) *conn {
 func exhume(ctx context.Context, b *Bridge, rec record) (*conn, error) {
 	c := newConn(b, rec)
 	c.registered = true
-	e := exitProblem(rec.Agent, process.Exit{}, nil)
+	e := exitProblem(rec.Agent, child.Exit{}, nil)
 	c.exitErr = e.With("message", "the agent ended with an earlier run of the server; start it anew with the agent query parameter")
 	if !rec.Running {
 		return c, nil
 	}
-	if _, err := b.cfg.Journal.Append(c.stream, journal.FromAgent, exitFrame(process.Exit{})); err != nil {
+	if _, err := b.cfg.Journal.Append(c.stream, journal.FromAgent, exitFrame(child.Exit{})); err != nil {
 		return nil, err
 	}
 	c.rec.Running = false
@@ -137,7 +137,7 @@ func (c *conn) launch(ctx context.Context, env []string) (*run, error) {
 	}
 	spec.Stdin = true
 	spec.Env = append(spec.Env, env...)
-	child, err := process.Start(spec)
+	proc, err := child.Start(spec)
 	if err != nil {
 		e := api.StreamError(api.CodeAgentStartFailed, "failed to start agent process: %w", err)
 		e.Agent = c.agent
@@ -150,8 +150,8 @@ func (c *conn) launch(ctx context.Context, env []string) (*run, error) {
 	if err := saveRecord(ctx, c.b.cfg.Journal, rec); err != nil {
 		c.b.log.Warn("connection is not on disk", "server", c.id, "error", err)
 	}
-	c.b.log.Info("agent started", "server", c.id, "agent", c.agent, "pid", child.PID())
-	return newRun(c, child), nil
+	c.b.log.Info("agent started", "server", c.id, "agent", c.agent, "pid", proc.PID())
+	return newRun(c, proc), nil
 }
 
 // exited is called by a run when its process is gone.
@@ -210,7 +210,7 @@ func (c *conn) halt() {
 	}
 }
 
-func (c *conn) signal(sig os.Signal) error {
+func (c *conn) signal(sig syscall.Signal) error {
 	c.mu.Lock()
 	r, state := c.run, c.state
 	c.mu.Unlock()

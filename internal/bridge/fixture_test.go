@@ -21,8 +21,8 @@ import (
 
 	"github.com/sandboxagent/sandboxagent/api"
 	"github.com/sandboxagent/sandboxagent/internal/bridge"
+	"github.com/sandboxagent/sandboxagent/internal/child"
 	"github.com/sandboxagent/sandboxagent/internal/journal"
-	"github.com/sandboxagent/sandboxagent/internal/process"
 )
 
 // agentVariable makes the test binary the agent of these tests.
@@ -124,9 +124,9 @@ func b2i(b bool) int {
 	return 0
 }
 
-func launch(context.Context, string) (process.Spec, error) {
+func launch(context.Context, string) (child.Spec, error) {
 	exe, err := os.Executable()
-	return process.Spec{Path: exe, Env: append(os.Environ(), agentVariable+"=1")}, err
+	return child.Spec{Path: exe, Env: append(os.Environ(), agentVariable+"=1")}, err
 }
 
 type fixture struct {

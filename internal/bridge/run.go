@@ -14,8 +14,8 @@ import (
 
 	"github.com/sandboxagent/sandboxagent/acp"
 	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/child"
 	"github.com/sandboxagent/sandboxagent/internal/journal"
-	"github.com/sandboxagent/sandboxagent/internal/process"
 )
 
 // run is one process of a connection's agent. A reader goroutine owns its
@@ -24,7 +24,7 @@ import (
 // a lock with another agent.
 type run struct {
 	c      *conn
-	child  *process.Child
+	child  *child.Child
 	stderr tail
 
 	mu      sync.Mutex
@@ -66,10 +66,10 @@ type reply struct {
 	verdict Verdict
 }
 
-func newRun(c *conn, child *process.Child) *run {
+func newRun(c *conn, proc *child.Child) *run {
 	r := &run{
 		c:       c,
-		child:   child,
+		child:   proc,
 		read:    -1,
 		pending: make(map[string]*call),
 		rest:    make(chan *item, 1),
@@ -152,7 +152,7 @@ func (r *run) end(err error) {
 
 // stop ends the process and returns when it is gone.
 func (r *run) stop() {
-	e := exitProblem(r.c.agent, process.Exit{}, nil)
+	e := exitProblem(r.c.agent, child.Exit{}, nil)
 	e.Code = api.CodeConnectionClosed
 	r.end(e.With("message", "the connection was closed before the agent answered"))
 	if err := r.child.Stop(r.c.b.cfg.Limits.StopGrace); err != nil {
@@ -533,7 +533,7 @@ func (r *run) tooLong(e *longLineError) {
 }
 
 // exitFrame is the event that tells readers of a stream that the agent ended.
-func exitFrame(exit process.Exit) []byte {
+func exitFrame(exit child.Exit) []byte {
 	params := struct {
 		Code    *int   `json:"code"`
 		Success bool   `json:"success"`
@@ -547,7 +547,7 @@ func exitFrame(exit process.Exit) []byte {
 }
 
 // exitProblem is what clients get that wait for, or write to, an ended agent.
-func exitProblem(agent string, exit process.Exit, stderr []string) *api.Error {
+func exitProblem(agent string, exit child.Exit, stderr []string) *api.Error {
 	e := api.NewError(api.KindAgentProcessExited, "", "%s", agent)
 	e.Agent = agent
 	if exit.Code != nil {

@@ -14,7 +14,7 @@ import (
 
 	"github.com/sandboxagent/sandboxagent"
 	"github.com/sandboxagent/sandboxagent/api"
-	"github.com/sandboxagent/sandboxagent/internal/process"
+	"github.com/sandboxagent/sandboxagent/internal/child"
 )
 
 // exitNotRunning is the exit code of daemon status when there is none.
@@ -173,7 +173,7 @@ func (o *daemonOptions) spawn(ctx context.Context, files daemonFiles) error {
 		args = append(args, "--no-token")
 	}
 	o.say("starting daemon at %s (logs: %s)", o.url(), files.log)
-	daemon, err := process.StartDetached(process.Spec{Path: o.g.env.Exe, Args: args, Dir: o.g.env.Dir, Env: env}, log)
+	daemon, err := child.StartDetached(child.Spec{Path: o.g.env.Exe, Args: args, Dir: o.g.env.Dir, Env: env}, log)
 	if err != nil {
 		return err
 	}
@@ -190,7 +190,7 @@ func (o *daemonOptions) spawn(ctx context.Context, files daemonFiles) error {
 
 // await waits until the daemon answers. One that ends before is an error, unless
 // another one answers.
-func (o *daemonOptions) await(ctx context.Context, files daemonFiles, daemon *process.Detached) error {
+func (o *daemonOptions) await(ctx context.Context, files daemonFiles, daemon *child.Detached) error {
 	err := o.poll(ctx, func() error {
 		select {
 		case <-daemon.Done():

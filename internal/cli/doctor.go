@@ -15,8 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/child"
 	"github.com/sandboxagent/sandboxagent/internal/journal/sqlite"
-	"github.com/sandboxagent/sandboxagent/internal/process"
 )
 
 // The states of a check of the machine.
@@ -192,27 +192,27 @@ func (g *globals) checkProgram(ctx context.Context, name, use string) machineChe
 }
 
 func (g *globals) versionOf(ctx context.Context, name string) (string, error) {
-	child, err := process.Start(process.Spec{Path: name, Args: []string{"--version"}, Dir: g.env.Dir, Env: g.env.Env})
+	proc, err := child.Start(child.Spec{Path: name, Args: []string{"--version"}, Dir: g.env.Dir, Env: g.env.Env})
 	if err != nil {
 		return "", err
 	}
-	defer child.Stop(0)
-	defer child.Stderr.Close()
+	defer proc.Stop(0)
+	defer proc.Stderr.Close()
 	ctx, cancel := context.WithTimeout(ctx, programTimeout)
 	defer cancel()
-	defer context.AfterFunc(ctx, func() { child.Stop(0) })()
-	out, err := io.ReadAll(io.LimitReader(child.Stdout, 4<<10))
-	child.Stdout.Close()
+	defer context.AfterFunc(ctx, func() { proc.Stop(0) })()
+	out, err := io.ReadAll(io.LimitReader(proc.Stdout, 4<<10))
+	proc.Stdout.Close()
 	if err != nil {
 		return "", fmt.Errorf("%s does not tell its version: %w", name, err)
 	}
 	select {
-	case <-child.Done():
+	case <-proc.Done():
 	case <-ctx.Done():
 		return "", fmt.Errorf("%s does not tell its version within %v", name, programTimeout)
 	}
 	line, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
-	if exit := child.Exit(); exit.Code == nil || *exit.Code != 0 || line == "" {
+	if exit := proc.Exit(); exit.Code == nil || *exit.Code != 0 || line == "" {
 		return "", fmt.Errorf("%s is there, but does not tell its version", name)
 	}
 	return line, nil

@@ -22,7 +22,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sandboxagent/sandboxagent/api"
-	"github.com/sandboxagent/sandboxagent/internal/process"
+	"github.com/sandboxagent/sandboxagent/internal/child"
 	"github.com/sandboxagent/sandboxagent/internal/server"
 )
 
@@ -124,7 +124,7 @@ func runServer(ctx context.Context, g *globals, o *serverOptions) error {
 	if err != nil {
 		return err
 	}
-	if err := process.AdoptOrphans(); err != nil {
+	if err := child.AdoptOrphans(); err != nil {
 		log.Warn("ended processes may stay in the process table", "error", err)
 	}
 	if o.journal == "" {
@@ -155,7 +155,7 @@ func runServer(ctx context.Context, g *globals, o *serverOptions) error {
 		log.Warn("print address", "error", err)
 	}
 	err = srv.Serve(ctx, listener)
-	process.EndOrphans()
+	child.EndOrphans()
 	return err
 }
 

@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"github.com/sandboxagent/sandboxagent/acp"
-	"github.com/sandboxagent/sandboxagent/internal/process"
+	"github.com/sandboxagent/sandboxagent/internal/child"
 )
 
 // maxOutput is how many bytes of a command's output are shown; the end is kept.
@@ -330,22 +330,22 @@ func raw(v any) json.RawMessage {
 
 // shell runs a command to its end, or kills it when ctx ends. It returns the end
 // of what the command wrote to either stream.
-func shell(ctx context.Context, dir, command string) (string, process.Exit, error) {
-	child, err := process.Start(process.Spec{Path: "/bin/sh", Args: []string{"-c", command}, Dir: dir})
+func shell(ctx context.Context, dir, command string) (string, child.Exit, error) {
+	proc, err := child.Start(child.Spec{Path: "/bin/sh", Args: []string{"-c", command}, Dir: dir})
 	if err != nil {
-		return "", process.Exit{}, fmt.Errorf("start command: %w", err)
+		return "", child.Exit{}, fmt.Errorf("start command: %w", err)
 	}
-	stop := context.AfterFunc(ctx, func() { _ = child.Stop(0) })
+	stop := context.AfterFunc(ctx, func() { _ = proc.Stop(0) })
 	defer stop()
 	var out tail
 	var readers sync.WaitGroup
-	for _, r := range []io.Reader{child.Stdout, child.Stderr} {
+	for _, r := range []io.Reader{proc.Stdout, proc.Stderr} {
 		readers.Go(func() { _, _ = io.Copy(&out, r) })
 	}
 	readers.Wait()
-	<-child.Done()
-	_ = child.Stop(time.Second) // what the command left behind
-	return out.String(), child.Exit(), nil
+	<-proc.Done()
+	_ = proc.Stop(time.Second) // what the command left behind
+	return out.String(), proc.Exit(), nil
 }
 
 // tail is a writer that keeps the last maxOutput bytes.

@@ -1,15 +1,5 @@
-// Package process starts, watches and ends child processes. It is the only
-// package that does.
+// Package process is the supervisor of the processes that users see: they have
+// ids, logs, limits, input and viewers. What runs is a [child.Child].
 //
-// [Start] gives a [Child]: one process in a session of its own, with pipes or a
-// terminal. [Supervisor] keeps the processes that users see: they have ids, logs,
-// limits and viewers.
-//
-// Three promises hold for every child. It is always waited for, so there is no
-// zombie. A signal reaches its whole session and all its descendants, so there is
-// no orphan, not even when this program is killed (see the guard). No call waits
-// for a pipe that a descendant holds open.
-//
-// The package knows nothing of HTTP and starts no shell by itself, except the
-// guard.
+// The package knows nothing of HTTP and starts no shell by itself.
 package process

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/child"
 )
 
 // DecodeInput decodes input as requests and terminal frames carry it: base64,
@@ -59,10 +60,10 @@ func (s *Supervisor) write(ctx context.Context, p *process, data []byte) (int, e
 	if err := p.takesInput(); err != nil {
 		return 0, err
 	}
-	_ = p.child.stdin.SetWriteDeadline(deadline)
-	stop := context.AfterFunc(ctx, func() { _ = p.child.stdin.SetWriteDeadline(time.Now()) })
+	_ = p.child.Stdin.SetWriteDeadline(deadline)
+	stop := context.AfterFunc(ctx, func() { _ = p.child.Stdin.SetWriteDeadline(time.Now()) })
 	defer stop()
-	n, err := p.child.stdin.Write(data)
+	n, err := p.child.Stdin.Write(data)
 	if err != nil {
 		return n, s.inputError(p, ctx, err, n)
 	}
@@ -74,7 +75,7 @@ func (p *process) takesInput() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
-	case p.info.Status != api.ProcessRunning || p.child.exited():
+	case p.info.Status != api.ProcessRunning || p.child.Exited():
 		return api.Conflict(api.CodeProcessNotRunning, "process is not running")
 	case p.stdinClosed:
 		return api.Conflict(api.CodeStdinClosed, "process does not accept stdin")
@@ -108,7 +109,7 @@ func (s *Supervisor) CloseStdin(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	if p.child.tty != nil {
+	if p.child.TTY() {
 		_, err := s.write(ctx, p, []byte{endOfTransmission})
 		return err
 	}
@@ -119,7 +120,7 @@ func (s *Supervisor) CloseStdin(ctx context.Context, id string) error {
 	if !running {
 		return api.Conflict(api.CodeProcessNotRunning, "process is not running")
 	}
-	_ = p.child.stdin.Close() // a second time is no error
+	_ = p.child.Stdin.Close() // a second time is no error
 	return nil
 }
 
@@ -129,10 +130,10 @@ func (s *Supervisor) Resize(id string, size api.TerminalSize) error {
 	if err != nil {
 		return err
 	}
-	if p.child.tty == nil {
+	if !p.child.TTY() {
 		return errNoTerminal()
 	}
-	if p.child.exited() || setSize(p.child.tty, Size{Cols: size.Cols, Rows: size.Rows}) != nil {
+	if p.child.Exited() || p.child.Resize(child.Size{Cols: size.Cols, Rows: size.Rows}) != nil {
 		return api.Conflict(api.CodeTerminalClosed, "PTY resize handle unavailable")
 	}
 	return nil

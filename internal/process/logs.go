@@ -24,7 +24,7 @@ func (p *process) stream(q LogQuery) (api.LogStream, error) {
 	case api.LogStdout, api.LogStderr, api.LogCombined, api.LogPTY:
 		return q.Stream, nil
 	case "":
-		if p.child.tty != nil {
+		if p.child.TTY() {
 			return api.LogPTY, nil
 		}
 		return api.LogCombined, nil

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/child"
 )
 
 // Run runs a process to its end, with empty input, and returns the first part of
@@ -34,30 +35,30 @@ func (s *Supervisor) Run(ctx context.Context, req api.ProcessRunRequest) (*api.P
 	}
 	spec.Drain = s.limits.Drain
 	begin := time.Now()
-	child, err := s.startRun(spec)
+	c, err := s.startRun(spec)
 	if err != nil {
 		return nil, err
 	}
-	defer s.endRun(child)
+	defer s.endRun(c)
 
 	stdout, stderr := collector{limit: limit}, collector{limit: limit}
 	var reads sync.WaitGroup
-	reads.Go(func() { stdout.readFrom(child.Stdout) })
-	reads.Go(func() { stderr.readFrom(child.Stderr) })
+	reads.Go(func() { stdout.readFrom(c.Stdout) })
+	reads.Go(func() { stderr.readFrom(c.Stderr) })
 
 	timer := time.NewTimer(timeout)
 	defer timer.Stop()
 	timedOut := false
 	select {
-	case <-child.Done():
+	case <-c.Done():
 	case <-ctx.Done():
 		err = ctx.Err()
 	case <-timer.C:
 		timedOut = true
 	}
 	if err != nil || timedOut {
-		if stopErr := child.Stop(0); stopErr != nil {
-			s.log.Warn("stop process", "pid", child.PID(), "error", stopErr)
+		if stopErr := c.Stop(0); stopErr != nil {
+			s.log.Warn("stop process", "pid", c.PID(), "error", stopErr)
 		}
 	}
 	reads.Wait()
@@ -72,7 +73,7 @@ func (s *Supervisor) Run(ctx context.Context, req api.ProcessRunRequest) (*api.P
 		StderrTruncated: stderr.truncated,
 		DurationMs:      time.Since(begin).Milliseconds(),
 	}
-	if exit := child.Exit(); !timedOut {
+	if exit := c.Exit(); !timedOut {
 		result.ExitCode, result.ExitSignal = exit.Code, exit.Signal
 	}
 	return result, nil
@@ -95,14 +96,14 @@ func runTimeout(req api.ProcessRunRequest, config *api.ProcessConfig) (time.Dura
 	return time.Duration(ms * float64(time.Millisecond)), nil
 }
 
-func (s *Supervisor) startRun(spec Spec) (*Child, error) {
+func (s *Supervisor) startRun(spec child.Spec) (*child.Child, error) {
 	if err := s.reserveRun(); err != nil {
 		return nil, err
 	}
-	child, err := Start(spec)
+	c, err := child.Start(spec)
 	s.mu.Lock()
 	if err == nil {
-		s.runs[child] = struct{}{}
+		s.runs[c] = struct{}{}
 	} else {
 		s.underRun--
 	}
@@ -113,9 +114,9 @@ func (s *Supervisor) startRun(spec Spec) (*Child, error) {
 		return nil, spawnError("process", err)
 	}
 	if closed { // and perhaps StopAll has looked already
-		_ = child.Stop(0)
+		_ = c.Stop(0)
 	}
-	return child, nil
+	return c, nil
 }
 
 // reserveRun takes a place among the runs.
@@ -134,18 +135,18 @@ func (s *Supervisor) reserveRun() error {
 }
 
 // endRun keeps the child only if it left something behind.
-func (s *Supervisor) endRun(child *Child) {
+func (s *Supervisor) endRun(c *child.Child) {
 	defer s.work.Done()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.underRun--
-	if !child.left {
-		delete(s.runs, child)
+	if !c.Left() {
+		delete(s.runs, c)
 		return
 	}
-	for c := range s.runs {
-		if c.exited() && !c.remains() {
-			delete(s.runs, c)
+	for run := range s.runs {
+		if run.Exited() && !run.Remains() {
+			delete(s.runs, run)
 		}
 	}
 }

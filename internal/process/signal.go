@@ -1,7 +1,6 @@
 package process
 
 import (
-	"fmt"
 	"strconv"
 	"strings"
 	"syscall"
@@ -11,15 +10,6 @@ import (
 
 // maxSignal is the highest signal number of any system we run on.
 const maxSignal = 64
-
-// signalName returns a name such as "SIGTERM", or the number of a signal that
-// has no name.
-func signalName(sig syscall.Signal) string {
-	if name := unix.SignalName(sig); name != "" {
-		return name
-	}
-	return fmt.Sprintf("signal %d", int(sig))
-}
 
 // parseSignal reads a signal: a name in any case, with or without SIG, or a
 // number.

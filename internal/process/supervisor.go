@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/child"
 )
 
 // Limits bounds what a [Supervisor] holds and waits for. Zeros mean the defaults.
@@ -29,7 +30,7 @@ type Limits struct {
 	FollowStall      time.Duration     // how long output waits for a reader that takes nothing; 5 seconds
 	InputTimeout     time.Duration     // for a process to take its input; 10 seconds
 	StopGrace        time.Duration     // between asking and killing in StopAll; 2 seconds
-	Drain            time.Duration     // see [Spec]; [DefaultDrain]
+	Drain            time.Duration     // see [child.Spec]; [child.DefaultDrain]
 }
 
 func (l Limits) withDefaults() Limits {
@@ -42,7 +43,7 @@ func (l Limits) withDefaults() Limits {
 		FollowStall:      cmp.Or(l.FollowStall, 5*time.Second),
 		InputTimeout:     cmp.Or(l.InputTimeout, 10*time.Second),
 		StopGrace:        cmp.Or(l.StopGrace, 2*time.Second),
-		Drain:            cmp.Or(l.Drain, DefaultDrain),
+		Drain:            cmp.Or(l.Drain, child.DefaultDrain),
 	}
 }
 
@@ -79,8 +80,8 @@ type Supervisor struct {
 	running   int // created and not yet ended, or about to start
 	underRun  int // runs that have not ended
 	processes map[string]*process
-	finished  []*process          // in the order they ended; may hold deleted ones
-	runs      map[*Child]struct{} // of Run: running, or ended and survived by others
+	finished  []*process                // in the order they ended; may hold deleted ones
+	runs      map[*child.Child]struct{} // of Run: running, or ended and survived by others
 }
 
 // NewSupervisor returns a supervisor, which Close ends.
@@ -91,7 +92,7 @@ func NewSupervisor(cfg Config) *Supervisor {
 		env:        cfg.Env,
 		log:        cfg.Logger,
 		processes:  make(map[string]*process),
-		runs:       make(map[*Child]struct{}),
+		runs:       make(map[*child.Child]struct{}),
 	}
 	if s.env == nil {
 		s.env = []string{standardPath}
@@ -107,7 +108,7 @@ func NewSupervisor(cfg Config) *Supervisor {
 type process struct {
 	id     string
 	number uint64
-	child  *Child
+	child  *child.Child
 	out    *outputLog
 	input  chan struct{} // holds a token while somebody writes
 	ended  chan struct{} // closed once info tells the end
@@ -138,14 +139,14 @@ func (s *Supervisor) Create(req api.ProcessCreateRequest, owner api.ProcessOwner
 	spec.Drain = -1 // output of what is left behind is kept too
 	if req.TTY {
 		what = "tty process"
-		spec.TTY = &Size{Cols: 80, Rows: 24}
-		if lookupEnv(spec.Env, "TERM") == "" {
+		spec.TTY = &child.Size{Cols: 80, Rows: 24}
+		if child.LookupEnv(spec.Env, "TERM") == "" {
 			spec.Env = append(spec.Env, "TERM=xterm-256color")
 		}
 	} else {
 		spec.Stdin = true
 	}
-	child, err := Start(spec)
+	c, err := child.Start(spec)
 	if err != nil {
 		s.release()
 		return nil, spawnError(what, err)
@@ -153,7 +154,7 @@ func (s *Supervisor) Create(req api.ProcessCreateRequest, owner api.ProcessOwner
 	p := &process{
 		id:     fmt.Sprintf("proc_%d", number),
 		number: number,
-		child:  child,
+		child:  c,
 		out:    newOutputLog(s.settings.Load().MaxLogBytesPerProcess, &s.logBytes, s.limits.FollowStall),
 		input:  make(chan struct{}, 1),
 		ended:  make(chan struct{}),
@@ -161,18 +162,18 @@ func (s *Supervisor) Create(req api.ProcessCreateRequest, owner api.ProcessOwner
 	p.info = api.ProcessInfo{
 		ID: p.id, Command: req.Command, Args: append([]string{}, req.Args...), TTY: req.TTY,
 		Interactive: req.Interactive, Owner: owner, Status: api.ProcessRunning,
-		PID: child.PID(), CreatedAtMs: time.Now().UnixMilli(),
+		PID: c.PID(), CreatedAtMs: time.Now().UnixMilli(),
 	}
 	p.out.expect(req.AwaitReaders)
 	if req.Cwd != nil {
 		p.info.Cwd = *req.Cwd
 	}
 	if !s.add(p) {
-		_ = child.Stop(0)
-		child.closeStreams()
+		_ = c.Stop(0)
+		c.CloseStreams()
 		return nil, errShutDown()
 	}
-	s.log.Debug("process started", "id", p.id, "pid", child.PID(), "command", req.Command)
+	s.log.Debug("process started", "id", p.id, "pid", c.PID(), "command", req.Command)
 	return p.snapshot(), nil
 }
 
@@ -194,17 +195,17 @@ func spawnError(what string, err error) *api.Error {
 }
 
 // spec checks and translates what Create and Run have in common.
-func (s *Supervisor) spec(command string, args []string, cwd *string, env map[string]string) (Spec, error) {
+func (s *Supervisor) spec(command string, args []string, cwd *string, env map[string]string) (child.Spec, error) {
 	if strings.TrimSpace(command) == "" {
-		return Spec{}, api.InvalidRequest(api.CodeCommandEmpty, "command must not be empty")
+		return child.Spec{}, api.InvalidRequest(api.CodeCommandEmpty, "command must not be empty")
 	}
-	spec := Spec{Path: command, Args: args, Dir: s.defaultDir, Env: slices.Clone(s.env)}
+	spec := child.Spec{Path: command, Args: args, Dir: s.defaultDir, Env: slices.Clone(s.env)}
 	if cwd != nil && *cwd != "" {
 		spec.Dir = *cwd
 	}
 	for key, value := range env {
 		if key == "" || strings.ContainsAny(key, "=\x00") {
-			return Spec{}, api.InvalidRequest(api.CodeInvalidRequest, "invalid name of environment variable: %q", key)
+			return child.Spec{}, api.InvalidRequest(api.CodeInvalidRequest, "invalid name of environment variable: %q", key)
 		}
 		spec.Env = append(spec.Env, key+"="+value)
 	}
@@ -259,7 +260,7 @@ func (s *Supervisor) add(p *process) bool {
 // watch takes the output of a process and notes its end.
 func (s *Supervisor) watch(p *process) {
 	var pumps sync.WaitGroup
-	if p.child.tty != nil {
+	if p.child.TTY() {
 		pumps.Go(func() { s.pump(p, p.child.Stdout, api.LogPTY) })
 	} else {
 		pumps.Go(func() { s.pump(p, p.child.Stdout, api.LogStdout) })
@@ -291,7 +292,7 @@ func (p *process) drain(read <-chan struct{}, d time.Duration, note func()) {
 		case <-timer.C:
 			note()
 		}
-		if delayed, now := p.out.wasDelayed(); !delayed || now-end >= maxRest {
+		if delayed, now := p.out.wasDelayed(); !delayed || now-end >= child.MaxRest {
 			return
 		}
 		timer.Reset(d)
@@ -325,13 +326,13 @@ func (s *Supervisor) reap() {
 		switch {
 		case s.processes[p.id] != p: // deleted
 			excess--
-		case excess <= 0 && p.snapshot().ExitedAtMs >= oldest, p.child.remains():
+		case excess <= 0 && p.snapshot().ExitedAtMs >= oldest, p.child.Remains():
 			kept = append(kept, p)
 		default:
 			excess--
 			delete(s.processes, p.id)
 			p.out.discard()
-			p.child.endOutput(time.Now())
+			p.child.EndOutput()
 		}
 	}
 	clear(s.finished[len(kept):])
@@ -425,7 +426,7 @@ func (s *Supervisor) Signal(ctx context.Context, id, signal string, wait time.Du
 	if sig == syscall.SIGTERM {
 		signals = append(signals, syscall.SIGCONT) // a stopped process does not get it otherwise
 	}
-	if err := p.child.send(signals...); err != nil && !errors.Is(err, os.ErrProcessDone) {
+	if err := p.child.Signal(signals...); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return nil, api.StreamError("", "%w", err)
 	}
 	if wait > 0 {
@@ -452,8 +453,8 @@ func (s *Supervisor) Kill(ctx context.Context, id, signal string, wait time.Dura
 
 // children returns everything that may run: processes of Create and of Run, and
 // what they left behind.
-func (s *Supervisor) children() []*Child {
-	var all []*Child
+func (s *Supervisor) children() []*child.Child {
+	var all []*child.Child
 	for _, p := range s.all() {
 		all = append(all, p.child)
 	}

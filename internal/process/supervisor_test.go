@@ -262,7 +262,7 @@ func TestPauseAndResume(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "process is stopped", func() bool {
-		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.child.pid))
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.child.PID()))
 		return err == nil && strings.Contains(string(stat), ") T ")
 	})
 	if err := s.ResumeAll(); err != nil {

@@ -5,6 +5,7 @@ import (
 	"io"
 
 	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/child"
 )
 
 // Viewer reads the bytes that a terminal shows from an offset on. Like a
@@ -34,7 +35,7 @@ func (s *Supervisor) View(id string, since *uint64) (*Viewer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if p.child.tty == nil {
+	if !p.child.TTY() {
 		return nil, errNoTerminal()
 	}
 	p.out.mu.Lock()
@@ -63,7 +64,7 @@ const screenBytes = 64 << 10
 func (v *Viewer) Offset() uint64 { return v.cursor }
 
 // Exit says how the process ended; valid after Next gave [io.EOF].
-func (v *Viewer) Exit() Exit { return v.p.child.Exit() }
+func (v *Viewer) Exit() child.Exit { return v.p.child.Exit() }
 
 // Next waits for output. It returns [io.EOF] after the last byte, once the
 // process has ended.

@@ -6,16 +6,16 @@ import (
 	"strings"
 
 	"github.com/sandboxagent/sandboxagent/acp"
-	"github.com/sandboxagent/sandboxagent/internal/process"
+	"github.com/sandboxagent/sandboxagent/internal/child"
 )
 
 // launchAgent says how to start an agent, installing it first if need be.
-func (s *Server) launchAgent(ctx context.Context, id string) (process.Spec, error) {
+func (s *Server) launchAgent(ctx context.Context, id string) (child.Spec, error) {
 	command, err := s.agents.Launch(ctx, id)
 	if err != nil {
-		return process.Spec{}, err
+		return child.Spec{}, err
 	}
-	return process.Spec{Path: command.Path, Args: command.Args, Env: command.Env, Dir: command.Dir}, nil
+	return child.Spec{Path: command.Path, Args: command.Args, Env: command.Env, Dir: command.Dir}, nil
 }
 
 func (s *Server) knownAgent(id string) bool {

@@ -18,7 +18,7 @@ import (
 	"time"
 
 	"github.com/sandboxagent/sandboxagent/api"
-	"github.com/sandboxagent/sandboxagent/internal/process"
+	"github.com/sandboxagent/sandboxagent/internal/child"
 )
 
 var (
@@ -28,22 +28,22 @@ var (
 
 const chaosReaders = 5
 
-// child is a server as a process of its own, which can be killed.
-type child struct {
-	*process.Child
+// hosted is a server as a process of its own, which can be killed.
+type hosted struct {
+	*child.Child
 	url string
 }
 
 // spawn starts a server. A child that the killed one was about to start may hold
 // the lock of the data for a moment, so that is tried again.
-func spawn(t *testing.T, data, home string) *child {
+func spawn(t *testing.T, data, home string) *hosted {
 	t.Helper()
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
 	for deadline := time.Now().Add(patience); ; {
-		c, err := process.Start(process.Spec{Path: exe, Args: []string{"serve", data, home}, Stdin: true, Env: os.Environ()})
+		c, err := child.Start(child.Spec{Path: exe, Args: []string{"serve", data, home}, Stdin: true, Env: os.Environ()})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -52,7 +52,7 @@ func spawn(t *testing.T, data, home string) *child {
 		if err == nil {
 			go func() { _, _ = io.Copy(io.Discard, out) }()
 			go func() { _, _ = io.Copy(io.Discard, c.Stderr) }()
-			return &child{c, strings.TrimSpace(url)}
+			return &hosted{c, strings.TrimSpace(url)}
 		}
 		why, _ := io.ReadAll(c.Stderr)
 		if !strings.Contains(string(why), "in use by another process") || time.Now().After(deadline) {
@@ -171,7 +171,7 @@ func chaosPrompts(ctx context.Context, r *rig, url *address, id string) {
 
 // chaosKills kills agents all the time and the server now and then, for as long as
 // it is told, and until it has done both.
-func chaosKills(t *testing.T, ctx context.Context, r *rig, url *address, current *child, data, home string) *child {
+func chaosKills(t *testing.T, ctx context.Context, r *rig, url *address, current *hosted, data, home string) *hosted {
 	end := time.After(*chaosDuration)
 	server := time.NewTicker(min(*chaosDuration/4, 5*time.Second))
 	defer server.Stop()

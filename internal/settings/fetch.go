@@ -18,7 +18,7 @@ import (
 	"time"
 
 	"github.com/sandboxagent/sandboxagent/api"
-	"github.com/sandboxagent/sandboxagent/internal/process"
+	"github.com/sandboxagent/sandboxagent/internal/child"
 )
 
 // source is an open source: a folder that stays as it is until close.
@@ -168,7 +168,7 @@ func (s *Settings) git(ctx context.Context, tree string, remote remote, args []s
 	if program == "" {
 		program = "git"
 	}
-	child, err := process.Start(process.Spec{
+	proc, err := child.Start(child.Spec{
 		Path: program, Args: append(append([]string(nil), safeGit...), args...),
 		Dir: tree, Env: s.gitEnv(remote),
 	})
@@ -178,42 +178,42 @@ func (s *Settings) git(ctx context.Context, tree string, remote remote, args []s
 	var text []byte
 	var output sync.WaitGroup
 	output.Go(func() {
-		_, _ = io.Copy(io.Discard, child.Stdout)
-		child.Stdout.Close()
+		_, _ = io.Copy(io.Discard, proc.Stdout)
+		proc.Stdout.Close()
 	})
 	output.Go(func() {
-		text, _ = io.ReadAll(io.LimitReader(child.Stderr, 8<<10))
-		_, _ = io.Copy(io.Discard, child.Stderr)
-		child.Stderr.Close()
+		text, _ = io.ReadAll(io.LimitReader(proc.Stderr, 8<<10))
+		_, _ = io.Copy(io.Discard, proc.Stderr)
+		proc.Stderr.Close()
 	})
-	stopped := s.watch(ctx, child, tree, remote)
+	stopped := s.watch(ctx, proc, tree, remote)
 	output.Wait()
 	if stopped != nil {
 		return stopped
 	}
-	if exit := child.Exit(); exit.Code == nil || *exit.Code != 0 {
+	if exit := proc.Exit(); exit.Code == nil || *exit.Code != 0 {
 		return api.StreamError("", "git %s of source %s: %s", args[0], remote.name, remote.redact(strings.TrimSpace(string(text))))
 	}
 	return nil
 }
 
 // watch waits for a git command and ends it when time or space is used up.
-func (s *Settings) watch(ctx context.Context, child *process.Child, tree string, remote remote) error {
+func (s *Settings) watch(ctx context.Context, proc *child.Child, tree string, remote remote) error {
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		select {
-		case <-child.Done():
+		case <-proc.Done():
 			return s.tooLarge(tree, remote)
 		case <-ctx.Done():
-			_ = child.Stop(0)
+			_ = proc.Stop(0)
 			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 				return api.NewError(api.KindTimeout, "", "source %s was not fetched in %v", remote.name, s.opts.FetchTimeout)
 			}
 			return fmt.Errorf("fetch source %s: %w", remote.name, ctx.Err())
 		case <-tick.C:
 			if err := s.tooLarge(tree, remote); err != nil {
-				_ = child.Stop(0)
+				_ = proc.Stop(0)
 				return err
 			}
 		}

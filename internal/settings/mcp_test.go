@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/sandboxagent/sandboxagent/internal/process"
+	"github.com/sandboxagent/sandboxagent/internal/child"
 )
 
 func configure(t *testing.T, s *Settings, dir, body string) {
@@ -73,17 +73,17 @@ func TestServerFolderIsHonoured(t *testing.T) {
 	if err := json.Unmarshal(list[0], &entry); err != nil {
 		t.Fatal(err)
 	}
-	child, err := process.Start(process.Spec{Path: entry.Command, Args: entry.Args, Dir: "/"})
+	proc, err := child.Start(child.Spec{Path: entry.Command, Args: entry.Args, Dir: "/"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer child.Stop(0)
+	defer proc.Stop(0)
 	var out bytes.Buffer
-	if _, err := out.ReadFrom(child.Stdout); err != nil {
+	if _, err := out.ReadFrom(proc.Stdout); err != nil {
 		t.Fatal(err)
 	}
-	child.Stderr.Close()
-	<-child.Done()
+	proc.Stderr.Close()
+	<-proc.Done()
 	if want := filepath.Join(dir, odd) + "\na b||$x|-n|"; out.String() != want {
 		t.Errorf("got %q, want %q", &out, want)
 	}

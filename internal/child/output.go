@@ -1,4 +1,4 @@
-package process
+package child
 
 import (
 	"errors"
@@ -10,9 +10,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxRest is how much is read from a pipe whose time is over. It is the largest
+// bulkBytes is how much makes a read one of many.
+const bulkBytes = 2 << 10
+
+// MaxRest is how much is read from a pipe whose time is over. It is the largest
 // pipe that Linux gives; more than that was written after the end.
-const maxRest = 1 << 20
+const MaxRest = 1 << 20
 
 // output is our end of a pipe or terminal that a child writes to. Read and Close
 // may run at the same time.
@@ -103,7 +106,7 @@ func readNow(fd int, p []byte) (int, error) {
 
 // readRest reads without waiting.
 func (o *output) readRest(p []byte) (int, error) {
-	if o.rest >= maxRest {
+	if o.rest >= MaxRest {
 		return 0, io.EOF
 	}
 	conn, err := o.file.SyscallConn()

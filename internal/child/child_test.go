@@ -1,4 +1,4 @@
-package process
+package child
 
 import (
 	"io"
@@ -24,7 +24,7 @@ func start(t *testing.T, spec Spec) *Child {
 		if err := c.Stop(0); err != nil {
 			t.Error(err)
 		}
-		c.closeStreams()
+		c.CloseStreams()
 	})
 	return c
 }

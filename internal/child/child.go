@@ -1,4 +1,4 @@
-package process
+package child
 
 import (
 	"errors"
@@ -73,8 +73,8 @@ func (e Exit) String() string {
 // Whoever started it must read Stdout and Stderr to the end, which closes them, or
 // close them. Stdin is closed when the process has ended.
 type Child struct {
-	// Stdin is nil unless the child was given a pipe or a terminal.
-	Stdin io.WriteCloser
+	// Stdin is nil unless the child was given a pipe or a terminal. It has deadlines.
+	Stdin *os.File
 
 	// Stdout and Stderr give [io.EOF] when nobody can write to them any more,
 	// and at the latest after the drain time of the Spec; what is in the pipe
@@ -82,7 +82,6 @@ type Child struct {
 	Stdout, Stderr io.ReadCloser
 
 	pid    int
-	stdin  *os.File
 	tty    *os.File // the master side
 	output []*output
 	done   chan struct{}
@@ -97,7 +96,7 @@ type Child struct {
 // TryWrite writes to the input of the child as much as it takes without waiting.
 // It must not be used beside a Write of Stdin.
 func (c *Child) TryWrite(p []byte) (n int, err error) {
-	raw, err := c.stdin.SyscallConn()
+	raw, err := c.Stdin.SyscallConn()
 	if err != nil {
 		return 0, err
 	}
@@ -135,7 +134,7 @@ func Start(spec Spec) (*Child, error) {
 		err = startOurs(cmd)
 	}
 	if err != nil {
-		c.closeStreams()
+		c.CloseStreams()
 		return nil, startError(err, spec.Dir)
 	}
 	c.pid = cmd.Process.Pid
@@ -184,7 +183,7 @@ func (c *Child) connect(cmd *exec.Cmd, spec Spec) (theirs []*os.File, err error)
 			return theirs, fmt.Errorf("make pipe: %w", err)
 		}
 		theirs = append(theirs, r)
-		cmd.Stdin, c.stdin, c.Stdin = r, w, w
+		cmd.Stdin, c.Stdin = r, w
 	} else if cmd.Stdin, err = nothing(); err != nil {
 		return theirs, err
 	}
@@ -210,7 +209,7 @@ func (c *Child) connectTTY(cmd *exec.Cmd, size Size) (theirs []*os.File, err err
 		return nil, err
 	}
 	out := &output{file: master, tty: true}
-	c.tty, c.stdin, c.Stdin, c.Stdout = master, master, master, out
+	c.tty, c.Stdin, c.Stdout = master, master, out
 	c.output = []*output{out}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave
 	cmd.SysProcAttr.Setctty = true // of descriptor 0, the zero value of Ctty
@@ -227,9 +226,9 @@ func (c *Child) wait(cmd *exec.Cmd, drain time.Duration) {
 	endedOurs(cmd)
 	c.exit = exitOf(cmd.ProcessState)
 	c.unread = -1
-	if c.stdin != nil && c.tty == nil {
-		c.unread = unread(c.stdin)
-		_ = c.stdin.Close()
+	if c.Stdin != nil && c.tty == nil {
+		c.unread = unread(c.Stdin)
+		_ = c.Stdin.Close()
 	}
 	if drain == 0 {
 		drain = DefaultDrain
@@ -260,6 +259,16 @@ func exitOf(state *os.ProcessState) Exit {
 	return Exit{Code: &code}
 }
 
+// TTY reports whether the child has a terminal.
+func (c *Child) TTY() bool { return c.tty != nil }
+
+// Resize changes the size of the terminal, which the child has.
+func (c *Child) Resize(size Size) error { return setSize(c.tty, size) }
+
+// Left reports whether something of the session outlived the process. It is valid
+// once Done is closed.
+func (c *Child) Left() bool { return c.left }
+
 // PID returns the process id, which is also the id of its group and session.
 func (c *Child) PID() int { return c.pid }
 
@@ -268,7 +277,7 @@ func (c *Child) Done() <-chan struct{} { return c.done }
 
 // Exit says how the process ended; it is the zero value until Done is closed.
 func (c *Child) Exit() Exit {
-	if !c.exited() {
+	if !c.Exited() {
 		return Exit{}
 	}
 	return c.exit
@@ -279,13 +288,14 @@ func (c *Child) Exit() Exit {
 // know: the input is no pipe, was closed before the end, or is still open in a
 // process that outlived this one.
 func (c *Child) Unread() (n int, ok bool) {
-	if !c.exited() || c.unread < 0 {
+	if !c.Exited() || c.unread < 0 {
 		return 0, false
 	}
 	return c.unread, true
 }
 
-func (c *Child) exited() bool {
+// Exited reports whether Done is closed.
+func (c *Child) Exited() bool {
 	select {
 	case <-c.done:
 		return true
@@ -294,21 +304,12 @@ func (c *Child) exited() bool {
 	}
 }
 
-// Signal sends sig to the process group, to every process of the session and to
-// every descendant, also to those that outlived the process. It returns
-// [os.ErrProcessDone] if nothing was there to get it.
-func (c *Child) Signal(sig os.Signal) error {
-	number, ok := sig.(syscall.Signal)
-	if !ok {
-		return fmt.Errorf("signal process: %v is no signal of this system", sig)
-	}
-	return c.send(number)
-}
-
-// send sends signals, one after the other, to the same processes.
-func (c *Child) send(signals ...syscall.Signal) error {
-	exited := c.exited()
-	if exited && !c.remains() {
+// Signal sends signals, one after the other, to the process group, to every
+// process of the session and to every descendant, also to those that outlived the
+// process. It returns [os.ErrProcessDone] if nothing was there to get them.
+func (c *Child) Signal(signals ...syscall.Signal) error {
+	exited := c.Exited()
+	if exited && !c.Remains() {
 		return os.ErrProcessDone
 	}
 	// The table first: once a parent is dead, nothing tells whose child an orphan
@@ -340,9 +341,9 @@ func (c *Child) send(signals ...syscall.Signal) error {
 	return os.ErrProcessDone
 }
 
-// remains reports whether anything of the session outlived the process, which
+// Remains reports whether anything of the session outlived the process, which
 // has been waited for. An empty session stays empty.
-func (c *Child) remains() bool {
+func (c *Child) Remains() bool {
 	if !c.empty.Load() && !remains(c.pid) {
 		c.empty.Store(true)
 	}
@@ -359,7 +360,7 @@ func (c *Child) remains() bool {
 func (c *Child) Stop(grace time.Duration) error {
 	c.stopping.Lock()
 	defer c.stopping.Unlock()
-	if grace > 0 && !c.exited() {
+	if grace > 0 && !c.Exited() {
 		c.ask(grace)
 	}
 	err := c.kill()
@@ -373,8 +374,8 @@ func (c *Child) ask(grace time.Duration) {
 	if ending(c.pid) && c.waitFor(killWait) {
 		return
 	}
-	if c.tty == nil && c.stdin != nil {
-		_ = c.stdin.Close()
+	if c.tty == nil && c.Stdin != nil {
+		_ = c.Stdin.Close()
 		if c.waitFor(grace / 2) {
 			return
 		}
@@ -384,7 +385,7 @@ func (c *Child) ask(grace time.Duration) {
 	if c.tty != nil {
 		_ = c.Signal(syscall.SIGHUP)
 	}
-	_ = c.send(syscall.SIGTERM, syscall.SIGCONT) // a stopped process gets no other signal
+	_ = c.Signal(syscall.SIGTERM, syscall.SIGCONT) // a stopped process gets no other signal
 	c.waitFor(grace)
 }
 
@@ -406,14 +407,14 @@ func (c *Child) kill() error {
 	pause := time.Millisecond
 	for {
 		err := c.Signal(syscall.SIGKILL)
-		if errors.Is(err, os.ErrProcessDone) && c.exited() {
+		if errors.Is(err, os.ErrProcessDone) && c.Exited() {
 			unguardSession(c.pid)
 			return nil
 		}
 		if time.Now().After(deadline) {
 			return fmt.Errorf("stop process %d: still there %v after SIGKILL", c.pid, killWait)
 		}
-		if !c.exited() {
+		if !c.Exited() {
 			c.waitFor(50 * time.Millisecond)
 			continue
 		}
@@ -424,6 +425,9 @@ func (c *Child) kill() error {
 	}
 }
 
+// EndOutput lets Stdout and Stderr end with what is in the pipes now.
+func (c *Child) EndOutput() { c.endOutput(time.Now()) }
+
 // endOutput lets Stdout and Stderr end at t, with what is in the pipes then.
 func (c *Child) endOutput(t time.Time) {
 	for _, out := range c.output {
@@ -431,9 +435,10 @@ func (c *Child) endOutput(t time.Time) {
 	}
 }
 
-func (c *Child) closeStreams() {
-	if c.stdin != nil {
-		_ = c.stdin.Close()
+// CloseStreams closes all streams, for a child whose output nobody reads.
+func (c *Child) CloseStreams() {
+	if c.Stdin != nil {
+		_ = c.Stdin.Close()
 	}
 	for _, out := range c.output {
 		_ = out.Close()
@@ -458,7 +463,7 @@ func lookPath(file string, env []string) (string, error) {
 		}
 		return file, nil
 	}
-	for _, dir := range filepath.SplitList(lookupEnv(env, "PATH")) {
+	for _, dir := range filepath.SplitList(LookupEnv(env, "PATH")) {
 		if !filepath.IsAbs(dir) {
 			continue
 		}
@@ -470,9 +475,9 @@ func lookPath(file string, env []string) (string, error) {
 	return "", &fs.PathError{Op: "find program", Path: file, Err: exec.ErrNotFound}
 }
 
-// lookupEnv returns the value of the last entry for key, which is the one that
+// LookupEnv returns the value of the last entry for key, which is the one that
 // counts.
-func lookupEnv(env []string, key string) string {
+func LookupEnv(env []string, key string) string {
 	for i := len(env) - 1; i >= 0; i-- {
 		if value, ok := strings.CutPrefix(env[i], key+"="); ok {
 			return value

@@ -1,4 +1,4 @@
-package process
+package child
 
 import (
 	"bufio"
@@ -12,7 +12,7 @@ import (
 )
 
 // adopterEnv makes the test binary a program that adopts orphans.
-const adopterEnv = "PROCESS_TEST_ADOPTER"
+const adopterEnv = "CHILD_TEST_ADOPTER"
 
 // runAdopter starts many children at once, each of which leaves one behind, and
 // prints what went wrong. One of those left has a session of its own, so that it
@@ -32,7 +32,7 @@ func runAdopter() {
 			if <-c.Done(); c.Exit().Code == nil || *c.Exit().Code != i%100 {
 				fmt.Printf("child %d: %s\n", i, c.Exit())
 			}
-			c.closeStreams()
+			c.CloseStreams()
 		})
 	}
 	children.Wait()
@@ -41,7 +41,7 @@ func runAdopter() {
 		fmt.Println(err)
 		return
 	}
-	defer c.closeStreams()
+	defer c.CloseStreams()
 	pid, err := bufio.NewReader(c.Stdout).ReadString('\n')
 	if <-c.Done(); err != nil || !strings.Contains(strings.Join(ownChildren(), ""), strings.TrimSpace(pid)+" (") {
 		fmt.Printf("orphan %s was not adopted, %v\n", pid, err)
@@ -54,7 +54,7 @@ func runAdopter() {
 		fmt.Println(err)
 		return
 	}
-	defer daemon.closeStreams()
+	defer daemon.CloseStreams()
 	if _, err := bufio.NewReader(daemon.Stdout).ReadString('\n'); err != nil {
 		fmt.Println(err)
 	}

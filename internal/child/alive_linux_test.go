@@ -1,4 +1,4 @@
-package process
+package child
 
 // alive reports whether a process runs and is no zombie.
 func alive(pid int) bool {

@@ -1,9 +1,8 @@
-package process
+package child
 
 import (
 	"bufio"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"testing"
@@ -12,7 +11,7 @@ import (
 )
 
 // hostEnv makes the test binary a host of children, for a test that kills it.
-const hostEnv = "PROCESS_TEST_HOST"
+const hostEnv = "CHILD_TEST_HOST"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(hostEnv) != "" {
@@ -23,36 +22,7 @@ func TestMain(m *testing.M) {
 		runAdopter()
 		return
 	}
-	if os.Getenv(ignoredEnv) != "" {
-		os.Exit(m.Run()) // a part of the tests, under other conditions
-	}
 	goleak.VerifyTestMain(m)
-}
-
-// ignoredEnv marks the run of TestSignals within TestIgnoredSignals.
-const ignoredEnv = "PROCESS_TEST_IGNORED"
-
-// TestIgnoredSignals repeats TestSignals in a program that was started to ignore
-// SIGHUP and SIGINT.
-func TestIgnoredSignals(t *testing.T) {
-	if os.Getenv(ignoredEnv) != "" {
-		t.Fatal("not meant to be nested")
-	}
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	spec := sh(`trap '' HUP INT; exec "$0" -test.run '^TestSignals$' 2>&1`)
-	spec.Args = append(spec.Args, exe)
-	spec.Env = append(os.Environ(), ignoredEnv+"=1")
-	c, err := Start(spec)
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := io.ReadAll(c.Stdout)
-	if <-c.Done(); err != nil || c.Exit().Code == nil || *c.Exit().Code != 0 {
-		t.Errorf("%s: %v\n%s", c.Exit(), err, out)
-	}
 }
 
 // runHost starts children of each kind, prints their ids and waits for its death.
