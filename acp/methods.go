@@ -1,5 +1,7 @@
 package acp
 
+import "strings"
+
 // ProtocolVersion is the version of the protocol on the wire.
 const ProtocolVersion = 1
 
@@ -32,3 +34,17 @@ const (
 	MethodReadTextFile      = "fs/read_text_file"
 	MethodWriteTextFile     = "fs/write_text_file"
 )
+
+// reservedPrefixes begin the methods of the notifications that the server itself
+// adds to event streams. Neither agents nor clients may send them.
+var reservedPrefixes = []string{"_session/", "_adapter/", "_server/"}
+
+// Reserved reports whether a method is one that only the server itself uses.
+func Reserved(method string) bool {
+	for _, prefix := range reservedPrefixes {
+		if strings.HasPrefix(method, prefix) {
+			return true
+		}
+	}
+	return false
+}

@@ -44,6 +44,11 @@ type Message struct {
 	SessionID string
 	Kind      Kind
 	IsError   bool // a Response whose error is present and not null
+
+	// Reserved reports whether some reader may take the method for one that only
+	// the server itself uses, see [Reserved]: of two equal keys readers take
+	// either, and some ignore the case of keys.
+	Reserved bool
 }
 
 // A SyntaxError tells where a frame stops being JSON.
@@ -88,11 +93,12 @@ type frame struct {
 	id, errorValue        []byte
 	method                string
 	hasMethod, hasResult  bool
+	reserved              bool
 	paramsSession, result string
 }
 
 func (f *frame) message() Message {
-	m := Message{ID: f.id, Method: f.method, SessionID: f.paramsSession}
+	m := Message{ID: f.id, Method: f.method, SessionID: f.paramsSession, Reserved: f.reserved}
 	if m.SessionID == "" {
 		m.SessionID = f.result
 	}
@@ -118,6 +124,7 @@ func (s *scanner) topLevel(key []byte, f *frame) {
 	case "method":
 		f.hasMethod = true
 		f.method = methodName(s.rawValue(1))
+		f.reserved = f.reserved || Reserved(f.method)
 	case "params":
 		f.paramsSession = s.sessionID()
 	case "result":
@@ -126,6 +133,10 @@ func (s *scanner) topLevel(key []byte, f *frame) {
 	case "error":
 		f.errorValue = s.rawValue(1)
 	default:
+		if bytes.EqualFold(key, []byte("method")) {
+			f.reserved = Reserved(stringOf(s.rawValue(1))) || f.reserved
+			return
+		}
 		s.value(1)
 	}
 }

@@ -50,6 +50,31 @@ func TestParse(t *testing.T) {
 	}
 }
 
+func TestParseFindsReservedMethodsHoweverSpelt(t *testing.T) {
+	for line, want := range map[string]bool{
+		`{"method":"_session/stopped"}`:                                      true,
+		`{"id":1,"method":"_adapter/agent_exited"}`:                          true,
+		`{"method":"_server/permission_asked","params":{}}`:                  true,
+		`{"method":"_session/"}`:                                             true,
+		`{"m\u0065thod":"\u005fsession\/stopped"}`:                           true,
+		`{"method":"_session/stopped","method":"session/update"}`:            true,
+		`{"method":"session/update","method":"_session/stopped"}`:            true,
+		`{"method":"session/update","Method":"_session/stopped"}`:            true,
+		`{"METHOD":"_session/stopped","method":"session/update"}`:            true,
+		`{"id":1,"result":{},"method":"_session/stopped"}`:                   true,
+		`{"method":"session/update","params":{"method":"_session/stopped"}}`: false,
+		`{"method":"_sessions/x"}`:                                           false,
+		`{"method":"_sandboxagent/agent/list"}`:                              false,
+		`{"method":"session/update"}`:                                        false,
+		`{"id":1,"result":"_session/stopped"}`:                               false,
+	} {
+		m, err := Parse([]byte(line))
+		if err != nil || m.Reserved != want {
+			t.Errorf("Parse(%s) reserved is %v, want %v; error %v", line, m.Reserved, want, err)
+		}
+	}
+}
+
 func TestParseInvalid(t *testing.T) {
 	for _, line := range []string{
 		"", " ", "nope", "{", `{"a"}`, `{"a":}`, `{"a":1,}`, `{,}`, `[1,]`, `[1 2]`, `{"a":1}{`, `{"a":1} x`, `"abc`, `"\x"`, `"\u12g4"`,

@@ -33,6 +33,7 @@ const (
 	CodeDuplicateID         Code = "duplicate_id"
 	CodeInvalidFrame        Code = "invalid_frame"
 	CodeFrameTooLong        Code = "frame_too_long"
+	CodeReservedMethod      Code = "reserved_method" // only the server itself uses it
 	CodeInvalidCursor       Code = "invalid_cursor"
 	CodeUnsupportedAccept   Code = "not_acceptable"
 	CodeUnsupportedBodyType Code = "unsupported_media_type"

@@ -1,6 +1,10 @@
 package api
 
-import "github.com/sandboxagent/sandboxagent/acp"
+import (
+	"strings"
+
+	"github.com/sandboxagent/sandboxagent/acp"
+)
 
 // What a policy or a rule decides.
 const (
@@ -53,6 +57,24 @@ const (
 	ByCancel = "cancel"
 	ByAgent  = "agent" // went on, or ended, without waiting for the answer
 )
+
+// byConnection begins the names of those who answer over the Agent Client
+// Protocol.
+const byConnection = "connection"
+
+// ByConnection is who answers a permission request over an ACP connection.
+func ByConnection(id string) string { return byConnection + " " + id }
+
+// ReservedName reports whether a name stands for who answers beside the clients
+// that have names, so that no client can have it.
+func ReservedName(name string) bool {
+	name = strings.ToLower(name)
+	switch name {
+	case ByPolicy, ByExpiry, ByCancel, ByAgent, SenderServer, byConnection:
+		return true
+	}
+	return strings.HasPrefix(name, byConnection+" ")
+}
 
 // Permission is a question of an agent that waits for an answer.
 type Permission struct {

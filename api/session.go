@@ -186,6 +186,13 @@ type SessionModeList struct {
 	CurrentModeID string     `json:"currentModeId"`
 }
 
+// Who sends the events of a session.
+const (
+	SenderClient = "client"
+	SenderAgent  = "agent"
+	SenderServer = "server" // nobody else can send the methods of its notifications
+)
+
 // SessionEvent is one frame of a session, or one of the server's own
 // notifications, whose method begins with _session/.
 type SessionEvent struct {
@@ -194,7 +201,7 @@ type SessionEvent struct {
 	SessionID    string          `json:"sessionId"`
 	CreatedAt    int64           `json:"createdAt" doc:"Unix milliseconds"`
 	ConnectionID string          `json:"connectionId"`
-	Sender       string          `json:"sender" enum:"client,agent"`
+	Sender       string          `json:"sender" enum:"client,agent,server"`
 	Payload      json.RawMessage `json:"payload" doc:"The whole JSON-RPC envelope"`
 }
 
@@ -284,4 +291,5 @@ const (
 	CodePermissionResolved      Code = "permission_resolved"
 	CodeReplyNotAvailable       Code = "reply_not_available"
 	CodeInvalidPermissionRule   Code = "invalid_permission_rule"
+	CodeReservedName            Code = "reserved_name"
 )

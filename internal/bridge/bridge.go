@@ -182,6 +182,9 @@ func (b *Bridge) Post(ctx context.Context, id, agent string, hasAgent bool, fram
 	if !isObject(frame) {
 		return nil, api.InvalidRequest(api.CodeInvalidFrame, "request body must be a JSON-RPC object")
 	}
+	if msg.Reserved {
+		return RefuseReserved(msg)
+	}
 	if hasAgent {
 		if c, err = b.ensure(ctx, id, agent, nil); err != nil {
 			return nil, err

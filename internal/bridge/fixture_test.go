@@ -61,6 +61,8 @@ func agent() {
 		}
 		json.Unmarshal(frame.Params, &params)
 		switch frame.Method {
+		case "": // an answer, which it repeats
+			fmt.Fprintf(out, `{"jsonrpc":"2.0","method":"told","params":%s}`+"\n", strings.TrimSpace(string(line)))
 		case "die":
 			for i := range 20 {
 				fmt.Fprintln(os.Stderr, "stderr line", i+1)

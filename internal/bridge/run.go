@@ -46,6 +46,7 @@ type run struct {
 type item struct {
 	msg     acp.Message
 	frame   []byte
+	own     bool          // of the bridge itself, and no business of the observer
 	line    []byte        // what has to be written yet, once the journal has the frame
 	taken   bool          // off the queue; guarded by run.mu
 	start   int64         // bytes before it, once it is taken; likewise
@@ -381,7 +382,7 @@ func (r *run) note(it *item, appendTo func(string, journal.Direction, []byte) (u
 		r.c.log().Warn("journal client frame", "error", err)
 	}
 	it.line = []byte{}
-	if !r.c.observe(Event{From: journal.FromClient, Msg: it.msg, Frame: it.frame}).Drop {
+	if it.own || !r.c.observe(Event{From: journal.FromClient, Msg: it.msg, Frame: it.frame}).Drop {
 		it.line = append(it.frame[:len(it.frame):len(it.frame)], '\n')
 	}
 	return true
@@ -481,8 +482,15 @@ func (r *run) receive(line []byte) (a answer, ok bool) {
 		line = bytes.ToValidUTF8(line, []byte("\uFFFD"))
 	}
 	msg, err := acp.Parse(line)
-	if err != nil {
+	switch {
+	case err != nil:
 		line, msg = invalidFrame(err.Error(), line), acp.Message{}
+	case msg.Reserved:
+		r.c.log().Warn("agent sends a method that is reserved for the server", "method", msg.Method)
+		if msg.Kind == acp.Request {
+			r.refuse(msg.ID, reservedError(msg.Method))
+		}
+		line, msg = invalidFrame(reservedError(msg.Method).Message, line), acp.Message{}
 	}
 	var cl *call
 	if msg.Kind == acp.Response {
@@ -495,6 +503,38 @@ func (r *run) receive(line []byte) (a answer, ok bool) {
 	}
 	verdict := r.c.observe(Event{From: journal.FromAgent, Msg: msg, Frame: line})
 	return answer{cl, reply{line, seq, msg.IsError, verdict}}, true
+}
+
+// refuse answers a request of the agent with an error. It does not wait.
+func (r *run) refuse(id json.RawMessage, e *acp.RPCError) {
+	frame, err := acp.ErrorFrame(bytes.Clone(id), e)
+	if err != nil {
+		r.c.log().Error("encode refusal", "error", err)
+		return
+	}
+	it := &item{msg: acp.Message{Kind: acp.Response}, frame: frame, own: true, written: make(chan struct{})}
+	_, owner, err := r.enqueue(it.msg, it)
+	if err != nil {
+		r.c.log().Debug("refuse request of the agent", "error", err)
+		return
+	}
+	if owner {
+		r.writeAtOnce()
+	}
+}
+
+// reservedError is what the sender of a reserved method is told.
+func reservedError(method string) *acp.RPCError {
+	return acp.Errorf(acp.CodeMethodNotFound, "Method not found: %s is reserved for events of the server", method)
+}
+
+// RefuseReserved answers a client's frame whose method is reserved: a request
+// with a JSON-RPC error, anything else with a problem.
+func RefuseReserved(msg acp.Message) (reply []byte, err error) {
+	if msg.Kind == acp.Request {
+		return acp.ErrorFrame(bytes.Clone(msg.ID), reservedError(msg.Method))
+	}
+	return nil, api.InvalidRequest(api.CodeReservedMethod, "send frame: method %q is reserved for events of the server; use another one", msg.Method)
 }
 
 // answer returns the call that a reply is for, which waits no more, or nil.

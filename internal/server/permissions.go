@@ -44,7 +44,11 @@ func (s *Server) permissionRoutes() {
 		if err := s.readBody(w, r, &req); err != nil {
 			return err
 		}
-		res, err := s.sessions.ReplyPermission(r.Context(), r.PathValue("id"), r.PathValue("permission"), req, clientName(r))
+		by, err := clientName(r)
+		if err != nil {
+			return err
+		}
+		res, err := s.sessions.ReplyPermission(r.Context(), r.PathValue("id"), r.PathValue("permission"), req, by)
 		if err != nil {
 			return err
 		}

@@ -11,6 +11,7 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -394,22 +395,30 @@ func encodeEvent(e api.SessionEvent) []byte {
 	return append(buf, '}')
 }
 
-// clientName is who a client says it is, else where it comes from.
-func clientName(r *http.Request) string {
-	name := strings.Map(func(c rune) rune {
-		if c < ' ' {
+// maxClientName is how many bytes of its name are kept of a client.
+const maxClientName = 128
+
+// clientName is who a client says it is, else where it comes from. It refuses
+// the names under which the server records what no client does.
+func clientName(r *http.Request) (string, error) {
+	given := strings.ToValidUTF8(r.Header.Get("X-Client-Name"), "")
+	name := strings.Join(strings.Fields(strings.Map(func(c rune) rune {
+		if !unicode.IsPrint(c) && !unicode.IsSpace(c) {
 			return -1
 		}
 		return c
-	}, strings.TrimSpace(r.Header.Get("X-Client-Name")))
+	}, given)), " ")
+	if api.ReservedName(name) {
+		return "", api.InvalidRequest(api.CodeReservedName, "X-Client-Name %q is a name of the server's own; choose another one", name)
+	}
 	if name != "" {
-		return name[:min(len(name), 128)]
+		return strings.ToValidUTF8(name[:min(len(name), maxClientName)], ""), nil
 	}
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
-		return r.RemoteAddr
+		return r.RemoteAddr, nil
 	}
-	return host
+	return host, nil
 }
 
 // sessionEventRoutes are the routes by which the history of a session is read.
@@ -477,7 +486,11 @@ func (s *Server) streamSession(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	detach, err := s.sessions.Attach(id, clientName(r))
+	client, err := clientName(r)
+	if err != nil {
+		return err
+	}
+	detach, err := s.sessions.Attach(id, client)
 	if err != nil {
 		return err
 	}

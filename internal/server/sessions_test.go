@@ -428,3 +428,22 @@ func TestVirtualConnection(t *testing.T) {
 	post(`{"jsonrpc":"2.0","id":"2","method":"session/load","params":{"sessionId":"`+sid+`"}}`, `"agentSessionId"`)
 	post(`{"jsonrpc":"2.0","id":"3","method":"session/prompt","params":{"sessionId":"`+sid+`","prompt":"again"}}`, `"stopReason":"end_turn"`)
 }
+
+// TestClientHasNoNameOfTheServer has clients call themselves what stands for the
+// server's own decisions.
+func TestClientHasNoNameOfTheServer(t *testing.T) {
+	in := start(t, server.Config{})
+	in.create(t, `,"id":"s"`)
+	for _, name := range []string{"policy", "expiry", "agent", "cancel", "server", "Policy", " POLICY ", "pol\u200bicy", "connection", "connection  x"} {
+		for _, sc := range []scenario{
+			{method: "POST", path: "/v1/sessions/s/permissions/p", body: `{"reply":"once"}`, header: map[string]string{"Content-Type": "application/json"}},
+			{path: "/v1/sessions/s/events/stream", header: map[string]string{}},
+		} {
+			sc.header["X-Client-Name"] = name
+			sc.status, sc.want = 400, []string{`"code":"reserved_name"`}
+			in.check(t, sc)
+		}
+	}
+	in.check(t, scenario{method: "POST", path: "/v1/sessions/s/permissions/p", body: `{"reply":"once"}`, status: 404,
+		header: map[string]string{"Content-Type": "application/json", "X-Client-Name": "policy bot"}})
+}

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -117,9 +118,21 @@ func (s *session) encoder() func(journal.Entry) api.SessionEvent {
 		}
 		return api.SessionEvent{
 			ID: s.id + ":" + strconv.FormatUint(e.Seq, 10), EventIndex: e.Seq, SessionID: s.id,
-			CreatedAt: e.Time, ConnectionID: server, Sender: string(e.Dir), Payload: e.Frame,
+			CreatedAt: e.Time, ConnectionID: server, Sender: sender(e), Payload: e.Frame,
 		}
 	}
+}
+
+// noticeStart is how the frames of [session.notify] begin.
+var noticeStart = []byte(`{"jsonrpc":"2.0","method":"_session/`)
+
+// sender says who sent an event. The bridge takes no frame of an agent or a
+// client whose method is one of the server's own.
+func sender(e journal.Entry) string {
+	if e.Dir == journal.FromAgent && bytes.HasPrefix(e.Frame, noticeStart) {
+		return api.SenderServer
+	}
+	return string(e.Dir)
 }
 
 // Attach notes that a client follows a session, until the function it returns

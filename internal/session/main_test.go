@@ -36,6 +36,8 @@ func TestMain(m *testing.M) {
 		err = fakeagent.Run(context.Background(), os.Stdin, noResume{os.Stdout}, fakeagent.Options{StateDir: args[2]})
 	case "plain": // forgets its sessions, and says what it is told
 		err = plain(os.Stdin, os.Stdout)
+	case "scripted":
+		err = scripted(os.Stdin, os.Stdout)
 	case "serve":
 		err = serve(args[2], args[3])
 	case "small-disk":
@@ -104,6 +106,8 @@ func config(data, home string) (server.Config, error) {
 			"keeper": {exe, "keeper", data + "/agent"},
 			"loader": {exe, "loader", data + "/agent"},
 			"plain":  {exe, "plain", "agent"},
+
+			"scripted": {exe, "scripted", "agent"},
 		},
 	}, nil
 }

@@ -197,7 +197,7 @@ func (s *session) record(p *permission, res api.PermissionResolved) api.Permissi
 func (s *session) answered(p *permission, frame []byte) {
 	var result acp.PermissionResult
 	decodeMember(frame, "result", &result)
-	res := api.PermissionResolved{Reply: api.ReplyCancel, OptionID: result.Outcome.OptionID, By: "connection " + p.link.id}
+	res := api.PermissionResolved{Reply: api.ReplyCancel, OptionID: result.Outcome.OptionID, By: api.ByConnection(p.link.id)}
 	if result.Outcome.Outcome == acp.OutcomeSelected {
 		res.Reply = "option"
 	}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"slices"
-	"strings"
 
 	"github.com/sandboxagent/sandboxagent/acp"
 	"github.com/sandboxagent/sandboxagent/api"
@@ -78,7 +77,7 @@ func (u *unsettled) take(s *session, e journal.Entry) {
 		return
 	}
 	client := e.Dir == journal.FromClient
-	notice := strings.HasPrefix(msg.Method, "_session/")
+	notice := !client && msg.Reserved
 	u.stopped = u.stopped && notice
 	switch {
 	case msg.Kind == acp.Request && client && msg.Method == acp.MethodSessionPrompt:

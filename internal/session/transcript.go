@@ -116,6 +116,9 @@ func (sc *script) take(e journal.Entry) {
 	if json.Unmarshal(e.Frame, &frame) != nil {
 		return
 	}
+	if (frame.Method == acp.MethodSessionPrompt) != (e.Dir == journal.FromClient) {
+		return // each side speaks for itself
+	}
 	switch frame.Method {
 	case acp.MethodSessionPrompt:
 		sc.prompt(frame.Params, e)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/sandboxagent/sandboxagent/acp"
 	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/bridge"
 	"github.com/sandboxagent/sandboxagent/internal/journal"
 )
 
@@ -41,6 +42,10 @@ func (m *Manager) PostVirtual(ctx context.Context, id string, msg acp.Message, f
 		if v, err = m.openVirtual(id); err != nil {
 			return nil, true, err
 		}
+	}
+	if msg.Reserved {
+		reply, err = bridge.RefuseReserved(msg)
+		return reply, true, err
 	}
 	switch msg.Kind {
 	case acp.Request:
@@ -233,7 +238,7 @@ func (m *Manager) answeredVirtual(v *virtual, msg acp.Message, frame []byte) {
 		if p == nil {
 			continue
 		}
-		by := "connection " + v.id
+		by := api.ByConnection(v.id)
 		_, err := m.ReplyPermission(m.ctx, s.id, id, virtualReply(frame), by)
 		if errors.Is(err, api.CodeReplyNotAvailable) {
 			_, err = m.ReplyPermission(m.ctx, s.id, id, api.PermissionReply{Reply: api.ReplyCancel}, by)

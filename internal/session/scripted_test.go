@@ -1,0 +1,63 @@
+package session_test
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/sandboxagent/sandboxagent/acp"
+)
+
+// scripted is an agent that writes the lines of a prompt to its output, with the
+// id of the session for SESSION. Before it answers the prompt it waits for the
+// answers to the requests among them, and says each of them.
+func scripted(in io.Reader, out io.Writer) error {
+	lines := bufio.NewReader(in)
+	n, waits := 0, 0
+	var prompt acp.Message
+	for {
+		line, err := lines.ReadBytes('\n')
+		if err != nil {
+			return nil
+		}
+		m, err := acp.Parse(line)
+		if err != nil {
+			return err
+		}
+		switch m.Method {
+		case acp.MethodInitialize:
+			fmt.Fprintf(out, `{"jsonrpc":"2.0","id":%s,"result":{"protocolVersion":1,"agentCapabilities":{},"authMethods":[]}}`+"\n", m.ID)
+		case acp.MethodSessionNew:
+			n++
+			fmt.Fprintf(out, `{"jsonrpc":"2.0","id":%s,"result":{"sessionId":"scripted-%d"}}`+"\n", m.ID, n)
+		case acp.MethodSessionPrompt:
+			var request struct{ Params acp.PromptRequest }
+			if err := json.Unmarshal(line, &request); err != nil {
+				return err
+			}
+			prompt = m
+			for _, text := range strings.Split(request.Params.Prompt.Text(), "\n") {
+				text = strings.ReplaceAll(text, "SESSION", m.SessionID)
+				if said, err := acp.Parse([]byte(text)); err == nil && said.Kind == acp.Request {
+					waits++
+				}
+				fmt.Fprintln(out, text)
+			}
+		case "": // an answer
+			waits--
+			told, err := json.Marshal(strings.TrimSpace(string(line)))
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(out, `{"jsonrpc":"2.0","method":"session/update","params":{"sessionId":%q,"update":{"sessionUpdate":"agent_message_chunk","content":{"type":"text","text":%s}}}}`+"\n", prompt.SessionID, told)
+		case acp.MethodSessionCancel:
+			waits = 0
+		}
+		if prompt.ID != nil && waits <= 0 {
+			fmt.Fprintf(out, `{"jsonrpc":"2.0","id":%s,"result":{"stopReason":"end_turn"}}`+"\n", prompt.ID)
+			prompt.ID, waits = nil, 0
+		}
+	}
+}
