@@ -12,6 +12,7 @@ import (
 
 	"github.com/sandboxagent/sandboxagent/api"
 	"github.com/sandboxagent/sandboxagent/internal/child"
+	"github.com/sandboxagent/sandboxagent/internal/filelock"
 )
 
 // verifyTimeout is how long a new launcher may take to print its help. One that
@@ -72,11 +73,11 @@ func (in *install) run(ctx context.Context) (*api.AgentInstallResult, error) {
 	if a.Builtin == nil && len(a.Packages) == 0 && c.cfg.Registry == "" {
 		return nil, fmt.Errorf("nothing is known to install for it: %s", c.remedy(a))
 	}
-	unlock, err := in.lock(ctx)
+	lock, err := in.lock(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer unlock()
+	defer lock.Release()
 	if in.satisfied() {
 		return done, nil
 	}
@@ -117,12 +118,12 @@ func (in *install) hasVersions() bool {
 	return true
 }
 
-func (in *install) lock(ctx context.Context) (unlock func(), err error) {
+func (in *install) lock(ctx context.Context) (*filelock.Lock, error) {
 	dir := in.c.processDir()
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
-	return lockFile(ctx, filepath.Join(dir, "."+in.a.ID+".lock"), func() {
+	return filelock.Acquire(ctx, filepath.Join(dir, "."+in.a.ID+".lock"), func() {
 		in.report("wait", "another install of "+in.a.Name+" is under way")
 	})
 }
@@ -365,11 +366,11 @@ func (c *Catalogue) Uninstall(ctx context.Context, id string) error {
 		return err
 	}
 	in := &install{c: c, a: a, report: func(string, string) {}}
-	unlock, err := in.lock(ctx)
+	lock, err := in.lock(ctx)
 	if err != nil {
 		return fmt.Errorf("lock agent: %w", err)
 	}
-	defer unlock()
+	defer lock.Release()
 	defer c.forget(a)
 	removed := false
 	// The launcher goes first: without it the rest does not count.

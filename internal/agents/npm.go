@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/sandboxagent/sandboxagent/internal/child"
+	"github.com/sandboxagent/sandboxagent/internal/filelock"
 )
 
 // locks has, for each agent with a lock, a package.json and the lock file that
@@ -188,11 +189,11 @@ func (c *Catalogue) ensureNode(ctx context.Context, why string, progress func(ph
 		return "", err
 	}
 	progress("node", why+": installing "+nodeVersion+" beside it")
-	unlock, err := lockFile(ctx, filepath.Join(root, ".lock"), func() { progress("wait", "another install of Node.js is under way") })
+	held, err := filelock.Acquire(ctx, filepath.Join(root, ".lock"), func() { progress("wait", "another install of Node.js is under way") })
 	if err != nil {
 		return "", err
 	}
-	defer unlock()
+	defer held.Release()
 	if executable(filepath.Join(bin, "node")) {
 		return bin, nil
 	}

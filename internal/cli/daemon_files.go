@@ -11,7 +11,7 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/sandboxagent/sandboxagent/internal/filelock"
 )
 
 // daemonFiles are the files of the daemon of one host and port.
@@ -34,8 +34,8 @@ func daemonFilesOf(data, host string, port uint16) daemonFiles {
 // The parts of the pid file that are locked. The locks are those of fcntl, which
 // tell who holds them and end with the process.
 const (
-	lockLife   = 0 // held by the daemon while it lives
-	lockChange = 1 // held by whoever makes or removes the files
+	lockLife   filelock.Part = 0 // held by the daemon while it lives
+	lockChange filelock.Part = 1 // held by the process that makes or removes the files
 )
 
 // errHeld says that a daemon lives.
@@ -53,7 +53,7 @@ func (f daemonFiles) hold(build string) (release func() error, err error) {
 		return nil, err
 	}
 	take := func() error {
-		if err := setLock(file, unix.F_SETLK, unix.F_WRLCK, lockLife); err != nil {
+		if err := lockLife.Lock(file, false); err != nil {
 			return errHeld
 		}
 		if err := file.Truncate(0); err != nil {
@@ -65,13 +65,13 @@ func (f daemonFiles) hold(build string) (release func() error, err error) {
 		if err := os.WriteFile(f.version, []byte(build), 0o600); err != nil {
 			return err
 		}
-		return setLock(file, unix.F_SETLK, unix.F_UNLCK, lockChange)
+		return lockChange.Unlock(file)
 	}
 	if err := take(); err != nil {
 		return nil, errors.Join(fmt.Errorf("hold pid file: %w", err), file.Close())
 	}
 	return func() error {
-		err := setLock(file, unix.F_SETLKW, unix.F_WRLCK, lockChange)
+		err := lockChange.Lock(file, true)
 		return errors.Join(err, f.remove(), file.Close())
 	}, nil
 }
@@ -84,7 +84,7 @@ func (f daemonFiles) change(create int) (*os.File, error) {
 		if err != nil {
 			return nil, fmt.Errorf("open pid file: %w", err)
 		}
-		if err := setLock(file, unix.F_SETLKW, unix.F_WRLCK, lockChange); err != nil {
+		if err := lockChange.Lock(file, true); err != nil {
 			return nil, errors.Join(fmt.Errorf("lock pid file: %w", err), file.Close())
 		}
 		held, err := file.Stat()
@@ -97,16 +97,6 @@ func (f daemonFiles) change(create int) (*os.File, error) {
 	}
 }
 
-func setLock(file *os.File, how int, kind int16, part int64) error {
-	for {
-		lock := unix.Flock_t{Type: kind, Start: part, Len: 1}
-		err := unix.FcntlFlock(file.Fd(), how, &lock)
-		if !errors.Is(err, unix.EINTR) {
-			return err
-		}
-	}
-}
-
 // owner returns the daemon that lives. The kernel tells who it is; the pid that
 // is written in the file may be that of anybody by now.
 func (f daemonFiles) owner() (pid int, running bool) {
@@ -115,15 +105,7 @@ func (f daemonFiles) owner() (pid int, running bool) {
 		return 0, false
 	}
 	defer file.Close()
-	return ownerOf(file)
-}
-
-func ownerOf(file *os.File) (pid int, running bool) {
-	lock := unix.Flock_t{Type: unix.F_WRLCK, Start: lockLife, Len: 1}
-	if err := unix.FcntlFlock(file.Fd(), unix.F_GETLK, &lock); err != nil || lock.Type == unix.F_UNLCK {
-		return 0, false
-	}
-	return int(lock.Pid), true
+	return lockLife.Owner(file)
 }
 
 // build returns the build of the daemon, or nothing if that is not known.
@@ -183,7 +165,7 @@ func (f daemonFiles) removeStale() error {
 	if err != nil {
 		return err
 	}
-	if _, running := ownerOf(file); !running {
+	if _, running := lockLife.Owner(file); !running {
 		err = f.remove()
 	}
 	return errors.Join(err, file.Close())

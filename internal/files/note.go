@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/sandboxagent/sandboxagent/internal/filelock"
 )
 
 // A note is a file of steps, each of four fields that a NUL ends: paths may hold
@@ -85,7 +87,7 @@ func createNote(dir string) *os.File {
 
 // lockNote takes the lock of a note that is still there.
 func lockNote(file *os.File) bool {
-	if syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) != nil {
+	if filelock.TryFile(file) != nil {
 		return false
 	}
 	info, err := file.Stat()

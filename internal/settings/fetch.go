@@ -19,6 +19,7 @@ import (
 
 	"github.com/sandboxagent/sandboxagent/api"
 	"github.com/sandboxagent/sandboxagent/internal/child"
+	"github.com/sandboxagent/sandboxagent/internal/filelock"
 )
 
 // source is an open source: a folder that stays as it is until close.
@@ -81,11 +82,11 @@ func (s *Settings) openGit(ctx context.Context, address, ref string) (source, er
 	if err := os.MkdirAll(home, 0o700); err != nil {
 		return source{}, failed("create", home, err)
 	}
-	unlock, err := lock(ctx, home)
+	lock, err := filelock.AcquireDir(ctx, home)
 	if err != nil {
 		return source{}, failed("lock", home, err)
 	}
-	src := source{path: filepath.Join(home, "tree"), name: remote.name, base: remote.base, close: unlock}
+	src := source{path: filepath.Join(home, "tree"), name: remote.name, base: remote.base, close: func() { _ = lock.Release() }}
 	info, err := os.Stat(src.path)
 	cached := err == nil
 	if cached && (isCommit(ref) || time.Since(info.ModTime()) < s.opts.Refresh) {
@@ -98,7 +99,7 @@ func (s *Settings) openGit(ctx context.Context, address, ref string) (source, er
 			s.opts.Log.Warn("skill source cannot be fetched, its last copy is used", "source", remote.name, "error", err)
 			return src, nil
 		}
-		unlock()
+		src.close()
 		return source{}, err
 	}
 	return src, nil

@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/sandboxagent/sandboxagent/internal/filelock"
 )
 
 // markerFile tells that a skill folder is ours.
@@ -27,11 +29,11 @@ func (s *Settings) installInto(ctx context.Context, target string, skills []skil
 	if err := os.MkdirAll(target, 0o755); err != nil {
 		return failed("create", target, err)
 	}
-	unlock, err := lock(ctx, target)
+	lock, err := filelock.AcquireDir(ctx, target)
 	if err != nil {
 		return failed("lock", target, err)
 	}
-	defer unlock()
+	defer lock.Release()
 
 	wanted := make(map[string]bool, len(skills))
 	var failures []error

@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/filelock"
 )
 
 // folder holds the files of a configured directory.
@@ -134,14 +135,14 @@ func (c *Set[T]) Delete(ctx context.Context, dir, name string) error {
 // understood.
 func (c *Set[T]) Clear(ctx context.Context, dir string) error {
 	path := c.Path(dir)
-	unlock, err := lock(ctx, filepath.Dir(path))
+	lock, err := filelock.AcquireDir(ctx, filepath.Dir(path))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
 		return failed("lock", path, err)
 	}
-	defer unlock()
+	defer lock.Release()
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return failed("remove", path, err)
 	}
@@ -156,14 +157,14 @@ func (c *Set[T]) change(ctx context.Context, dir string, create bool, edit func(
 			return failed("create folder of", path, err)
 		}
 	}
-	unlock, err := lock(ctx, filepath.Dir(path))
+	lock, err := filelock.AcquireDir(ctx, filepath.Dir(path))
 	if !create && errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
 		return failed("lock", path, err)
 	}
-	defer unlock()
+	defer lock.Release()
 
 	doc, err := load(path)
 	if err != nil {

@@ -262,25 +262,6 @@ func TestWriteFails(t *testing.T) {
 	}
 }
 
-func TestLockIsBoundToContext(t *testing.T) {
-	dir := t.TempDir()
-	unlock, err := lock(t.Context(), dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if _, err := lock(ctx, dir); !errors.Is(err, context.Canceled) {
-		t.Errorf("got %v", err)
-	}
-	unlock()
-	unlock, err = lock(t.Context(), dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	unlock()
-}
-
 func checkGolden(t *testing.T, name string, got []byte) {
 	t.Helper()
 	path := filepath.Join("testdata", name)

@@ -27,6 +27,7 @@ import (
 
 	"github.com/sandboxagent/sandboxagent"
 	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/filelock"
 	"github.com/sandboxagent/sandboxagent/store/internal/page"
 )
 
@@ -43,7 +44,7 @@ const (
 // closed.
 type Store struct {
 	dir  string
-	lock *os.File
+	lock *filelock.Lock
 
 	mu       sync.Mutex
 	sessions map[string]page.Key // by id
@@ -59,7 +60,10 @@ func Open(dir string) (*Store, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make folder: %w", err)
 	}
-	lock, err := lockFile(filepath.Join(dir, lockName))
+	lock, err := filelock.Try(filepath.Join(dir, lockName))
+	if errors.Is(err, filelock.ErrHeld) {
+		return nil, api.NewError(api.KindUnavailable, api.CodeDataLocked, "%s is held: another process uses the store", filepath.Join(dir, lockName))
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -102,7 +106,7 @@ func (s *Store) Close() error {
 	for _, l := range s.logs {
 		errs = append(errs, l.close())
 	}
-	return errors.Join(append(errs, s.lock.Close())...)
+	return errors.Join(append(errs, s.lock.Release())...)
 }
 
 // fileName makes a file name of an id. Letters that file systems may take for

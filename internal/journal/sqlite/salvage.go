@@ -43,11 +43,11 @@ func Salvage(ctx context.Context, path string, to journal.Store) (found Salvaged
 	if _, err := os.Stat(path); err != nil {
 		return found, fmt.Errorf("salvage journal: %w", err)
 	}
-	lock, err := lockFile(path + lockSuffix)
+	lock, err := lockData(path)
 	if err != nil {
 		return found, err
 	}
-	defer func() { err = errors.Join(err, lock.Close()) }()
+	defer func() { err = errors.Join(err, lock.Release()) }()
 	// Only who may not write leaves the log beside the file alone, and SQLite
 	// opens a file that was cut only for those who say that they repair it.
 	db, err := connectAs("ro", path, "writable_schema(1)")

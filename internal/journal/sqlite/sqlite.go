@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/filelock"
 	"github.com/sandboxagent/sandboxagent/internal/journal"
 )
 
@@ -28,7 +29,7 @@ const lockSuffix = ".lock"
 // a small file first, the tail, and from there to SQLite a moment later.
 type Store struct {
 	path   string
-	lock   *os.File
+	lock   *filelock.Lock
 	writer *sql.DB // of one connection
 	reader *sql.DB
 
@@ -72,7 +73,7 @@ func openTuned(path string, tuning tuning) (*Store, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("make data folder: %w", err)
 	}
-	lock, err := lockFile(path + lockSuffix)
+	lock, err := lockData(path)
 	if err != nil {
 		return nil, err
 	}
@@ -192,7 +193,7 @@ func (s *Store) Close() error {
 		_ = s.settled()
 		errs = append(errs, s.made.Close())
 	}
-	return errors.Join(append(errs, s.lock.Close())...)
+	return errors.Join(append(errs, s.lock.Release())...)
 }
 
 // transact runs do in a transaction of the writer. What it has changed in
