@@ -47,7 +47,8 @@ const (
 	ReplyOnce   = "once"
 	ReplyAlways = "always"
 	ReplyReject = "reject"
-	ReplyCancel = "cancel" // never offered; what an abandoned question gets
+	ReplyCancel = "cancel" // nobody chooses, which most agents take as a reason to end the turn
+	ReplyOption = "option" // in what was resolved: an option was chosen by its id
 )
 
 // Who answers permissions beside clients.
@@ -83,7 +84,7 @@ type Permission struct {
 	AgentSessionID   string                 `json:"agentSessionId"`
 	ToolCall         acp.ToolCall           `json:"toolCall"`
 	Options          []acp.PermissionOption `json:"options"`
-	AvailableReplies []string               `json:"availableReplies" doc:"once, always, reject; an option's id is taken too"`
+	AvailableReplies []string               `json:"availableReplies" doc:"once, always, reject, cancel; an option's id is taken too"`
 	CreatedAt        int64                  `json:"createdAt" doc:"Unix milliseconds"`
 	ExpiresAt        int64                  `json:"expiresAt,omitempty" doc:"Unix milliseconds"`
 	Event            uint64                 `json:"event" doc:"Number of the event that asks"`
@@ -97,8 +98,15 @@ type PermissionList struct {
 
 // PermissionReply answers a permission: either is enough, OptionID counts first.
 type PermissionReply struct {
-	Reply    string `json:"reply,omitempty" doc:"once, always, reject, or the id of an option"`
+	Reply    string `json:"reply,omitempty" doc:"once, always, reject, cancel, or the id of an option"`
 	OptionID string `json:"optionId,omitempty"`
+}
+
+// PermissionInvalid tells that a permission request of the agent was refused, as
+// it is not one that can be judged.
+type PermissionInvalid struct {
+	Event uint64 `json:"event,omitempty" doc:"Number of the event that asks; 0 when it is of no session that the agent may ask for"`
+	Error string `json:"error"`
 }
 
 // PermissionResolved tells how a permission was answered.
@@ -107,6 +115,7 @@ type PermissionResolved struct {
 	Reply        string `json:"reply" doc:"once, always, reject, cancel, or option for an option chosen by its id"`
 	OptionID     string `json:"optionId,omitempty"`
 	Rule         string `json:"rule,omitempty" doc:"Id of the rule that decided, or that always has made"`
+	Reason       string `json:"reason,omitempty" doc:"Why the reply is not the one that the policy decides"`
 	By           string `json:"by" doc:"A client, or policy, expiry, cancel, agent"`
 	At           int64  `json:"at" doc:"Unix milliseconds"`
 }

@@ -238,6 +238,7 @@ type SessionTranscript struct {
 const (
 	EventSessionRestored    = "_session/restored"            // params: SessionRestored
 	EventPermissionResolved = "_session/permission_resolved" // params: PermissionResolved
+	EventPermissionInvalid  = "_session/permission_invalid"  // a permission request that cannot be read was refused; params: PermissionInvalid
 	EventPromptQueued       = "_session/prompt_queued"       // the agent cannot have it yet; params: SessionPromptQueued
 	EventPromptDropped      = "_session/prompt_dropped"      // the agent never gets it; params: SessionTurnEnded
 	EventTurnStarted        = "_session/turn_started"        // of a prompt that was queued; params: turn

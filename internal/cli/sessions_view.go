@@ -171,6 +171,11 @@ func (v *sessionView) notice(e sandboxagent.SessionEvent) {
 		if e.Params(&p) == nil {
 			v.note(decided(p))
 		}
+	case api.EventPermissionInvalid:
+		var p api.PermissionInvalid
+		if e.Params(&p) == nil {
+			v.note("a permission request of the agent was refused: " + printable(p.Error))
+		}
 	case api.EventSessionRestored:
 		var r api.SessionRestored
 		if e.Params(&r) == nil {
@@ -220,6 +225,9 @@ func decided(p api.PermissionResolved) string {
 	case api.ByExpiry:
 		return "not answered in time"
 	case api.ByPolicy:
+		if p.Reason != "" {
+			return "rejected by the rules of the session; " + printable(p.Reason)
+		}
 		return answer + " by the rules of the session"
 	}
 	return answer + " by " + printable(p.By)

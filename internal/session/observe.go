@@ -299,30 +299,62 @@ func (m *Manager) fromAgent(l *link, e bridge.Event) {
 	switch e.Msg.Kind {
 	case acp.Request:
 		s := l.session(e.Msg.SessionID)
-		if s == nil {
-			m.refuse(l, e)
+		if e.Msg.Method == acp.MethodRequestPermission {
+			m.permissionAsked(l, s, e)
 			return
 		}
-		seq := s.append(journal.FromAgent, e.Frame)
-		a := &ask{session: s}
-		l.asks[key] = a
-		if e.Msg.Method != acp.MethodRequestPermission {
-			m.refuse(l, e)
-			return
+		if s != nil {
+			s.append(journal.FromAgent, e.Frame)
+			l.asks[key] = &ask{session: s}
 		}
-		a.permission = s.asked(l, e.Msg.ID, e.Frame, seq)
+		if m.Owns(l.id) {
+			m.refuse(l, e, acp.Errorf(acp.CodeMethodNotFound, "Method not found: %s", e.Msg.Method))
+		}
 	case acp.Notification:
 		m.notified(l, e)
 	}
 }
 
-// refuse answers a request that nobody else would: on a connection of a session
-// of ours there is no client but us, and we offer the agent nothing.
-func (m *Manager) refuse(l *link, e bridge.Event) {
-	if !m.Owns(l.id) {
-		return
+// permissionAsked takes a permission request; s is the session it is of, nil when
+// none is open on the connection by that id. What cannot be read is refused, also
+// where a client may answer, so that no turn waits for nothing. A request of a
+// session that is not ours is left to the client whose connection it is.
+func (m *Manager) permissionAsked(l *link, s *session, e bridge.Event) {
+	req, why := acp.ReadPermissionRequest(e.Frame)
+	request, own := e.Msg.Kind == acp.Request, m.owner(l.id)
+	seq, a := uint64(0), &ask{session: s}
+	if s != nil {
+		seq = s.append(journal.FromAgent, e.Frame)
+		if request {
+			l.asks[acp.IDKey(e.Msg.ID)] = a
+		}
 	}
-	frame, err := acp.ErrorFrame(bytes.Clone(e.Msg.ID), acp.Errorf(acp.CodeMethodNotFound, "Method not found: %s", e.Msg.Method))
+	switch {
+	case why == nil && !request:
+		why = acp.Errorf(acp.CodeInvalidRequest, "Invalid request: %s has no id", e.Msg.Method)
+	case why == nil && s != nil:
+		a.permission = s.asked(l, e.Msg.ID, req, e.Frame, seq)
+		return
+	case why == nil && own == nil:
+		return
+	case why == nil:
+		why = acp.Errorf(acp.CodeInvalidParams, "Invalid params: no session %q is open on this connection", e.Msg.SessionID)
+	}
+	m.log.Warn("permission request of an agent is refused", "agent", l.agent, "server", l.id, "agentSession", e.Msg.SessionID, "error", why.Message)
+	if s == nil {
+		s = own
+	}
+	if s != nil {
+		s.notify(api.EventPermissionInvalid, api.PermissionInvalid{Event: seq, Error: why.Message})
+	}
+	if request {
+		m.refuse(l, e, why)
+	}
+}
+
+// refuse answers a request of an agent with an error.
+func (m *Manager) refuse(l *link, e bridge.Event, why *acp.RPCError) {
+	frame, err := acp.ErrorFrame(bytes.Clone(e.Msg.ID), why)
 	if err != nil {
 		m.log.Error("encode refusal", "error", err)
 		return
@@ -332,14 +364,17 @@ func (m *Manager) refuse(l *link, e bridge.Event) {
 
 // Owns reports whether a connection belongs to a session of ours, and so is no
 // business of clients.
-func (m *Manager) Owns(server string) bool {
+func (m *Manager) Owns(server string) bool { return m.owner(server) != nil }
+
+// owner returns the session that has a connection for itself, or nil.
+func (m *Manager) owner(server string) *session {
 	id, ok := strings.CutPrefix(server, ownPrefix)
 	if !ok {
-		return false
+		return nil
 	}
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	return m.sessions[id] != nil
+	return m.sessions[id]
 }
 
 // send hands a frame to an agent from a goroutine of its own, as Observe must
@@ -353,6 +388,10 @@ func (m *Manager) send(l *link, frame []byte) {
 }
 
 func (m *Manager) notified(l *link, e bridge.Event) {
+	if e.Msg.Method == acp.MethodRequestPermission {
+		m.permissionAsked(l, l.session(e.Msg.SessionID), e)
+		return
+	}
 	if e.Msg.SessionID == "" {
 		return
 	}

@@ -27,13 +27,9 @@ type permission struct {
 	timer   *time.Timer
 }
 
-// asked takes a question of the agent, and answers it where the policy does.
-// It returns nil for a question that cannot be read.
-func (s *session) asked(l *link, id json.RawMessage, frame []byte, seq uint64) *permission {
-	var req acp.PermissionRequest
-	if !decodeMember(frame, "params", &req) {
-		return nil
-	}
+// asked takes a permission request of the agent, whose event has the number seq,
+// and answers it where the policy does.
+func (s *session) asked(l *link, id json.RawMessage, req acp.PermissionRequest, frame []byte, seq uint64) *permission {
 	now := time.Now()
 	p := &permission{link: l, call: slices.Clone(id)}
 	s.mu.Lock()
@@ -47,17 +43,14 @@ func (s *session) asked(l *link, id json.RawMessage, frame []byte, seq uint64) *
 		Options: req.Options, AvailableReplies: replies(req), CreatedAt: now.UnixMilli(), Event: seq,
 	}
 	decision, rule := s.decide(whole)
-	option, ok := choose(req, decision)
+	outcome, res, ok := decided(req, decision)
 	if !ok {
 		s.hold(p, now)
 	}
 	s.mu.Unlock()
 	if ok {
-		reply := api.ReplyOnce
-		if decision == api.DecideReject {
-			reply = api.ReplyReject
-		}
-		s.resolve(p, acp.Selected(option.OptionID), api.PermissionResolved{Reply: reply, OptionID: option.OptionID, Rule: rule, By: api.ByPolicy})
+		res.Rule, res.By = rule, api.ByPolicy
+		s.resolve(p, outcome, res)
 		return p
 	}
 	s.m.mirrorPermission(s, p, frame)
@@ -84,33 +77,6 @@ func (s *session) hold(p *permission, now time.Time) {
 			s.resolve(p, acp.Cancelled(), api.PermissionResolved{Reply: api.ReplyCancel, By: api.ByExpiry})
 		}
 	})
-}
-
-// choose returns the option that a decision stands for; ok is false when a
-// person has to choose.
-func choose(req acp.PermissionRequest, decision string) (acp.PermissionOption, bool) {
-	switch decision {
-	case api.DecideAllow:
-		return req.Option(acp.AllowOnce, acp.AllowAlways)
-	case api.DecideReject:
-		return req.Option(acp.RejectOnce, acp.RejectAlways)
-	}
-	return acp.PermissionOption{}, false
-}
-
-// replies lists the replies that a question takes.
-func replies(req acp.PermissionRequest) []string {
-	list := []string{}
-	if _, ok := req.Option(acp.AllowOnce); ok {
-		list = append(list, api.ReplyOnce)
-	}
-	if _, ok := req.Option(acp.AllowOnce, acp.AllowAlways); ok {
-		list = append(list, api.ReplyAlways)
-	}
-	if _, ok := req.Option(acp.RejectOnce, acp.RejectAlways); ok {
-		list = append(list, api.ReplyReject)
-	}
-	return list
 }
 
 // claim takes a question for the caller alone to answer.
@@ -199,7 +165,7 @@ func (s *session) answered(p *permission, frame []byte) {
 	decodeMember(frame, "result", &result)
 	res := api.PermissionResolved{Reply: api.ReplyCancel, OptionID: result.Outcome.OptionID, By: api.ByConnection(p.link.id)}
 	if result.Outcome.Outcome == acp.OutcomeSelected {
-		res.Reply = "option"
+		res.Reply = api.ReplyOption
 	}
 	s.record(p, res)
 }
@@ -268,38 +234,4 @@ func (s *session) missing(id string) error {
 		}
 	}
 	return api.NotFound("permission", id)
-}
-
-// choose finds what a reply stands for among the options of the agent. Replies
-// choose by kind, since every agent has ids of its own. For always the agent
-// hears once if it can: the session remembers, and can forget again.
-func (p *permission) choose(req api.PermissionReply) (acp.PermissionResult, api.PermissionResolved, error) {
-	wanted := req.OptionID
-	if wanted == "" {
-		wanted = req.Reply
-	}
-	for _, o := range p.request.Options {
-		if o.OptionID == wanted && (req.OptionID != "" || !slices.Contains(p.AvailableReplies, wanted)) {
-			return acp.Selected(o.OptionID), api.PermissionResolved{Reply: "option", OptionID: o.OptionID}, nil
-		}
-	}
-	var option acp.PermissionOption
-	ok := false
-	if req.OptionID == "" {
-		switch req.Reply {
-		case api.ReplyOnce:
-			option, ok = p.request.Option(acp.AllowOnce)
-		case api.ReplyAlways:
-			option, ok = p.request.Option(acp.AllowOnce, acp.AllowAlways)
-		case api.ReplyReject:
-			option, ok = p.request.Option(acp.RejectOnce, acp.RejectAlways)
-		case api.ReplyCancel:
-			return acp.Cancelled(), api.PermissionResolved{Reply: api.ReplyCancel}, nil
-		}
-	}
-	if !ok {
-		e := api.InvalidRequest(api.CodeReplyNotAvailable, "permission %s takes no reply %q", p.ID, wanted)
-		return acp.PermissionResult{}, api.PermissionResolved{}, e.With("availableReplies", p.AvailableReplies).With("options", p.Options)
-	}
-	return acp.Selected(option.OptionID), api.PermissionResolved{Reply: req.Reply, OptionID: option.OptionID}, nil
 }

@@ -101,6 +101,7 @@ func (u *unsettled) notice(s *session, method string, frame []byte) {
 	var p struct {
 		Turn         string          `json:"turn"`
 		PermissionID string          `json:"permissionId"`
+		Event        uint64          `json:"event"`
 		Request      json.RawMessage `json:"request"`
 	}
 	if !decodeMember(frame, "params", &p) {
@@ -118,6 +119,8 @@ func (u *unsettled) notice(s *session, method string, frame []byte) {
 		u.waiting = slices.DeleteFunc(u.waiting, waits)
 	case api.EventPermissionResolved:
 		u.asks = slices.DeleteFunc(u.asks, func(event uint64) bool { return s.permissionID(event) == p.PermissionID })
+	case api.EventPermissionInvalid:
+		u.asks = slices.DeleteFunc(u.asks, func(event uint64) bool { return event == p.Event })
 	case api.EventSessionStopped:
 		clear(u.prompts)
 		u.started, u.stopped = "", true

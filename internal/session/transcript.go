@@ -140,7 +140,16 @@ func (sc *script) take(e journal.Entry) {
 	case api.EventPermissionResolved:
 		var p api.PermissionResolved
 		if json.Unmarshal(frame.Params, &p) == nil {
-			sc.system("Permission: "+p.Reply+" by "+p.By, e)
+			text := "Permission: " + p.Reply + " by " + p.By
+			if p.Reason != "" {
+				text += ", as " + p.Reason
+			}
+			sc.system(text, e)
+		}
+	case api.EventPermissionInvalid:
+		var p api.PermissionInvalid
+		if json.Unmarshal(frame.Params, &p) == nil {
+			sc.system("A permission request was refused: "+p.Error, e)
 		}
 	case "":
 		if frame.Error != nil && e.Dir == journal.FromAgent {
