@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/atomicfile"
 	"github.com/sandboxagent/sandboxagent/internal/child"
 	"github.com/sandboxagent/sandboxagent/internal/filelock"
 )
@@ -140,7 +141,7 @@ func (in *install) builtin() (*api.AgentInstallResult, error) {
 	}
 	// The server says where it is, and may have moved since.
 	script := "#!/bin/sh\nexec \"${SANDBOX_AGENT_BIN:-" + escapeDefault(c.cfg.SelfExe) + "}\"" + args.String() + " \"$@\"\n"
-	if err := replaceFile(path, []byte(script), 0o755); err != nil {
+	if err := atomicfile.Write(path, []byte(script), atomicfile.Options{Mode: 0o755}); err != nil {
 		return nil, err
 	}
 	version := "builtin"
@@ -252,7 +253,7 @@ func (in *install) packages(ctx context.Context, p *plan) (*api.AgentInstallResu
 		return nil, err
 	}
 	in.report("activate", c.launcher(a))
-	if err := replaceFile(c.launcher(a), launcher, 0o755); err != nil {
+	if err := atomicfile.Write(c.launcher(a), launcher, atomicfile.Options{Mode: 0o755}); err != nil {
 		return nil, err
 	}
 	keep = true

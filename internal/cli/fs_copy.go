@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sandboxagent/sandboxagent"
+	"github.com/sandboxagent/sandboxagent/internal/atomicfile"
 )
 
 func newFSCopy(g *globals) *cobra.Command {
@@ -208,19 +209,10 @@ func writeFile(name string, r io.Reader, mode fs.FileMode) error {
 	if info, err := os.Stat(name); err == nil && !info.Mode().IsRegular() {
 		return writeInto(name, r) // a device or a pipe cannot be replaced
 	}
-	file, err := os.CreateTemp(filepath.Dir(name), ".sandbox-agent-*")
-	if err != nil {
-		return fmt.Errorf("write %s: %w", name, errors.Unwrap(err)) // the name of the other file says nothing
-	}
-	_, err = io.Copy(file, r)
-	err = errors.Join(err, file.Chmod(mode), file.Close())
-	if err == nil {
-		err = os.Rename(file.Name(), name)
-	}
-	if err != nil {
-		os.Remove(file.Name())
-	}
-	return err
+	return atomicfile.WriteFunc(name, atomicfile.Options{Mode: mode, NoSync: true}, func(w io.Writer) error {
+		_, err := io.Copy(w, r)
+		return err
+	})
 }
 
 func writeInto(name string, r io.Reader) error {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/sandboxagent/sandboxagent"
 	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/atomicfile"
 	"github.com/sandboxagent/sandboxagent/internal/journal"
 	"github.com/sandboxagent/sandboxagent/internal/journal/sqlite"
 	"github.com/sandboxagent/sandboxagent/internal/session"
@@ -222,22 +223,5 @@ func (g *globals) writeOutput(name string, write func(io.Writer) error) error {
 	if name == "" {
 		return write(g.env.Out)
 	}
-	return writeWhole(g.path(name), write)
-}
-
-// writeWhole makes a file that only its owner can read, or leaves what was there.
-func writeWhole(path string, write func(io.Writer) error) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".export-")
-	if err != nil {
-		return fmt.Errorf("make file: %w", err)
-	}
-	defer os.Remove(f.Name())
-	err = write(f)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
+	return atomicfile.WriteFunc(g.path(name), atomicfile.Options{}, write)
 }

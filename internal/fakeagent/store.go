@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/sandboxagent/sandboxagent/acp"
+	"github.com/sandboxagent/sandboxagent/internal/atomicfile"
 )
 
 // maxHistory is how many updates of a session are told again.
@@ -42,20 +43,9 @@ func (st store) save(s *session) error {
 	return st.replace(st.path(s.id, ".json"), data)
 }
 
+// replace does not wait for the disk: a turn of the mock takes no longer for it.
 func (st store) replace(path string, data []byte) error {
-	tmp, err := os.CreateTemp(st.dir, ".new-*")
-	if err != nil {
-		return fmt.Errorf("create session file: %w", err)
-	}
-	_, err = tmp.Write(data)
-	if closeErr := tmp.Close(); err == nil {
-		err = closeErr
-	}
-	if err == nil {
-		err = os.Rename(tmp.Name(), path)
-	}
-	if err != nil {
-		_ = os.Remove(tmp.Name())
+	if err := atomicfile.Write(path, data, atomicfile.Options{NoSync: true}); err != nil {
 		return fmt.Errorf("write session file: %w", err)
 	}
 	return nil

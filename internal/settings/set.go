@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/atomicfile"
 	"github.com/sandboxagent/sandboxagent/internal/filelock"
 )
 
@@ -217,6 +218,7 @@ func load(path string) (value, error) {
 	return doc, nil
 }
 
+// store replaces a file of entries. The caller holds the lock of its directory.
 func store(path string, entries map[string]json.RawMessage) error {
 	var buf bytes.Buffer
 	enc := json.NewEncoder(&buf)
@@ -228,35 +230,14 @@ func store(path string, entries map[string]json.RawMessage) error {
 	if buf.Len() > maxFile {
 		return api.TooLarge("config file", maxFile)
 	}
-	if err := replaceFile(path, buf.Bytes()); err != nil {
+	err := atomicfile.Clean(path)
+	if err == nil {
+		err = atomicfile.Write(path, buf.Bytes(), atomicfile.Options{Mode: 0o644})
+	}
+	if err != nil {
 		return failed("write", path, err)
 	}
 	return nil
-}
-
-// replaceFile puts data at path so that a reader sees the old or the new whole,
-// also after a crash. The caller holds the lock of the folder, so what a killed
-// writer left behind is in nobody's use.
-func replaceFile(path string, data []byte) (err error) {
-	part := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".part")
-	if err := os.Remove(part); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	f, err := os.OpenFile(part, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			os.Remove(part)
-		}
-	}()
-	_, err = f.Write(data)
-	err = errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close())
-	if err != nil {
-		return err
-	}
-	return os.Rename(part, path)
 }
 
 // encode writes an entry as it is stored and answered.

@@ -66,7 +66,7 @@ func putMany(s *Settings, dir, prefix string, n int) error {
 // The earlier server lost entries and corrupted its file when two wrote at once.
 func TestFault27(t *testing.T) {
 	s, dir := newSettings(t)
-	left := filepath.Join(dir, folder, ".mcp.json.part") // by a writer that was killed
+	left := filepath.Join(dir, folder, ".mcp.json.7.new") // by a writer that was killed
 	if err := errors.Join(os.MkdirAll(filepath.Dir(left), 0o755), os.WriteFile(left, []byte("{"), 0o644)); err != nil {
 		t.Fatal(err)
 	}

@@ -27,6 +27,7 @@ import (
 
 	"github.com/sandboxagent/sandboxagent"
 	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/atomicfile"
 	"github.com/sandboxagent/sandboxagent/internal/filelock"
 	"github.com/sandboxagent/sandboxagent/store/internal/page"
 )
@@ -206,28 +207,11 @@ func (s *Store) PutSession(_ context.Context, session api.Session) error {
 		return errClosed
 	}
 	path := filepath.Join(s.dir, fileName(session.ID)+sessionSuffix)
-	if err := replace(path, append(data, '\n')); err != nil {
+	if err := atomicfile.Write(path, append(data, '\n'), atomicfile.Options{}); err != nil {
 		return fmt.Errorf("put session: %w", err)
 	}
 	s.sessions[session.ID] = page.KeyOf(session)
 	return nil
-}
-
-// replace writes a file that is there whole or as it was.
-func replace(path string, data []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".put-")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
 }
 
 // Events implements [sandboxagent.SessionStore].

@@ -16,6 +16,7 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/atomicfile"
 )
 
 // schemaVersion is the number of the last migration, which is also what each
@@ -32,24 +33,24 @@ var migrations embed.FS
 //go:embed empty.db
 var empty []byte
 
-// create makes an empty journal if there is none, beside its place and moved
-// there whole. It does not wait for the disk, and does not go through the
+// create makes an empty journal if there is none. The caller holds the lock of the
+// journal. It does not wait for the disk, and does not go through the
 // migrations, which takes a quarter of a start. The file, if there is one, is
 // for [Store.settle].
 func create(path string) (*os.File, error) {
 	if info, err := os.Lstat(path); err == nil && (info.Size() > 0 || !info.Mode().IsRegular()) {
 		return nil, nil
 	}
-	draft := path + "-new"
-	f, err := os.OpenFile(draft, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	err := atomicfile.Clean(path)
+	if err == nil {
+		err = atomicfile.Write(path, empty, atomicfile.Options{NoSync: true})
+	}
 	if err != nil {
 		return nil, fmt.Errorf("make journal: %w", err)
 	}
-	if _, err = f.Write(empty); err == nil {
-		err = os.Rename(draft, path)
-	}
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("make journal: %w", err), f.Close())
+		return nil, fmt.Errorf("make journal: %w", err)
 	}
 	return f, nil
 }
