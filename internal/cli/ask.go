@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"os"
@@ -20,8 +19,8 @@ type asker struct {
 	view    *view
 	cwd     string
 	yes     bool
-	in      *bufio.Reader
-	unasked bool // something was rejected because nobody could be asked
+	in      *input // nil until the first permission request
+	unasked bool   // something was rejected because nobody could be asked
 }
 
 func (a *asker) decide(ctx context.Context, req *sandboxagent.PermissionRequest) sandboxagent.Reply {
@@ -90,41 +89,63 @@ func resolved(path string) (string, error) {
 	}
 }
 
-// ask asks on the terminal until the answer is understood. The end of the input
-// means no.
+// replyWords are what answers a permission request, in any case of letters.
+var replyWords = map[string]sandboxagent.Reply{
+	"y": sandboxagent.Once, "yes": sandboxagent.Once,
+	"a": sandboxagent.Always, "always": sandboxagent.Always,
+	"n": sandboxagent.Reject, "no": sandboxagent.Reject,
+}
+
+// replyOf returns the reply that a line is, if it is one.
+func replyOf(line string) (sandboxagent.Reply, bool) {
+	reply, ok := replyWords[strings.ToLower(strings.TrimSpace(line))]
+	return reply, ok
+}
+
+// replyChoices names the words that answer a permission request.
+func replyChoices(always bool) string {
+	if always {
+		return "[y]es, [a]lways, [n]o"
+	}
+	return "[y]es, [n]o"
+}
+
+// ask asks on the terminal until a line that was typed since then is a reply. The
+// end of the input means no.
 func (a *asker) ask(ctx context.Context, req *sandboxagent.PermissionRequest) sandboxagent.Reply {
 	if a.in == nil {
-		a.in = bufio.NewReader(a.g.env.In)
+		a.in = newInput(a.g.env)
 	}
-	choices := "[y]es, [n]o"
 	always := slices.Contains(req.Replies(), sandboxagent.Always)
-	if always {
-		choices = "[y]es, [a]lways, [n]o"
-	}
-	for {
-		a.view.question(fmt.Sprintf("Allow %s? %s: ", describeCall(req.ToolCall), choices))
-		answer := make(chan string, 1)
-		go func() {
-			line, err := a.in.ReadString('\n')
-			if err != nil && line == "" {
-				line = "n"
-			}
-			answer <- line
-		}()
-		select {
-		case <-ctx.Done():
-			return sandboxagent.NoReply
-		case line := <-answer:
-			switch strings.ToLower(strings.TrimSpace(line)) {
-			case "y", "yes":
-				return sandboxagent.Once
-			case "a", "always":
-				if always {
-					return sandboxagent.Always
-				}
-			case "n", "no":
-				return sandboxagent.Reject
-			}
+	question := fmt.Sprintf("Allow %s? %s: ", describeCall(req.ToolCall), replyChoices(always))
+	a.in.show(func(early bool) {
+		if early {
+			a.view.discarded(typedBefore)
 		}
+		a.in.drop()
+		a.view.question(question)
+	})
+	for {
+		t, err := a.in.next(ctx)
+		if err != nil {
+			return sandboxagent.NoReply
+		}
+		a.view.entered()
+		reply, ok := replyOf(t.line())
+		if t.stale == "" && a.in.followed() {
+			t.stale = pastedAlong
+		}
+		switch {
+		case t.stale != "":
+			a.view.discarded(t.stale)
+			a.in.drop()
+		case t.end:
+			return sandboxagent.Reject
+		case ok && (always || reply != sandboxagent.Always):
+			return reply
+		case t.line() != "":
+			a.view.errorLine(fmt.Sprintf("%q is not a reply to this request", t.line()))
+		}
+		a.view.question(question)
 	}
 }

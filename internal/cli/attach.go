@@ -1,12 +1,10 @@
 package cli
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"os"
 	"slices"
-	"strings"
 	"syscall"
 	"time"
 
@@ -27,9 +25,11 @@ whoever causes it. Any number may be attached at once, and a server that goes aw
 is waited for.
 
 A line that you type is a prompt; while another one is worked on it waits. When the
-agent asks, answer y (yes), a (always) or n (no). Ctrl-C cancels the turn; Ctrl-D,
-the end of the input, detaches and leaves the session as it is. Input that is no
-terminal is done before that: attach then waits for the end of the turns.
+agent asks, reply y (yes), a (always) or n (no). Only a line that you began after the
+permission request was shown is a reply; any other line is kept as the next prompt,
+or refused with the reason. Ctrl-C cancels the turn; Ctrl-D, the end of the input,
+detaches and leaves the session as it is. Input that is not a terminal is done
+before that: attach then waits for the end of the turns.
 
 Exit codes: 0 detached; 1 something went wrong; 2 the command was not understood; 5
 the input ended while the agent waits for an answer; 130 interrupted with nothing
@@ -41,7 +41,10 @@ to cancel.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client := g.dialNamed()
 			defer client.Close()
-			a := &attachment{g: g, view: &sessionView{view: newView(g)}, session: client.Sessions().Session(args[0]), seen: make(map[string]bool)}
+			a := &attachment{
+				g: g, view: &sessionView{view: newView(g)}, in: newInput(g.env),
+				session: client.Sessions().Session(args[0]), seen: make(map[string]bool),
+			}
 			a.session.Queue = true
 			return g.explain(client, a.run(cmd.Context(), after))
 		},
@@ -54,6 +57,7 @@ to cancel.`,
 type attachment struct {
 	g       *globals
 	view    *sessionView
+	in      *input
 	session *sandboxagent.ServerSession
 
 	last      uint64           // newest event that was shown
@@ -65,6 +69,8 @@ type attachment struct {
 	again     <-chan time.Time // when to look at the list again
 	marked    bool             // the mark for a prompt is shown
 	asking    bool             // the question is what stands on the last line
+	shown     string           // question that was shown last
+	missed    bool             // it was resolved elsewhere, and no line was typed since
 	busy      bool             // a prompt of ours was taken, and no turn has ended since
 }
 
@@ -91,16 +97,16 @@ func (a *attachment) run(ctx context.Context, after uint64) error {
 	after = min(after, info.LastEvent) // what comes next is wanted in any case
 	a.present, a.last = info.LastEvent, after
 	a.view.note(fmt.Sprintf("session %s: %s in %s, %s", info.ID, info.Agent, info.CWD, info.Status))
-	events, lines := a.follow(ctx, after), a.read(ctx)
+	events := a.follow(ctx, after)
 	if a.last >= a.present {
 		a.look(ctx)
 	}
 	var draining <-chan time.Time
 	for {
 		a.mark()
-		typed := lines
-		if !a.listens() {
-			typed = nil
+		var lines <-chan struct{}
+		if draining == nil && a.listens() {
+			lines = a.in.await()
 		}
 		select {
 		case e := <-events:
@@ -108,16 +114,18 @@ func (a *attachment) run(ctx context.Context, after uint64) error {
 				return e.err
 			}
 			a.take(ctx, e.SessionEvent)
-		case line, ok := <-typed:
-			if ok {
-				a.typed(ctx, line)
-				continue
-			}
-			if lines = nil; a.g.env.InTerminal {
+		case <-lines:
+			t, ok := a.in.take()
+			switch {
+			case !ok:
+			case !t.end:
+				a.typed(ctx, t)
+			case a.g.env.InTerminal:
 				a.detach(info.ID)
 				return nil
+			default:
+				draining = time.Tick(drainAgain)
 			}
-			draining = time.Tick(drainAgain)
 		case sig := <-a.g.env.Signals:
 			if sig != os.Interrupt && sig != syscall.SIGINT {
 				return exitStatus(signalled{sig}.status())
@@ -160,30 +168,6 @@ func (a *attachment) follow(ctx context.Context, after uint64) <-chan attachEven
 	return events
 }
 
-// read hands on what is typed. It is not waited for, since nothing ends a Read
-// of standard input.
-func (a *attachment) read(ctx context.Context) <-chan string {
-	lines := make(chan string)
-	go func() {
-		defer close(lines)
-		in := bufio.NewReader(a.g.env.In)
-		for {
-			line, err := in.ReadString('\n')
-			if text := strings.TrimSpace(line); text != "" {
-				select {
-				case lines <- text:
-				case <-ctx.Done():
-					return
-				}
-			}
-			if err != nil {
-				return
-			}
-		}
-	}()
-	return lines
-}
-
 // mark shows on a terminal that a prompt may be typed.
 func (a *attachment) mark() {
 	terminal := a.g.env.InTerminal && a.g.env.ErrTerminal && !a.g.json
@@ -196,19 +180,17 @@ func (a *attachment) mark() {
 
 // unmark makes room for what is shown next.
 func (a *attachment) unmark() {
-	if a.asking {
-		fmt.Fprintln(a.g.env.Err)
-		a.asking = false
-	}
+	a.asking = false
 	if a.marked {
-		fmt.Fprint(a.g.env.Err, "\r\x1b[K")
+		fmt.Fprint(a.g.env.Err, "\r"+eraseLine)
+		a.view.open = false
 		a.marked = false
 	}
 }
 
 func (a *attachment) detach(id string) {
 	a.view.line()
-	fmt.Fprintf(a.g.env.Err, "\ndetached; come back with: sandbox-agent sessions attach %s\n", id)
+	fmt.Fprintf(a.g.env.Err, "detached; come back with: sandbox-agent sessions attach %s\n", id)
 }
 
 // take shows an event, and asks what it asks.
@@ -255,6 +237,10 @@ func (a *attachment) look(ctx context.Context) {
 		a.complain(err)
 		return
 	}
+	waits := slices.ContainsFunc(list, func(p api.Permission) bool { return p.ID == a.shown })
+	if a.shown != "" && !waits && !a.seen[a.shown] {
+		a.missed, a.seen[a.shown] = true, true
+	}
 	a.questions = slices.DeleteFunc(list, func(p api.Permission) bool { return a.seen[p.ID] })
 	for _, p := range list {
 		if p.Event >= a.wanted {
@@ -270,45 +256,94 @@ func (a *attachment) look(ctx context.Context) {
 
 // ask asks the oldest question, unless it stands there or there is none.
 func (a *attachment) ask() {
-	if len(a.questions) == 0 || a.asking || a.g.json {
+	if len(a.questions) == 0 || a.asking {
 		return
 	}
 	p := a.questions[0]
-	choices := "[y]es, [n]o"
-	if slices.Contains(p.AvailableReplies, api.ReplyAlways) {
-		choices = "[y]es, [a]lways, [n]o"
+	draw := func(bool) {
+		if a.g.json {
+			return // its event was shown
+		}
+		a.unmark()
+		a.asking = true
+		always := slices.Contains(p.AvailableReplies, api.ReplyAlways)
+		a.view.question(fmt.Sprintf("Allow %s? %s: ", describeCall(p.ToolCall), replyChoices(always)))
 	}
-	a.unmark()
-	a.asking = true
-	a.view.question(fmt.Sprintf("Allow %s? %s: ", describeCall(p.ToolCall), choices))
-}
-
-// typed takes a line: the answer to a question, or a prompt.
-func (a *attachment) typed(ctx context.Context, line string) {
-	a.marked, a.asking = false, false // the line has ended it
-	ctx, cancel := context.WithTimeout(ctx, attachCall)
-	defer cancel()
-	if len(a.questions) > 0 {
-		a.reply(ctx, line)
+	if p.ID == a.shown {
+		draw(false)
 		return
 	}
-	a.view.said(line)
-	if _, err := a.session.PromptAsync(ctx, sandboxagent.Text(line)); err != nil {
+	a.in.show(draw)
+	a.shown, a.missed = p.ID, false
+}
+
+// visible reports whether a permission request that was shown can be seen by
+// whoever types. What comes through a pipe was written to be a reply.
+func (a *attachment) visible() bool {
+	switch {
+	case !a.g.env.InTerminal:
+		return true
+	case a.g.json:
+		return a.g.env.OutTerminal
+	}
+	return a.g.env.ErrTerminal
+}
+
+// typed takes a line: the reply to a permission request, or a prompt.
+func (a *attachment) typed(ctx context.Context, t typed) {
+	a.marked, a.asking = false, false // the line has ended it
+	a.view.entered()
+	ctx, cancel := context.WithTimeout(ctx, attachCall)
+	defer cancel()
+	waits := len(a.questions) > 0
+	if waits && t.stale == "" && a.in.followed() {
+		t.stale = pastedAlong
+	}
+	reply, isReply := replyOf(t.line())
+	_, endsInReply := replyOf(t.text)
+	missed := a.missed
+	a.missed = false
+	switch {
+	case t.line() == "":
+	case t.stale != "" && (isReply || endsInReply):
+		a.refuse(t, t.stale)
+	case isReply && waits && !a.visible():
+		a.refuse(t, "no reply, as the permission request cannot be shown: standard error is not a terminal")
+	case isReply && waits:
+		a.reply(ctx, t, reply)
+	case isReply && missed:
+		a.refuse(t, "too late, as the permission request was resolved before")
+	case isReply && a.g.env.InTerminal && (a.busy || a.view.running()):
+		a.refuse(t, "no reply, as no permission request waits")
+	default:
+		a.prompt(ctx, t.line(), waits)
+	}
+	a.ask()
+}
+
+// refuse says that a line was taken neither as a reply nor as a prompt, and why.
+func (a *attachment) refuse(t typed, why string) {
+	a.view.errorLine(a.view.paint(dim, fmt.Sprintf("· discarded %q, which was %s", t.line(), why)))
+}
+
+// prompt gives the agent the next task. While a permission request waits it says
+// what has become of the line, since it may have been meant as a reply.
+func (a *attachment) prompt(ctx context.Context, text string, waits bool) {
+	a.view.said(text)
+	if _, err := a.session.PromptAsync(ctx, sandboxagent.Text(text)); err != nil {
 		a.complain(err)
 		return
 	}
 	a.busy = true
+	if waits {
+		a.view.note(fmt.Sprintf("kept %q as the next prompt; it is not a reply to the permission request", text))
+	}
 }
 
-func (a *attachment) reply(ctx context.Context, line string) {
-	replies := map[string]sandboxagent.Reply{
-		"y": sandboxagent.Once, "yes": sandboxagent.Once, "a": sandboxagent.Always, "always": sandboxagent.Always,
-		"n": sandboxagent.Reject, "no": sandboxagent.Reject,
-	}
+func (a *attachment) reply(ctx context.Context, t typed, reply sandboxagent.Reply) {
 	p := a.questions[0]
-	reply, ok := replies[strings.ToLower(line)]
-	if !ok || !slices.Contains(p.AvailableReplies, string(reply)) {
-		a.ask()
+	if !slices.Contains(p.AvailableReplies, string(reply)) {
+		a.refuse(t, "no reply that this permission request takes")
 		return
 	}
 	a.seen[p.ID] = true

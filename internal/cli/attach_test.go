@@ -1,7 +1,11 @@
 package cli_test
 
 import (
+	"errors"
+	"io/fs"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -68,4 +72,74 @@ func TestAttach(t *testing.T) {
 	}
 	ann.types("/echo still here\r")
 	ann.sees(`(?s)still here\r\n.*still here\r\n\S*· ended`)
+}
+
+// Whatever is typed while a session is attached is a reply, a prompt, or refused.
+func TestAttachEatsNoLine(t *testing.T) {
+	env := append(startServer(t), "NO_COLOR=1")
+	id := command(t, env, "sessions", "new", "--agent", "mock")
+	ann := sit(t, append(env, "USER=ann"), "sessions", "attach", id)
+	bob := sit(t, append(env, "USER=bob"), "sessions", "attach", id)
+	ann.sees("> $")
+	bob.sees("> $")
+
+	// A word that is typed while the agent works answers nothing that comes later.
+	bob.types("/silence\r")
+	ann.sees("> /silence")
+	ann.types("y\r")
+	ann.sees(`discarded "y", which was no reply, as no permission request waits`)
+	bob.types("\x03")
+	ann.sees(`· cancelled(?s).*> $`)
+	bob.sees(`· cancelled(?s).*> $`)
+
+	// Nor does one that is begun before the request is there.
+	ann.types("al")
+	ann.sees(`> al$`)
+	bob.types("run touch early.txt\r")
+	ann.sees(`Allow .*touch early.txt`)
+	ann.types("ways\r")
+	ann.sees(`discarded "always", which was typed before the request was shown(?s).*Allow .*touch early.txt.*: $`)
+
+	// Other lines are kept, a word that is offered to nobody is not.
+	ann.types("and /echo then this\r")
+	ann.sees(`kept "and /echo then this" as the next prompt(?s).*Allow .*touch early.txt.*: $`)
+	bob.sees(`· next: and /echo then this(?s).*Allow .*touch early.txt.*: $`)
+	ann.types("/echo pasted\ry\r")
+	ann.sees(`(?s)kept "/echo pasted" as the next prompt.*discarded "y", which was pasted with other lines.*Allow .*touch early.txt.*: $`)
+
+	// Who comes too late is told, and grants nothing.
+	ann.types("ye")
+	bob.types("n\r")
+	ann.sees(`(?s)rejected by bob.*You said: and /echo then this.*pasted\r\n.*> $`)
+	ann.types("s\r")
+	ann.sees(`discarded "yes", which was too late, as the permission request was resolved before`)
+	ann.types("yes\r")
+	ann.sees(`You said: yes`)
+
+	// The end of the input is no reply either.
+	ann.types("run touch late.txt\r")
+	ann.sees(`Allow .*touch late.txt`)
+	ann.types("\x04")
+	ann.sees("come back with")
+	if code := ann.leaves(); code != 0 {
+		t.Errorf("detached with exit code %d", code)
+	}
+	bob.sees(`Allow .*touch late.txt`)
+	bob.types("n\r")
+	bob.sees(`(?s)rejected by bob.*rejected by bob`)
+	for _, name := range []string{"early.txt", "late.txt"} {
+		if _, err := os.Stat(filepath.Join(home(env), name)); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s was made: %v", name, err)
+		}
+	}
+}
+
+// home is the home of an environment.
+func home(env []string) string {
+	for _, kv := range env {
+		if dir, ok := strings.CutPrefix(kv, "HOME="); ok {
+			return dir
+		}
+	}
+	return ""
 }

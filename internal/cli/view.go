@@ -109,10 +109,19 @@ func (v *view) note(text string) {
 	}
 }
 
+// question leaves its line open for what the user types, which entered ends.
 func (v *view) question(text string) {
 	v.line()
+	v.kind = ""
 	v.write(v.g.env.Err, v.paint(bold, text))
-	v.open = false // the answer ends the line
+}
+
+// entered notes that a line was read, whose end a terminal has shown.
+func (v *view) entered() { v.open = v.open && !v.g.env.InTerminal }
+
+// discarded says that input answers no permission request, and why.
+func (v *view) discarded(why string) {
+	v.errorLine(v.paint(dim, "· discarded what was "+why))
 }
 
 func (v *view) session(s *sandboxagent.Session) {
