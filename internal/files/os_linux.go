@@ -16,11 +16,22 @@ func generated(file *os.File, info fs.FileInfo) bool {
 	if !ok || st.Blocks != 0 {
 		return false
 	}
-	var sfs unix.Statfs_t
-	if unix.Fstatfs(int(file.Fd()), &sfs) != nil {
+	// Not by [os.File.Fd], which makes the file block.
+	conn, err := file.SyscallConn()
+	if err != nil {
 		return true
 	}
-	switch int64(sfs.Type) {
+	var sfs unix.Statfs_t
+	failed := conn.Control(func(fd uintptr) { err = unix.Fstatfs(int(fd), &sfs) })
+	if failed != nil || err != nil {
+		return true
+	}
+	return generates(sfs.Type)
+}
+
+// generates reports whether a filesystem of this type makes up what it holds.
+func generates(filesystem int64) bool {
+	switch filesystem {
 	case unix.PROC_SUPER_MAGIC, unix.SYSFS_MAGIC, unix.DEBUGFS_MAGIC, unix.TRACEFS_MAGIC,
 		unix.CGROUP_SUPER_MAGIC, unix.CGROUP2_SUPER_MAGIC, unix.SECURITYFS_MAGIC, unix.BPF_FS_MAGIC:
 		return true

@@ -13,7 +13,8 @@ import (
 	"github.com/sandboxagent/sandboxagent/api"
 )
 
-// File is an open regular file. The caller closes it.
+// File is an open regular file. The caller closes it. Reading what blocks, as
+// some of /proc does, fails once the context given to [FS.Open] ends.
 type File struct {
 	*os.File // to be handed on as *os.File, so that the kernel can send it
 
@@ -22,12 +23,30 @@ type File struct {
 	Modified time.Time // zero when Size is -1
 	ETag     string    // strong, quoted; empty when Size is -1
 	Mode     fs.FileMode
+
+	stop func() // of watching the context; nil when reading cannot block
+}
+
+// Close closes the file.
+func (f *File) Close() error {
+	if f.stop != nil {
+		f.stop()
+	}
+	return f.File.Close()
+}
+
+// endWith lets a read of file that waits fail once ctx ends. The file was opened
+// with O_NONBLOCK, so that a read waits in the poller or not at all. The caller
+// calls stop before it closes the file.
+func endWith(ctx context.Context, file *os.File) (stop func()) {
+	end := context.AfterFunc(ctx, func() { file.SetReadDeadline(time.Unix(1, 0)) })
+	return func() { end() }
 }
 
 // Open opens the regular file path for reading, links followed. It never
 // blocks on a FIFO or a device, it refuses them. Since writes replace files,
 // an open file goes on showing what it was when it was opened.
-func (f *FS) Open(_ context.Context, path string) (*File, error) {
+func (f *FS) Open(ctx context.Context, path string) (*File, error) {
 	path, err := f.Resolve(path)
 	if err != nil {
 		return nil, err
@@ -54,7 +73,9 @@ func (f *FS) Open(_ context.Context, path string) (*File, error) {
 		return nil, problem(err, path)
 	}
 	opened := &File{File: file, Path: path, Size: -1, Mode: info.Mode().Perm()}
-	if !generated(file, info) {
+	if generated(file, info) {
+		opened.stop = endWith(ctx, file)
+	} else {
 		opened.Size = info.Size()
 		opened.Modified = info.ModTime()
 		opened.ETag = etag(info)

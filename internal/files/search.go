@@ -1,7 +1,6 @@
 package files
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -18,7 +17,6 @@ import (
 
 const (
 	defaultMatches = 1000
-	binaryHead     = 8 << 10 // a NUL in these first bytes makes a file binary
 	maxMatchText   = 1 << 10 // bytes of a line in a match
 )
 
@@ -27,9 +25,10 @@ var errEnough = errors.New("enough matches")
 
 // Search walks the tree at req.Path, folders in order of name, and calls yield
 // for every match until one fails, which ends the search with that error.
-// Links are not followed. Binary files are not searched for content, and a
-// line longer than 256 KiB is searched in pieces. Folders that cannot be read
-// are passed over. Memory does not grow with the tree.
+// Links are not followed. Binary files are not searched for content, and of a
+// file that the kernel generates no more than [maxGenerated] bytes, as far as
+// they come within [generatedWait]. Directories that cannot be read are passed
+// over. Memory grows neither with the tree nor with the length of a line.
 func (f *FS) Search(ctx context.Context, req api.FileSearchRequest, yield func(api.FileSearchMatch) error) (api.FileSearchSummary, error) {
 	s, err := f.newSearch(req)
 	if err != nil {
@@ -191,96 +190,6 @@ func (s *search) emit(m api.FileSearchMatch) error {
 	}
 	s.sum.Matches++
 	return s.yield(m)
-}
-
-// file searches the lines of one file. A file that cannot be read has none.
-func (s *search) file(path string) error {
-	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOFOLLOW, 0)
-	if err != nil {
-		return nil
-	}
-	defer file.Close()
-	if info, err := file.Stat(); err != nil || !info.Mode().IsRegular() {
-		return nil
-	}
-	pooled := buffers.Get().(*[]byte)
-	defer buffers.Put(pooled)
-	buf, have, line := *pooled, 0, 1
-	for first := true; ; first = false {
-		n, err := file.Read(buf[have:])
-		have += n
-		if first && bytes.IndexByte(buf[:min(have, binaryHead)], 0) >= 0 {
-			return nil
-		}
-		end := have
-		if err == nil {
-			if i := bytes.LastIndexByte(buf[:have], '\n'); i >= 0 {
-				end = i + 1
-			} else if have < len(buf) {
-				continue
-			}
-		}
-		if merr := s.lines(path, buf[:end], &line); merr != nil {
-			return merr
-		}
-		if err != nil {
-			return nil // EOF, or what cannot be read
-		}
-		have = copy(buf, buf[end:have])
-		if s.ctx.Err() != nil {
-			return context.Cause(s.ctx)
-		}
-	}
-}
-
-// lines emits the matches in data, which is whole lines beginning with the
-// number in line, and moves line on.
-func (s *search) lines(path string, data []byte, line *int) error {
-	for len(data) > 0 {
-		if s.re == nil {
-			i := bytes.Index(data, s.needle)
-			if i < 0 {
-				*line += bytes.Count(data, []byte{'\n'})
-				return nil
-			}
-			start := bytes.LastIndexByte(data[:i], '\n') + 1
-			*line += bytes.Count(data[:start], []byte{'\n'})
-			data = data[start:]
-		}
-		text, rest, found := bytes.Cut(data, []byte{'\n'})
-		if col := s.column(text); col >= 0 {
-			text = bytes.TrimSuffix(text, []byte{'\r'})
-			if len(text) > maxMatchText {
-				text = text[:maxMatchText]
-			}
-			err := s.emit(api.FileSearchMatch{
-				Path:      strings.ToValidUTF8(path, "\uFFFD"),
-				EntryType: api.EntryFile,
-				Line:      *line,
-				Column:    col + 1,
-				Text:      strings.ToValidUTF8(string(text), "\uFFFD"),
-			})
-			if err != nil {
-				return err
-			}
-		}
-		if found {
-			*line++
-		}
-		data = rest
-	}
-	return nil
-}
-
-// column returns where in text the first match begins, -1 if there is none.
-func (s *search) column(text []byte) int {
-	if s.re == nil {
-		return bytes.Index(text, s.needle)
-	}
-	if loc := s.re.FindIndex(text); loc != nil {
-		return loc[0]
-	}
-	return -1
 }
 
 // readHead reads at most max bytes of a regular file.
