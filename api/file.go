@@ -150,6 +150,14 @@ type FileMoveResult struct {
 type FileUploadResult struct {
 	Paths     []string `json:"paths" doc:"What was written, in archive order, at most 1024"`
 	Truncated bool     `json:"truncated" doc:"Whether there were more"`
+
+	Skipped []FileSkipped `json:"skipped,omitempty" doc:"What was left out, in archive order, at most 1024"`
+}
+
+// FileSkipped is an entry of an archive that was not unpacked.
+type FileSkipped struct {
+	Path   string `json:"path"`
+	Reason string `json:"reason" doc:"In words, for people"`
 }
 
 // FileBatchRequest writes several files, all or none.

@@ -354,6 +354,7 @@ func (g *globals) unpack(ctx context.Context, c *sandboxagent.Client, dir, file 
 	if g.json {
 		return printJSON(g.env.Out, result)
 	}
+	g.noteSkipped(result)
 	return nil
 }
 

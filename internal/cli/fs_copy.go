@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sandboxagent/sandboxagent"
+	"github.com/sandboxagent/sandboxagent/api"
 	"github.com/sandboxagent/sandboxagent/internal/atomicfile"
 )
 
@@ -59,7 +60,7 @@ type side interface {
 
 func (g *globals) placeOf(ctx context.Context, c *sandboxagent.Client, arg string) place {
 	if name, ok := strings.CutPrefix(arg, ":"); ok {
-		return place{sandboxSide{ctx, c}, name, name == "" || strings.HasSuffix(name, "/")}
+		return place{sandboxSide{g, ctx, c}, name, name == "" || strings.HasSuffix(name, "/")}
 	}
 	if arg == "-" {
 		return place{stdSide{g}, arg, false}
@@ -116,6 +117,7 @@ func copyOne(from, to place, folder bool) error {
 }
 
 type sandboxSide struct {
+	g   *globals
 	ctx context.Context
 	c   *sandboxagent.Client
 }
@@ -133,8 +135,18 @@ func (s sandboxSide) pack(name string) (io.ReadCloser, error) {
 }
 
 func (s sandboxSide) unpack(name string, r io.Reader) error {
-	_, err := s.c.UploadTar(s.ctx, orDot(name), r)
+	result, err := s.c.UploadTar(s.ctx, orDot(name), r)
+	if err == nil {
+		s.g.noteSkipped(result)
+	}
 	return err
+}
+
+// noteSkipped names what an upload has left out.
+func (g *globals) noteSkipped(result *api.FileUploadResult) {
+	for _, skipped := range result.Skipped {
+		fmt.Fprintf(g.env.Err, "skipped %s: %s\n", printable(skipped.Path), skipped.Reason)
+	}
 }
 
 func (s sandboxSide) join(dir, name string) string { return path.Join(dir, name) }

@@ -28,10 +28,12 @@ import (
 // back, by [FS.Recover] if the process is killed. Files replace files; a file and
 // a folder of one name are an error.
 //
-// Nothing leaves the folder: names may not be absolute nor have "..", no entry
-// goes through a symbolic link, links must point inside, and all operations go
-// through an [os.Root]. Permission bits (no setuid) and times are kept, owners
-// are not. FIFOs and devices are refused. An empty body is an empty archive.
+// Nothing is written outside the folder: names may not be absolute nor have "..",
+// no entry goes through a symbolic link, hard links lead to files of the archive,
+// and all operations go through an [os.Root]. A symbolic link may point anywhere,
+// as that of a Python environment does; it is made, and never followed. Permission
+// bits (no setuid) and times are kept, owners are not. FIFOs and devices are
+// skipped, and named in the result. An empty body is an empty archive.
 func (f *FS) Upload(ctx context.Context, path string, r io.Reader) (api.FileUploadResult, error) {
 	path, err := f.Resolve(path)
 	if err != nil {
@@ -74,7 +76,7 @@ func (f *FS) upload(ctx context.Context, c *change, path string, r io.Reader) (r
 		return res, err
 	}
 	m := merger{ctx: ctx, change: c, fresh: join(stage, "new"), old: join(stage, "old")}
-	if err := m.run(u.links, u.dirs); err != nil {
+	if err := m.run(u.dirs); err != nil {
 		return res, err
 	}
 	return u.res, nil
@@ -92,7 +94,6 @@ type unpacker struct {
 	size    int64           // of the files so far
 	dir     map[string]bool // folders made in root
 	dirs    []dirEntry
-	links   []string
 }
 
 // dirEntry is a folder whose mode and time are set when it is complete.
@@ -216,7 +217,8 @@ func (u *unpacker) entry(hdr *tar.Header, body io.Reader) error {
 	case tar.TypeLink:
 		err = u.hardLink(name, hdr.Linkname)
 	default:
-		err = unsafeEntry("entry %s is neither file, folder nor link", name)
+		u.skip(name, hdr)
+		return nil
 	}
 	if err != nil {
 		return problem(err, join(u.base, name))
@@ -227,6 +229,22 @@ func (u *unpacker) entry(hdr *tar.Header, body io.Reader) error {
 		u.res.Truncated = true
 	}
 	return nil
+}
+
+// skip leaves an entry out, as an archive that this server makes does.
+func (u *unpacker) skip(name string, hdr *tar.Header) {
+	kind := "of an unknown type"
+	switch hdr.Typeflag {
+	case tar.TypeFifo:
+		kind = "a FIFO"
+	case tar.TypeChar, tar.TypeBlock:
+		kind = "a device"
+	}
+	if len(u.res.Skipped) < maxPaths {
+		u.res.Skipped = append(u.res.Skipped, api.FileSkipped{Path: join(u.base, name), Reason: "the entry is " + kind})
+	} else {
+		u.res.Truncated = true
+	}
 }
 
 // parents makes the folders above name. One that exists as something else, a
@@ -308,40 +326,13 @@ func (u *unpacker) file(name string, hdr *tar.Header, body io.Reader) error {
 }
 
 func (u *unpacker) symlink(name, target string) error {
-	if !insideLink(name, target) {
-		return unsafeEntry("link %s points out of the folder: %s", name, target)
+	if target == "" || strings.IndexByte(target, 0) >= 0 {
+		return unsafeEntry("link %s has no target that a link can have", name)
 	}
 	if err := u.clear(name); err != nil {
 		return err
 	}
-	if err := u.root.Symlink(target, name); err != nil {
-		return err
-	}
-	u.links = append(u.links, name)
-	return nil
-}
-
-// insideLink reports whether the target of the link name stays inside: relative,
-// with ".." only at its start and no more of them than there are folders above
-// the link. A ".." further on could follow another link and come out anywhere.
-func insideLink(name, target string) bool {
-	if target == "" || strings.HasPrefix(target, "/") || strings.IndexByte(target, 0) >= 0 {
-		return false
-	}
-	depth := strings.Count(name, "/")
-	down := false
-	for part := range strings.SplitSeq(target, "/") {
-		switch part {
-		case "", ".":
-		case "..":
-			if depth--; depth < 0 || down {
-				return false
-			}
-		default:
-			down = true
-		}
-	}
-	return true
+	return u.root.Symlink(target, name)
 }
 
 // hardLink links to a file that the archive has brought before.
@@ -376,17 +367,10 @@ type merger struct {
 	kept  int
 }
 
-func (m *merger) run(links []string, dirs []dirEntry) error {
+func (m *merger) run(dirs []dirEntry) error {
 	created, err := m.merge("")
 	if err != nil {
 		return err
-	}
-	for _, link := range links {
-		// A link through one that was there before may lead outside after all.
-		_, err := m.root.Stat(link)
-		if err != nil && !harmless(err) {
-			return unsafeEntry("link %s points out of the folder", link)
-		}
 	}
 	return m.dress(created, dirs)
 }
@@ -412,12 +396,6 @@ func (m *merger) dress(created newNames, dirs []dirEntry) error {
 		}
 	}
 	return nil
-}
-
-// harmless are the errors of a link that leads nowhere but not outside.
-func harmless(err error) bool {
-	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) ||
-		errors.Is(err, syscall.ENOTDIR) || errors.Is(err, syscall.ELOOP) || errors.Is(err, syscall.ENAMETOOLONG)
 }
 
 // newNames are the topmost names that a merge has added.
