@@ -114,17 +114,26 @@ func (a *Archive) write(ctx context.Context, w io.Writer) error {
 			return context.Cause(ctx)
 		}
 		if err != nil {
-			return gone(err)
+			return gone(entryProblem(err, join(a.Path, name)))
 		}
 		if name == "." {
 			return nil
 		}
-		return gone(a.add(ctx, tw, name))
+		return gone(entryProblem(a.add(ctx, tw, name), join(a.Path, name)))
 	})
 	if err == nil {
 		err = tw.Close()
 	}
 	return problem(err, a.Path)
+}
+
+// entryProblem is [problem] of an entry at path, which its text names.
+func entryProblem(err error, path string) error {
+	var no syscall.Errno
+	if !errors.As(err, &no) || no == syscall.ENOENT {
+		return problem(err, path)
+	}
+	return api.StreamError(codeOf(no), "archive %s: %w", path, osError{no}).With("path", path)
 }
 
 // gone forgives what vanished between the listing of its folder and now.

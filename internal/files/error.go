@@ -75,11 +75,14 @@ func problem(err error, path string) error {
 	if no == syscall.ENOENT {
 		return notFound(path)
 	}
-	code, ok := osCode[no]
-	if !ok {
-		code = api.CodeOSError
+	return osProblem(codeOf(no), no, path)
+}
+
+func codeOf(no syscall.Errno) api.Code {
+	if code, ok := osCode[no]; ok {
+		return code
 	}
-	return osProblem(code, no, path)
+	return api.CodeOSError
 }
 
 func notFound(path string) error {

@@ -378,11 +378,52 @@ func (h fileHandlers) archive(w http.ResponseWriter, r *http.Request) error {
 	if r.Method == http.MethodHead {
 		return nil
 	}
-	if err := a.Write(r.Context(), w); err != nil {
-		h.s.log.Warn("send archive", "id", requestID(w), "error", err)
-		panic(http.ErrAbortHandler) // a broken transfer, not a short archive
+	held := &heldWriter{w: w}
+	err = a.Write(r.Context(), held)
+	switch {
+	case err == nil:
+		return held.release()
+	case !held.released:
+		for _, name := range []string{"Content-Type", "Content-Disposition"} {
+			w.Header().Del(name)
+		}
+		return err
 	}
-	return nil
+	h.s.log.Warn("send archive", "id", requestID(w), "error", err)
+	panic(http.ErrAbortHandler) // a broken transfer, not a short archive
+}
+
+// maxHeld is how many bytes a [heldWriter] keeps back.
+const maxHeld = 256 << 10
+
+// heldWriter keeps the first bytes of a response back, so that an error that
+// comes before more than [maxHeld] bytes is still a problem document.
+type heldWriter struct {
+	w        io.Writer
+	held     []byte
+	released bool
+}
+
+func (h *heldWriter) Write(p []byte) (int, error) {
+	if !h.released && len(h.held)+len(p) <= maxHeld {
+		h.held = append(h.held, p...)
+		return len(p), nil
+	}
+	if err := h.release(); err != nil {
+		return 0, err
+	}
+	return h.w.Write(p)
+}
+
+// release sends what is held back.
+func (h *heldWriter) release() error {
+	if h.released {
+		return nil
+	}
+	h.released = true
+	_, err := h.w.Write(h.held)
+	h.held = nil
+	return err
 }
 
 func (h fileHandlers) watch(w http.ResponseWriter, r *http.Request) error {
