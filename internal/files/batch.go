@@ -112,11 +112,11 @@ func (f *FS) checkItem(file api.FileBatchItem) (it batchItem, err error) {
 	return it, nil
 }
 
-// commitKeeping commits s as a step of its change. What cannot be replaced is
-// not kept.
+// commitKeeping commits s as a step of its change. What can neither be replaced
+// nor read is not kept.
 func (s *staged) commitKeeping(ctx context.Context) error {
 	if s.direct {
-		return s.copyIn(ctx)
+		return s.fillKeeping(ctx)
 	}
 	if s.old == nil {
 		info, err := os.Lstat(s.temp)
@@ -135,4 +135,14 @@ func (s *staged) commitKeeping(ctx context.Context) error {
 		return s.copyIn(ctx)
 	}
 	return err
+}
+
+// fillKeeping is commitKeeping for a file that cannot be replaced.
+func (s *staged) fillKeeping(ctx context.Context) error {
+	aside := s.temp + asideSuffix
+	s.change.hide(aside)
+	if copyContent(machine{}, s.path, aside, os.O_CREATE|os.O_EXCL) == nil {
+		s.change.add(step{doFill, s.temp, s.path, aside})
+	}
+	return s.copyIn(ctx)
 }

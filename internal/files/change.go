@@ -1,12 +1,14 @@
 package files
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"os"
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -43,6 +45,7 @@ const (
 	doMove = "move" // path becomes to; extra is its inode
 	doSwap = "swap" // path and to change places; extra is the inode of path
 	doKeep = "keep" // path takes the place of to, whose content goes to extra
+	doFill = "fill" // the content of path goes into to, whose own goes to extra
 )
 
 func (f *FS) change() *change { return &change{notes: f.cfg.Notes} }
@@ -107,7 +110,8 @@ func (c *change) swap(path, to string, info fs.FileInfo) error {
 	return err
 }
 
-// replace renames path to to, which is no folder, and keeps the old one as keep.
+// replace renames path to to, which is no directory, and keeps the old one as
+// keep. A mount point gets the content of path instead, if that is a file.
 func (c *change) replace(path, to, keep string) error {
 	c.add(step{doKeep, path, to, keep})
 	at := c.tree(path)
@@ -123,6 +127,55 @@ func (c *change) replace(path, to, keep string) error {
 		}
 	}
 	c.drop()
+	info, lerr := at.Lstat(path)
+	if errors.Is(err, syscall.EBUSY) && lerr == nil && info.Mode().IsRegular() {
+		return c.fill(path, to, keep)
+	}
+	return err
+}
+
+// fill writes the content, the mode and the time of the regular file path into
+// the regular file to, which stays the file that it is, and keeps what was in it
+// as keep, a name that the caller has hidden. Readers can see it half written.
+func (c *change) fill(path, to, keep string) error {
+	at := c.tree(path)
+	if err := copyContent(at, to, keep, os.O_CREATE|os.O_EXCL); err != nil {
+		return err
+	}
+	c.add(step{doFill, path, to, keep})
+	return copyContent(at, path, to, os.O_TRUNC)
+}
+
+// copyContent copies a regular file and, where that is permitted, its mode and its
+// time of change.
+func copyContent(at tree, from, to string, flag int) error {
+	in, err := at.OpenFile(from, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOFOLLOW, 0)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	info, err := in.Stat()
+	if err == nil {
+		err = regular(info, from)
+	}
+	if err != nil {
+		return err
+	}
+	out, err := at.OpenFile(to, os.O_WRONLY|syscall.O_NONBLOCK|syscall.O_NOFOLLOW|flag, 0o600)
+	if err != nil {
+		return err
+	}
+	// Once begun, a cancelled request must not leave half a file.
+	_, err = copyStream(context.Background(), out, in)
+	err = errors.Join(err, unlessDenied(out.Chmod(info.Mode().Perm())), out.Close())
+	return errors.Join(err, unlessDenied(at.Chtimes(to, info.ModTime(), info.ModTime())))
+}
+
+// unlessDenied forgives what only the owner of a file may do.
+func unlessDenied(err error) error {
+	if errors.Is(err, fs.ErrPermission) {
+		return nil
+	}
 	return err
 }
 
@@ -189,6 +242,8 @@ func (c *change) takeBack() error {
 			err = c.swapBack(s)
 		case doKeep:
 			err = c.putBack(s)
+		case doFill:
+			err = copyContent(c.tree(s.path), s.extra, s.to, os.O_TRUNC)
 		case doHide:
 			if len(errs) == 0 {
 				err = c.remove(s.path)
@@ -307,7 +362,9 @@ type tree interface {
 	Open(path string) (*os.File, error)
 	Rename(from, to string) error
 	Link(from, to string) error
+	OpenFile(path string, flag int, mode fs.FileMode) (*os.File, error)
 	Chmod(path string, mode fs.FileMode) error
+	Chtimes(path string, accessed, modified time.Time) error
 	RemoveAll(path string) error
 }
 
@@ -321,9 +378,15 @@ func (c *change) tree(path string) tree {
 // machine is the tree of absolute paths.
 type machine struct{}
 
-func (machine) Lstat(path string) (fs.FileInfo, error)    { return os.Lstat(path) }
-func (machine) Open(path string) (*os.File, error)        { return os.Open(path) }
+func (machine) Lstat(path string) (fs.FileInfo, error) { return os.Lstat(path) }
+func (machine) Open(path string) (*os.File, error)     { return os.Open(path) }
+func (machine) OpenFile(path string, flag int, mode fs.FileMode) (*os.File, error) {
+	return os.OpenFile(path, flag, mode)
+}
 func (machine) Rename(from, to string) error              { return unix.Rename(from, to) }
 func (machine) Link(from, to string) error                { return os.Link(from, to) }
 func (machine) Chmod(path string, mode fs.FileMode) error { return os.Chmod(path, mode) }
-func (machine) RemoveAll(path string) error               { return os.RemoveAll(path) }
+func (machine) Chtimes(path string, accessed, modified time.Time) error {
+	return os.Chtimes(path, accessed, modified)
+}
+func (machine) RemoveAll(path string) error { return os.RemoveAll(path) }

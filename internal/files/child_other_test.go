@@ -20,3 +20,5 @@ func selfExe(t *testing.T) string {
 	}
 	return exe
 }
+
+func childMounts(*FS, string) error { return errors.ErrUnsupported }

@@ -27,6 +27,8 @@ func runChild(name string) {
 		err = childDiskFull(f, dir)
 	case "across":
 		err = childAcross(f, dir)
+	case "mounts":
+		err = childMounts(f, dir)
 	default:
 		err = killedChild(name, dir)
 	}

@@ -56,7 +56,9 @@ func (f *FS) Delete(_ context.Context, path string, recursive bool) (api.FilePat
 // followed. Something at to is an error unless overwrite is set; then it is
 // replaced in one step, where the filesystem can let two names change places,
 // and else put aside first. Between filesystems the tree is copied completely
-// before anything changes, and the source goes once the copy is in its place.
+// before anything changes, and the source goes once the copy is in its place. A
+// file moved onto one that is a mount point, which can only be written, becomes
+// the content of it.
 // When Move fails both paths are as before, and no folder it made is left; so it is
 // after [FS.Recover] when the process was killed.
 func (f *FS) Move(ctx context.Context, from, to string, overwrite bool) (api.FileMoveResult, error) {
@@ -104,6 +106,9 @@ func (m *move) run(ctx context.Context) error {
 	err = m.attempt(ctx, m.rename)
 	if errors.Is(err, syscall.EXDEV) {
 		err = m.attempt(ctx, m.across)
+	}
+	if errors.Is(err, syscall.EBUSY) && m.src.Mode().IsRegular() && m.dst != nil && m.dst.Mode().IsRegular() {
+		err = m.attempt(ctx, m.into)
 	}
 	// The source was there when it was looked at.
 	if errors.Is(err, fs.ErrNotExist) {
@@ -227,6 +232,19 @@ func (m *move) across(ctx context.Context, c *change) error {
 		if _, err := m.place(c, copied, info); err != nil {
 			return err
 		}
+	}
+	aside := tempName(parent(m.from), "move")
+	c.hide(aside)
+	return c.move(m.from, aside, m.src)
+}
+
+// into moves into a file that is a mount point, and so can only be written: its
+// content becomes that of the source, which goes.
+func (m *move) into(_ context.Context, c *change) error {
+	keep := tempName(parent(m.to), "move")
+	c.hide(keep)
+	if err := c.fill(m.from, m.to, keep); err != nil {
+		return err
 	}
 	aside := tempName(parent(m.from), "move")
 	c.hide(aside)

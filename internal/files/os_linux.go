@@ -29,6 +29,12 @@ func generated(file *os.File, info fs.FileInfo) bool {
 	return generates(sfs.Type)
 }
 
+// generatedDir reports whether the kernel makes up what the directory holds.
+func generatedDir(path string) bool {
+	var sfs unix.Statfs_t
+	return unix.Statfs(path, &sfs) == nil && generates(sfs.Type)
+}
+
 // generates reports whether a filesystem of this type makes up what it holds.
 func generates(filesystem int64) bool {
 	switch filesystem {

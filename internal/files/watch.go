@@ -21,7 +21,9 @@ import (
 // The channel is closed when ctx ends or when path itself is gone. It has no
 // buffer: a slow reader makes the kernel's queue fill up, and gets an overflow
 // event for what that could not hold. Links below path are not followed, and the
-// hidden files that writes go through are not reported.
+// hidden files that writes go through are not reported. A directory below path that
+// cannot be watched, or that is of a filesystem that the kernel generates and
+// reports no changes of, such as /proc, is the path of a limited event.
 func (f *FS) Watch(ctx context.Context, path string, recursive bool) (<-chan api.FileWatchEvent, error) {
 	path, err := f.Resolve(path)
 	if err != nil {
@@ -37,7 +39,7 @@ func (f *FS) Watch(ctx context.Context, path string, recursive bool) (<-chan api
 	}
 	w := &watch{
 		ctx: ctx, notify: notify, root: filepath.Clean(path), max: f.cfg.MaxWatches,
-		recursive: recursive && info.IsDir(), dirs: map[string]bool{}, events: make(chan api.FileWatchEvent),
+		recursive: recursive && info.IsDir(), generated: generatedDir(path), dirs: map[string]bool{}, events: make(chan api.FileWatchEvent),
 	}
 	if info.IsDir() {
 		err = w.add(w.root, nil)
@@ -61,8 +63,10 @@ type watch struct {
 	root      string
 	only      string // the one path of interest, if path is a file
 	recursive bool
+	generated bool // root is of a filesystem that the kernel generates
 	max       int
-	dirs      map[string]bool // folders being watched
+	dirs      map[string]bool      // folders being watched
+	limited   []api.FileWatchEvent // for directories that are not watched, to be sent
 	events    chan api.FileWatchEvent
 }
 
@@ -82,8 +86,17 @@ func watchProblem(err error, path string) error {
 	return problem(err, path)
 }
 
-// add watches dir and, in a recursive watch, the folders below it. found is
-// called for what is in them, and may be nil.
+// errGenerated is why a directory is not watched.
+var errGenerated = errors.New("the kernel reports no changes of this filesystem")
+
+// limit reports whether err is one of those for which a watch as a whole fails.
+func limit(err error) bool {
+	return errors.Is(err, errTooMany) || errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EMFILE)
+}
+
+// add watches dir and, in a recursive watch, the directories below it. found is
+// called for what is in them, and may be nil. Those below that cannot be watched
+// are added to w.limited.
 func (w *watch) add(dir string, found func(path string)) error {
 	if w.dirs[dir] {
 		return nil
@@ -113,13 +126,35 @@ func (w *watch) add(dir string, found func(path string)) error {
 		if !e.IsDir() {
 			continue
 		}
-		// A folder that went or that may not be read is no reason to fail.
-		err := w.add(path, found)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) {
+		err := w.below(path, found)
+		switch {
+		case limit(err):
 			return err
+		case err != nil && !errors.Is(err, fs.ErrNotExist):
+			w.limited = append(w.limited, api.FileWatchEvent{Type: api.WatchLimited, Path: path, Error: err.Error()})
 		}
 	}
 	return nil
+}
+
+// below is add for a directory below the root.
+func (w *watch) below(dir string, found func(path string)) error {
+	if !w.generated && generatedDir(dir) {
+		return errGenerated
+	}
+	return w.add(dir, found)
+}
+
+// sendLimited reports the directories that are not watched. It returns false when
+// the watch is over.
+func (w *watch) sendLimited() bool {
+	for _, ev := range w.limited {
+		if !w.send(ev) {
+			return false
+		}
+	}
+	w.limited = nil
+	return true
 }
 
 // drop forgets dir and what is below it.
@@ -139,6 +174,9 @@ func (w *watch) drop(dir string) {
 func (w *watch) run() {
 	defer close(w.events)
 	defer w.notify.Close()
+	if !w.sendLimited() {
+		return
+	}
 	for {
 		select {
 		case <-w.ctx.Done():
@@ -155,7 +193,7 @@ func (w *watch) run() {
 			if errors.Is(err, fsnotify.ErrEventOverflow) {
 				w.readd()
 			}
-			if !w.send(out) {
+			if !w.send(out) || !w.sendLimited() {
 				return
 			}
 		}
@@ -176,7 +214,7 @@ func (w *watch) readd() {
 		if err != nil || !d.IsDir() {
 			return nil
 		}
-		if isTemp(path) {
+		if isTemp(path) || path != w.root && !w.generated && generatedDir(path) {
 			return fs.SkipDir
 		}
 		w.add(path, nil)
@@ -228,13 +266,13 @@ func (w *watch) created(path string) bool {
 		return true
 	}
 	open := true
-	err = w.add(path, func(path string) {
+	err = w.below(path, func(path string) {
 		open = open && w.send(api.FileWatchEvent{Type: api.WatchCreate, Path: path})
 	})
-	if err != nil && open && !errors.Is(err, fs.ErrNotExist) {
-		open = w.send(api.FileWatchEvent{Type: api.WatchLimited, Path: path, Error: watchProblem(err, path).Error()})
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		w.limited = append(w.limited, api.FileWatchEvent{Type: api.WatchLimited, Path: path, Error: watchProblem(err, path).Error()})
 	}
-	return open
+	return open && w.sendLimited()
 }
 
 func exists(path string) bool {

@@ -29,13 +29,14 @@ type WriteOptions struct {
 // Write replaces the content of the file path by what r gives until EOF, making
 // the folders above it. Readers see the old content or the new, never a part:
 // the body goes to a hidden file beside the target, which then takes its place
-// and keeps its mode and owner. Links are written through. When r fails, ctx
-// ends or the body is over the limit, nothing is changed and nothing is left. See
+// and keeps its mode, owner, extended attributes, and access control list. Links
+// are written through. When r fails, ctx ends or the body is over the limit, nothing is changed and nothing is left. See
 // [FS.Recover] for what a process that is killed leaves.
 //
-// Where the target cannot be replaced (its folder is read-only, it is a mount
-// point or of /proc, its owner cannot be kept) the body is staged elsewhere and
-// then copied into the file.
+// Where the target cannot be replaced (its directory is read-only, it is a mount
+// point or of /proc, its owner or an attribute cannot be kept), and where it has
+// other names, which are to show the new content as well, the body is staged
+// elsewhere and then copied into the file.
 func (f *FS) Write(ctx context.Context, path string, r io.Reader, opts WriteOptions) (api.FileWriteResult, error) {
 	path, err := f.Resolve(path)
 	if err != nil {
@@ -158,6 +159,9 @@ func (s *staged) replace(info fs.FileInfo) error {
 		return err
 	}
 	s.old = info
+	if info.Sys().(*syscall.Stat_t).Nlink > 1 {
+		s.direct = true
+	}
 	// Replacing needs no right to the file itself, and a caller who may not
 	// write a file is not to change it.
 	return unix.Faccessat(unix.AT_FDCWD, s.path, unix.W_OK, unix.AT_EACCESS)
@@ -244,11 +248,15 @@ func (s *staged) dress(temp *os.File) error {
 			return nil
 		}
 	}
+	if copyAttributes(s.dest, temp) != nil {
+		s.direct = true
+		return nil
+	}
 	mode := s.old.Mode().Perm()
 	if s.opts.Mode != nil {
 		mode = *s.opts.Mode
 	}
-	return temp.Chmod(mode)
+	return temp.Chmod(mode) // after the access control list, which changes it
 }
 
 // commit puts the body in its place.
