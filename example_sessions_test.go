@@ -87,7 +87,7 @@ func ExampleServerSession_PromptStream() {
 	ctx := context.Background()
 	session, err := server.Sessions().Create(ctx, api.SessionCreateRequest{
 		Agent:       "mock",
-		Permissions: &api.PermissionPolicy{Default: api.DecideAllow},
+		Permissions: &api.PermissionPolicy{Default: api.DefaultDecision(api.DecideAllow)},
 	})
 	if err != nil {
 		fmt.Println(err)

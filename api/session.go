@@ -43,6 +43,7 @@ type Session struct {
 	Restored           *SessionRestored   `json:"restored,omitempty" doc:"How the session last came back to an agent"`
 	Clients            []SessionClient    `json:"clients,omitempty" doc:"Who follows the session's events now"`
 	Permissions        *PermissionPolicy  `json:"permissions,omitempty" doc:"Absent for a session of an ACP client that decides itself"`
+	ForgottenRules     []PermissionRule   `json:"forgottenRules,omitempty" doc:"In the response to a change of permissions: remembered rules that the stricter default revoked"`
 	Metadata           map[string]any     `json:"metadata,omitempty"`
 }
 
@@ -105,7 +106,7 @@ func (m SessionMCPServer) MarshalJSON() ([]byte, error) { return acp.MCPServer(m
 type SessionPatch struct {
 	Title       *string           `json:"title,omitempty" maxLength:"1000" doc:"Empty takes the agent's own title again"`
 	Metadata    map[string]any    `json:"metadata,omitempty" doc:"Replaces all of it"`
-	Permissions *PermissionPolicy `json:"permissions,omitempty" doc:"Replaces default, rules and expiry; what was allowed by always stays"`
+	Permissions *PermissionPolicy `json:"permissions,omitempty" doc:"Replaces default, rules and expiry. Remembered rules stay, but for those of kinds whose default becomes stricter."`
 }
 
 // SessionList is one page of sessions, the newest first.
@@ -236,16 +237,17 @@ type SessionTranscript struct {
 // The methods of the notifications that the server adds to the events of a
 // session.
 const (
-	EventSessionRestored    = "_session/restored"            // params: SessionRestored
-	EventPermissionResolved = "_session/permission_resolved" // params: PermissionResolved
-	EventPermissionInvalid  = "_session/permission_invalid"  // a permission request that cannot be read was refused; params: PermissionInvalid
-	EventPromptQueued       = "_session/prompt_queued"       // the agent cannot have it yet; params: SessionPromptQueued
-	EventPromptDropped      = "_session/prompt_dropped"      // the agent never gets it; params: SessionTurnEnded
-	EventTurnStarted        = "_session/turn_started"        // of a prompt that was queued; params: turn
-	EventPromptResent       = "_session/prompt_resent"       // the agent ended before it read the prompt, the next one gets it; params: SessionPromptResent
-	EventTurnEnded          = "_session/turn_ended"          // of a turn that the agent did not answer; params: SessionTurnEnded
-	EventSessionStopped     = "_session/stopped"             // params: reason
-	EventSessionDestroyed   = "_session/destroyed"
+	EventSessionRestored          = "_session/restored"                   // params: SessionRestored
+	EventPermissionResolved       = "_session/permission_resolved"        // params: PermissionResolved
+	EventPermissionInvalid        = "_session/permission_invalid"         // a permission request that cannot be read was refused; params: PermissionInvalid
+	EventPermissionRulesForgotten = "_session/permission_rules_forgotten" // a stricter default revoked them; params: PermissionRulesForgotten
+	EventPromptQueued             = "_session/prompt_queued"              // the agent cannot have it yet; params: SessionPromptQueued
+	EventPromptDropped            = "_session/prompt_dropped"             // the agent never gets it; params: SessionTurnEnded
+	EventTurnStarted              = "_session/turn_started"               // of a prompt that was queued; params: turn
+	EventPromptResent             = "_session/prompt_resent"              // the agent ended before it read the prompt, the next one gets it; params: SessionPromptResent
+	EventTurnEnded                = "_session/turn_ended"                 // of a turn that the agent did not answer; params: SessionTurnEnded
+	EventSessionStopped           = "_session/stopped"                    // params: reason
+	EventSessionDestroyed         = "_session/destroyed"
 )
 
 // SessionPromptQueued is a prompt that waits: for another turn to end, or for

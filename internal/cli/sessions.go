@@ -82,7 +82,7 @@ func newSessionsNew(g *globals) *cobra.Command {
 				return usagef("say which agent, with --agent; see sandbox-agent agents list")
 			}
 			if decision != "" {
-				req.Permissions = &api.PermissionPolicy{Default: decision}
+				req.Permissions = &api.PermissionPolicy{Default: api.DefaultDecision(decision)}
 			}
 			session, err := sessions.Create(ctx, req)
 			if err != nil {

@@ -14,6 +14,19 @@ type ruleInput struct {
 	Rule string `path:"rule" doc:"Id of the rule"`
 }
 
+// permissionDefault describes the two forms of [api.PermissionDefault].
+type permissionDefault struct{}
+
+func (permissionDefault) Schema(huma.Registry) *huma.Schema {
+	one := &huma.Schema{Type: huma.TypeString, Enum: []any{api.DecideAsk, api.DecideAllow, api.DecideReject}}
+	kinds := map[string]*huma.Schema{api.DefaultKind: one}
+	for _, kind := range api.PermissionKinds {
+		kinds[kind] = one
+	}
+	return &huma.Schema{OneOf: []*huma.Schema{one, {Type: huma.TypeObject, Properties: kinds, AdditionalProperties: false}},
+		Description: "One decision, or one per kind of tool call with * for the others"}
+}
+
 // permissionRoutes are the routes of what agents ask.
 func (s *Server) permissionRoutes() {
 	route(s, op("listSessionPermissions", http.MethodGet, "/v1/sessions/{id}/permissions", "sessions", "Questions of the agent that wait for an answer"), func(_ context.Context, in *sessionInput) (*body[api.PermissionList], error) {
@@ -23,11 +36,11 @@ func (s *Server) permissionRoutes() {
 		return answer(s.sessions.Rules(in.ID))
 	})
 	forget := op("clearSessionPermissionRules", http.MethodDelete, "/v1/sessions/{id}/permissions/rules", "sessions", "Forget all that was allowed by always")
-	route(s, forget, func(_ context.Context, in *sessionInput) (*struct{}, error) {
-		return nil, s.sessions.DeleteRule(in.ID, "")
+	route(s, forget, func(ctx context.Context, in *sessionInput) (*struct{}, error) {
+		return nil, s.sessions.DeleteRule(ctx, in.ID, "")
 	})
-	route(s, op("deleteSessionPermissionRule", http.MethodDelete, "/v1/sessions/{id}/permissions/rules/{rule}", "sessions", "Forget a rule"), func(_ context.Context, in *ruleInput) (*struct{}, error) {
-		return nil, s.sessions.DeleteRule(in.ID, in.Rule)
+	route(s, op("deleteSessionPermissionRule", http.MethodDelete, "/v1/sessions/{id}/permissions/rules/{rule}", "sessions", "Forget a rule"), func(ctx context.Context, in *ruleInput) (*struct{}, error) {
+		return nil, s.sessions.DeleteRule(ctx, in.ID, in.Rule)
 	})
 
 	reply := op("replySessionPermission", http.MethodPost, "/v1/sessions/{id}/permissions/{permission}", "sessions", "Answer a question of the agent")

@@ -259,6 +259,7 @@ func newAPI(s *Server) huma.API {
 	config.Formats = map[string]huma.Format{"application/json": jsonFormat, "json": jsonFormat}
 	config.Info.Description = "One server inside a sandbox for coding agents, sessions, files, processes and terminals."
 	config.Info.License = &huma.License{Name: "Apache-2.0", Identifier: "Apache-2.0"}
+	config.Components.Schemas.RegisterTypeAlias(typeOf[api.PermissionDefault](), typeOf[permissionDefault]())
 	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
 		"bearer": {Type: "http", Scheme: "bearer", Description: "The token the server was started with. Not needed when it was started without one."},
 	}

@@ -306,7 +306,7 @@ func TestSessionPermissions(t *testing.T) {
 	in.run(t, []scenario{
 		{name: "busy", method: "POST", path: path + "/prompt", header: jsonBody, body: `{"prompt":"x"}`, status: 409, want: []string{`"code":"session_busy"`}},
 		{name: "reply that is not offered", method: "POST", path: path + "/permissions/" + p.ID, header: jsonBody, body: `{"reply":"perhaps"}`, status: 400, want: []string{`"code":"reply_not_available"`, `"availableReplies":["once","always","reject","cancel"]`}},
-		{name: "always", method: "POST", path: path + "/permissions/" + p.ID, header: map[string]string{"Content-Type": "application/json", "X-Client-Name": "ann"}, body: `{"reply":"always"}`, status: 200, want: []string{`"by":"ann"`, `"optionId":"allow-once"`, `"rule":"rule-`}},
+		{name: "always", method: "POST", path: path + "/permissions/" + p.ID, header: map[string]string{"Content-Type": "application/json", "X-Client-Name": "ann"}, body: `{"reply":"always","scope":"directory"}`, status: 200, want: []string{`"by":"ann"`, `"optionId":"allow-once"`, `"rule":"rule-`}},
 		{name: "late", method: "POST", path: path + "/permissions/" + p.ID, header: jsonBody, body: `{"reply":"reject"}`, status: 409, want: []string{`"code":"permission_resolved"`, `"by":"ann"`, `"reply":"always"`}},
 	})
 	idle()

@@ -13,6 +13,7 @@ import (
 
 	"github.com/sandboxagent/sandboxagent/acp"
 	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/permission"
 )
 
 func newID() string {
@@ -80,7 +81,7 @@ func (m *Manager) insert(req api.SessionCreateRequest, virtual string) (*session
 	if !validID(req.ID) {
 		return nil, invalidID(req.ID)
 	}
-	policy, err := checkPolicy(req.Permissions)
+	policy, err := permission.Check(req.Permissions)
 	if err != nil {
 		return nil, err
 	}
@@ -185,7 +186,7 @@ func (m *Manager) Update(ctx context.Context, id string, patch api.SessionPatch)
 	}
 	var policy *api.PermissionPolicy
 	if patch.Permissions != nil {
-		if policy, err = checkPolicy(patch.Permissions); err != nil {
+		if policy, err = permission.Check(patch.Permissions); err != nil {
 			return nil, err
 		}
 	}
@@ -196,14 +197,24 @@ func (m *Manager) Update(ctx context.Context, id string, patch api.SessionPatch)
 	if patch.Metadata != nil {
 		s.rec.Metadata = patch.Metadata
 	}
+	var forgotten []api.PermissionRule
 	if policy != nil {
+		var old api.PermissionDefault
+		if s.rec.Policy != nil {
+			old = s.rec.Policy.Default
+		}
+		s.rec.Remembered, forgotten = permission.Forget(s.rec.Remembered, old, policy.Default)
 		s.rec.Policy = policy
 	}
 	s.mu.Unlock()
+	if len(forgotten) > 0 {
+		s.notify(api.EventPermissionRulesForgotten, api.PermissionRulesForgotten{Rules: forgotten})
+	}
 	if err := m.save(ctx, s); err != nil {
 		return nil, err
 	}
 	out := s.describe()
+	out.ForgottenRules = forgotten
 	return &out, nil
 }
 

@@ -2,7 +2,6 @@ package session
 
 import (
 	"context"
-	"encoding/json"
 	"io"
 	"slices"
 	"strings"
@@ -133,8 +132,8 @@ func notOfSession(what, name string) error {
 }
 
 func (in *incoming) session(id string, data []byte) error {
-	var rec record
-	if err := json.Unmarshal(data, &rec); err != nil {
+	rec, _, err := decodeRecord(data)
+	if err != nil {
 		return api.InvalidRequest(api.CodeInvalidRequest, "read session %s: %w", id, err)
 	}
 	if !validID(id) || rec.ID != id {

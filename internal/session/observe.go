@@ -46,7 +46,7 @@ type call struct {
 // so that later answers are known as such.
 type ask struct {
 	session    *session
-	permission *permission
+	permission *permissionRequest
 	answered   bool
 }
 

@@ -61,11 +61,12 @@ func ambiguous(req acp.PermissionRequest, o acp.PermissionOption) bool {
 	})
 }
 
-// replies lists the replies that a permission request takes.
-func replies(req acp.PermissionRequest) []string {
+// replies lists the replies that a permission request takes; always is one where
+// there is something to remember.
+func replies(req acp.PermissionRequest, always bool) []string {
 	list := []string{}
 	for _, reply := range []string{api.ReplyOnce, api.ReplyAlways, api.ReplyReject} {
-		if _, ok := optionOf(req, reply); ok {
+		if _, ok := optionOf(req, reply); ok && (always || reply != api.ReplyAlways) {
 			list = append(list, reply)
 		}
 	}
@@ -74,7 +75,7 @@ func replies(req acp.PermissionRequest) []string {
 
 // choose finds what the reply of a client stands for. A word for a reply never
 // means an option that has it for its id.
-func (p *permission) choose(req api.PermissionReply) (acp.PermissionResult, api.PermissionResolved, error) {
+func (p *permissionRequest) choose(req api.PermissionReply) (acp.PermissionResult, api.PermissionResolved, error) {
 	id := req.OptionID
 	if id == "" && !slices.Contains([]string{api.ReplyOnce, api.ReplyAlways, api.ReplyReject, api.ReplyCancel}, req.Reply) {
 		id = req.Reply
@@ -90,9 +91,17 @@ func (p *permission) choose(req api.PermissionReply) (acp.PermissionResult, api.
 				return acp.Selected(id), api.PermissionResolved{Reply: api.ReplyOption, OptionID: id}, nil
 			}
 		}
-	} else if option, ok := optionOf(p.request, req.Reply); ok {
+	} else if option, ok := optionOf(p.request, req.Reply); ok && slices.Contains(p.AvailableReplies, req.Reply) {
 		return acp.Selected(option.OptionID), api.PermissionResolved{Reply: req.Reply, OptionID: option.OptionID}, nil
 	}
-	e := api.InvalidRequest(api.CodeReplyNotAvailable, "permission %s takes no reply %q", p.ID, wanted)
-	return acp.PermissionResult{}, api.PermissionResolved{}, e.With("availableReplies", p.AvailableReplies).With("options", p.Options)
+	return acp.PermissionResult{}, api.PermissionResolved{}, p.unavailable(wanted)
+}
+
+// unavailable is the problem of a reply that a permission request does not take.
+func (p *permissionRequest) unavailable(reply string) error {
+	e := api.InvalidRequest(api.CodeReplyNotAvailable, "permission %s takes no reply %q", p.ID, reply)
+	if reply == api.ReplyAlways && p.NoAlways != "" {
+		e = api.InvalidRequest(api.CodeReplyNotAvailable, "permission %s takes no reply always: %s", p.ID, p.NoAlways)
+	}
+	return e.With("availableReplies", p.AvailableReplies).With("options", p.Options)
 }

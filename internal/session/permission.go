@@ -2,6 +2,7 @@ package session
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,14 +12,15 @@ import (
 
 	"github.com/sandboxagent/sandboxagent/acp"
 	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/permission"
 )
 
 // maxResolved bounds the answered permissions that are remembered, so that who
 // comes late learns what was answered.
 const maxResolved = 256
 
-// permission is a question of the agent.
-type permission struct {
+// permissionRequest is one permission request of the agent.
+type permissionRequest struct {
 	api.Permission
 	link    *link
 	call    json.RawMessage // id of the agent's request
@@ -29,9 +31,9 @@ type permission struct {
 
 // asked takes a permission request of the agent, whose event has the number seq,
 // and answers it where the policy does.
-func (s *session) asked(l *link, id json.RawMessage, req acp.PermissionRequest, frame []byte, seq uint64) *permission {
+func (s *session) asked(l *link, id json.RawMessage, req acp.PermissionRequest, frame []byte, seq uint64) *permissionRequest {
 	now := time.Now()
-	p := &permission{link: l, call: slices.Clone(id)}
+	p := &permissionRequest{link: l, call: slices.Clone(id)}
 	s.mu.Lock()
 	whole := s.calls[req.ToolCall.ID]
 	whole.Merge(req.ToolCall)
@@ -40,16 +42,21 @@ func (s *session) asked(l *link, id json.RawMessage, req acp.PermissionRequest, 
 	p.request = req
 	p.Permission = api.Permission{
 		ID: s.permissionID(seq), SessionID: s.id, AgentSessionID: s.rec.AgentSessionID, ToolCall: whole,
-		Options: req.Options, AvailableReplies: replies(req), CreatedAt: now.UnixMilli(), Event: seq,
+		Options: req.Options, CreatedAt: now.UnixMilli(), Event: seq,
 	}
-	decision, rule := s.decide(whole)
-	outcome, res, ok := decided(req, decision)
+	judge := s.judge()
+	verdict := judge.Verdict(whole)
+	outcome, res, ok := decided(req, verdict.Decision)
 	if !ok {
+		p.Always, p.NoAlways = judge.Always(whole)
+		p.AvailableReplies = replies(req, len(p.Always) > 0)
 		s.hold(p, now)
 	}
 	s.mu.Unlock()
 	if ok {
-		res.Rule, res.By = rule, api.ByPolicy
+		if res.By = api.ByPolicy; verdict.Rule != nil {
+			res.Rule = verdict.Rule.ID
+		}
 		s.resolve(p, outcome, res)
 		return p
 	}
@@ -65,7 +72,7 @@ func (s *session) permissionID(event uint64) string {
 }
 
 // hold keeps a question until somebody answers it. The caller holds mu.
-func (s *session) hold(p *permission, now time.Time) {
+func (s *session) hold(p *permissionRequest, now time.Time) {
 	s.pending[p.ID] = p
 	if s.rec.Policy == nil || s.rec.Policy.ExpireAfter <= 0 {
 		return
@@ -80,7 +87,7 @@ func (s *session) hold(p *permission, now time.Time) {
 }
 
 // claim takes a question for the caller alone to answer.
-func (s *session) claim(p *permission) bool {
+func (s *session) claim(p *permissionRequest) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.pending[p.ID] != p {
@@ -91,7 +98,7 @@ func (s *session) claim(p *permission) bool {
 }
 
 // drop takes a question off the list. The caller holds mu.
-func (s *session) drop(p *permission) {
+func (s *session) drop(p *permissionRequest) {
 	delete(s.pending, p.ID)
 	if p.timer != nil {
 		p.timer.Stop()
@@ -100,20 +107,20 @@ func (s *session) drop(p *permission) {
 
 // takePending takes all questions for the caller alone to answer, the oldest
 // first. The caller holds mu.
-func (s *session) takePending() []*permission {
-	list := make([]*permission, 0, len(s.pending))
+func (s *session) takePending() []*permissionRequest {
+	list := make([]*permissionRequest, 0, len(s.pending))
 	for _, p := range s.pending {
 		list = append(list, p)
 	}
 	for _, p := range list {
 		s.drop(p)
 	}
-	slices.SortFunc(list, func(a, b *permission) int { return int(a.Event) - int(b.Event) })
+	slices.SortFunc(list, func(a, b *permissionRequest) int { return int(a.Event) - int(b.Event) })
 	return list
 }
 
 // resolve answers a question that the caller has claimed.
-func (s *session) resolve(p *permission, outcome acp.PermissionResult, res api.PermissionResolved) {
+func (s *session) resolve(p *permissionRequest, outcome acp.PermissionResult, res api.PermissionResolved) {
 	s.record(p, res)
 	frame, err := s.answer(p, outcome)
 	if err != nil {
@@ -125,7 +132,7 @@ func (s *session) resolve(p *permission, outcome acp.PermissionResult, res api.P
 
 // answer returns the frame of our answer to a question, which is the one that
 // counts from now on.
-func (s *session) answer(p *permission, outcome acp.PermissionResult) ([]byte, error) {
+func (s *session) answer(p *permissionRequest, outcome acp.PermissionResult) ([]byte, error) {
 	frame, err := acp.ResultFrame(p.call, outcome)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -134,18 +141,18 @@ func (s *session) answer(p *permission, outcome acp.PermissionResult) ([]byte, e
 }
 
 // answeredWith reports whether a frame is our answer to a question.
-func (s *session) answeredWith(p *permission, frame []byte) bool {
+func (s *session) answeredWith(p *permissionRequest, frame []byte) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return p.answer != nil && bytes.Equal(p.answer, frame)
 }
 
 // void notes that a question needs no answer any more.
-func (s *session) void(p *permission) {
+func (s *session) void(p *permissionRequest) {
 	s.record(p, api.PermissionResolved{Reply: api.ReplyCancel, By: api.ByAgent})
 }
 
-func (s *session) record(p *permission, res api.PermissionResolved) api.PermissionResolved {
+func (s *session) record(p *permissionRequest, res api.PermissionResolved) api.PermissionResolved {
 	res.PermissionID, res.At = p.ID, time.Now().UnixMilli()
 	s.mu.Lock()
 	if len(s.resolved) >= maxResolved {
@@ -160,7 +167,7 @@ func (s *session) record(p *permission, res api.PermissionResolved) api.Permissi
 
 // answered records the answer that an ACP client has given itself to a question
 // that the caller has claimed.
-func (s *session) answered(p *permission, frame []byte) {
+func (s *session) answered(p *permissionRequest, frame []byte) {
 	var result acp.PermissionResult
 	decodeMember(frame, "result", &result)
 	res := api.PermissionResolved{Reply: api.ReplyCancel, OptionID: result.Outcome.OptionID, By: api.ByConnection(p.link.id)}
@@ -189,7 +196,7 @@ func (m *Manager) Permissions(id string) (*api.PermissionList, error) {
 
 // ReplyPermission answers a question; by names who does. The first answer
 // counts: a later one fails with permission_resolved, which tells of the first.
-func (m *Manager) ReplyPermission(_ context.Context, id, permissionID string, req api.PermissionReply, by string) (*api.PermissionResolved, error) {
+func (m *Manager) ReplyPermission(ctx context.Context, id, permissionID string, req api.PermissionReply, by string) (*api.PermissionResolved, error) {
 	s, err := m.find(id)
 	if err != nil {
 		return nil, err
@@ -205,14 +212,23 @@ func (m *Manager) ReplyPermission(_ context.Context, id, permissionID string, re
 		s.mu.Unlock()
 		return nil, err
 	}
+	rule, remembered := p.remembers(res, req.Scope)
+	if res.Reply == api.ReplyAlways && !remembered {
+		s.mu.Unlock()
+		return nil, p.unavailable(api.ReplyAlways + " " + req.Scope)
+	}
 	s.drop(p)
-	if res.Reply == api.ReplyAlways {
-		rule := alwaysRule(p.request.ToolCall)
-		rule.ID, rule.By, rule.CreatedAt = "rule-"+newID(), by, time.Now().UnixMilli()
+	if remembered {
+		rule.ID, rule.By, rule.CreatedAt = permission.NewID(), by, time.Now().UnixMilli()
 		s.rec.Remembered = append(slices.Clone(s.rec.Remembered), rule)
 		res.Rule = rule.ID
 	}
 	s.mu.Unlock()
+	if remembered {
+		if err := m.save(ctx, s); err != nil {
+			m.log.Warn("a remembered rule is not on disk", "session", s.id, "rule", rule.ID, "error", err)
+		}
+	}
 	res.By = by
 	res = s.record(p, res)
 	frame, err := s.answer(p, outcome)
@@ -234,4 +250,16 @@ func (s *session) missing(id string) error {
 		}
 	}
 	return api.NotFound("permission", id)
+}
+
+// remembers returns the rule that a reply makes; ok is false when it makes none.
+func (p *permissionRequest) remembers(res api.PermissionResolved, scope string) (rule api.PermissionRule, ok bool) {
+	if res.Reply != api.ReplyAlways {
+		return rule, false
+	}
+	i := slices.IndexFunc(p.Always, func(a api.PermissionAlways) bool { return a.Scope == cmp.Or(scope, api.AlwaysExact) })
+	if i < 0 {
+		return rule, false
+	}
+	return p.Always[i].Rule, true
 }

@@ -81,8 +81,8 @@ func (m *Manager) load(ctx context.Context) error {
 		last[info.Name] = info.Last
 	}
 	for _, r := range records {
-		var rec record
-		if err := json.Unmarshal(r.Data, &rec); err != nil {
+		rec, dropped, err := decodeRecord(r.Data)
+		if err != nil {
 			m.log.Error("session is left out, its record cannot be read", "session", r.ID, "error", err)
 			continue
 		}
@@ -91,6 +91,11 @@ func (m *Manager) load(ctx context.Context) error {
 		m.index(s)
 		if rec.open() {
 			s.settle(ctx, serverEnded)
+		}
+		if len(dropped) > 0 {
+			m.log.Warn("permission rules of an earlier build are dropped: they name the title of a call, or allow everything", "session", rec.ID, "rules", len(dropped))
+			s.notify(api.EventPermissionRulesForgotten, api.PermissionRulesForgotten{Rules: dropped})
+			s.changed()
 		}
 	}
 	return nil

@@ -38,7 +38,7 @@ type session struct {
 	queue    []*turn
 	working  bool // a goroutine works on turn and queue
 	calls    map[string]acp.ToolCall
-	pending  map[string]*permission
+	pending  map[string]*permissionRequest
 	resolved []api.PermissionResolved // the newest ones
 	clients  map[string]api.SessionClient
 	used     time.Time // when it was last of use to somebody
@@ -50,7 +50,7 @@ func newSession(m *Manager, rec record) *session {
 		m: m, id: rec.ID, rec: rec,
 		opening: make(chan struct{}, 1),
 		calls:   make(map[string]acp.ToolCall),
-		pending: make(map[string]*permission),
+		pending: make(map[string]*permissionRequest),
 		clients: make(map[string]api.SessionClient),
 		used:    time.Now(),
 	}

@@ -81,7 +81,7 @@ func follow(ctx context.Context, t *testing.T, r *rig, id string, after uint64, 
 func TestFirstAnswerWins(t *testing.T) {
 	r := start(t, "", api.Limits{})
 	s := r.create(`{"agent":"keeper"}`)
-	r.promptAsync(s.ID, "/permission", "")
+	r.promptAsync(s.ID, "write a.txt with one", "")
 	p := r.awaitPermission(s.ID)
 	var wg sync.WaitGroup
 	errs := make([]error, 12)

@@ -30,7 +30,7 @@ func (s *session) settle(ctx context.Context, why string) {
 	turn, own := cmp.Or(open.started, s.rec.Turn), s.rec.Server == s.server()
 	for _, event := range open.asks {
 		id := s.permissionID(event)
-		s.pending[id] = &permission{Permission: api.Permission{ID: id, Event: event}}
+		s.pending[id] = &permissionRequest{Permission: api.Permission{ID: id, Event: event}}
 	}
 	if open.stopped && len(open.asks) == 0 {
 		s.rec.Reason = why // its agent was stopped before

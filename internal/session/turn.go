@@ -460,7 +460,7 @@ func (s *session) promptAnswered(key string, e bridge.Event, seq uint64) {
 	}
 	s.rec.count(result.Usage, seq)
 	s.wakeQuiet()
-	var void []*permission
+	var void []*permissionRequest
 	if s.running == 0 {
 		void = s.takePending()
 	}

@@ -199,7 +199,7 @@ func (m *Manager) mirror(id string, frame []byte) {
 
 // mirrorPermission asks a question on the virtual connection of its session.
 // The agent's own id would not do, since those of several agents meet there.
-func (m *Manager) mirrorPermission(s *session, p *permission, frame []byte) {
+func (m *Manager) mirrorPermission(s *session, p *permissionRequest, frame []byte) {
 	s.mu.Lock()
 	id := s.rec.Virtual
 	s.mu.Unlock()
@@ -239,7 +239,11 @@ func (m *Manager) answeredVirtual(v *virtual, msg acp.Message, frame []byte) {
 			continue
 		}
 		by := api.ByConnection(v.id)
-		_, err := m.ReplyPermission(m.ctx, s.id, id, virtualReply(frame), by)
+		reply := virtualReply(frame)
+		if reply.Reply == api.ReplyAlways && len(p.Always) == 0 {
+			reply.Reply = api.ReplyOnce
+		}
+		_, err := m.ReplyPermission(m.ctx, s.id, id, reply, by)
 		if errors.Is(err, api.CodeReplyNotAvailable) {
 			_, err = m.ReplyPermission(m.ctx, s.id, id, api.PermissionReply{Reply: api.ReplyCancel}, by)
 		}

@@ -143,7 +143,7 @@ func sessionFields(t *testing.T, s *opened) {
 		Modes:         &acp.SessionModes{CurrentModeID: "plan", AvailableModes: []acp.Mode{{ID: "plan", Name: "Plan"}}},
 		Usage:         api.SessionUsage{InputTokens: 1 << 53, Cost: &acp.Cost{Amount: 0.5, Currency: "USD"}},
 		LastEvent:     7, Restored: &api.SessionRestored{How: api.RestoredLoad, At: 3},
-		Permissions: &api.PermissionPolicy{Default: api.DecideAllow}, Metadata: map[string]any{"k": "v"},
+		Permissions: &api.PermissionPolicy{Default: api.DefaultDecision(api.DecideAllow)}, Metadata: map[string]any{"k": "v"},
 	}
 	if err := s.PutSession(t.Context(), session); err != nil {
 		t.Fatal(err)
