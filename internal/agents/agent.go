@@ -81,7 +81,7 @@ const (
 // CredentialNeeds says which credentials an agent can use; any one of them is
 // enough. The zero value needs none.
 type CredentialNeeds struct {
-	Providers []string // providers that [Discover] finds
+	Providers []string // providers as [credentials.Discover] names them
 	Env       []string // variables that the agent reads
 	Files     []string // files in the home folder that hold its login
 

@@ -1,75 +1,14 @@
 package agents
 
 import (
-	"bytes"
-	"encoding/json"
-	"fmt"
-	"log/slog"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
-)
 
-func TestFault30Discover(t *testing.T) {
-	now := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
-	past, future := now.Add(-time.Hour), now.Add(time.Hour)
-	login := func(expires string) map[string]string {
-		return map[string]string{".claude/.credentials.json": `{"claudeAiOauth":{"accessToken":"tok","expiresAt":` + expires + `}}`}
-	}
-	for name, test := range map[string]struct {
-		env     []string
-		files   map[string]string
-		noOAuth bool
-		want    string // provider:source:type:key of all, sorted
-	}{
-		"nothing":           {},
-		"anthropic key":     {env: []string{"ANTHROPIC_API_KEY=a", "CLAUDE_API_KEY=b"}, want: "anthropic:environment:api_key:a"},
-		"second key":        {env: []string{"ANTHROPIC_API_KEY=", "CLAUDE_API_KEY=b"}, want: "anthropic:environment:api_key:b"},
-		"empty is none":     {env: []string{"ANTHROPIC_API_KEY=", "OPENAI_API_KEY=  "}},
-		"key before token":  {env: []string{"ANTHROPIC_AUTH_TOKEN=t", "CLAUDE_API_KEY=b"}, want: "anthropic:environment:api_key:b"},
-		"token":             {env: []string{"ANTHROPIC_AUTH_TOKEN=t"}, want: "anthropic:environment:oauth:t"},
-		"token refused":     {env: []string{"CLAUDE_CODE_OAUTH_TOKEN=t"}, noOAuth: true},
-		"openai":            {env: []string{"CODEX_API_KEY=c"}, want: "openai:environment:api_key:c"},
-		"amp":               {files: map[string]string{".amp/config.json": `{"auth":{"token":"m"}}`}, want: "anthropic:amp:api_key:m"},
-		"claude key":        {files: map[string]string{".claude.json": `{"primaryApiKey":"sk-ant-1"}`}, want: "anthropic:claude-code:api_key:sk-ant-1"},
-		"claude other key":  {files: map[string]string{".claude.json": `{"primaryApiKey":"x","customApiKey":"sk-ant-2"}`}, want: "anthropic:claude-code:api_key:sk-ant-2"},
-		"no anthropic key":  {files: map[string]string{".claude.json": `{"primaryApiKey":"sk-1"}`}},
-		"env before file":   {env: []string{"ANTHROPIC_API_KEY=a"}, files: map[string]string{".claude.json": `{"apiKey":"sk-ant-1"}`}, want: "anthropic:environment:api_key:a"},
-		"login":             {files: login(fmt.Sprint(future.UnixMilli())), want: "anthropic:claude-code:oauth:tok"},
-		"login expired ms":  {files: login(fmt.Sprint(past.UnixMilli()))},
-		"login expired s":   {files: login(fmt.Sprint(past.Unix()))},
-		"login text number": {files: login(`"` + fmt.Sprint(past.UnixMilli()) + `"`)},
-		"login expired":     {files: login(`"` + past.Format(time.RFC3339) + `"`)},
-		"login text":        {files: login(`"` + future.Format(time.RFC3339) + `"`), want: "anthropic:claude-code:oauth:tok"},
-		"login no expiry":   {files: login(`null`), want: "anthropic:claude-code:oauth:tok"},
-		"login refused":     {files: login(`null`), noOAuth: true},
-		"codex key":         {files: map[string]string{".codex/auth.json": `{"OPENAI_API_KEY":"k","tokens":{"access_token":"t"}}`}, want: "openai:codex:api_key:k"},
-		"codex login":       {files: map[string]string{".codex/auth.json": `{"OPENAI_API_KEY":null,"tokens":{"access_token":"t"}}`}, want: "openai:codex:oauth:t"},
-		"opencode": {files: map[string]string{".local/share/opencode/auth.json": `{"anthropic":{"type":"api","key":"a"},"groq":{"type":"api","key":"g"},"x":{"type":"oauth","access":"t","expires":` + fmt.Sprint(past.UnixMilli()) + `},"y":{"type":"oauth","access":"u","expires":` + fmt.Sprint(future.UnixMilli()) + `},"z":7}`},
-			want: "anthropic:opencode:api_key:a groq:opencode:api_key:g y:opencode:oauth:u"},
-		"rubbish": {files: map[string]string{".codex/auth.json": `[1`, ".claude.json": `"x"`, ".amp/config.json": `{"token":{}}`}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			m := newMachine(t)
-			for file, content := range test.files {
-				m.write(filepath.Join(m.home, file), content, 0o600)
-			}
-			found := Discover(Sources{Env: test.env, Home: m.home, NoOAuth: test.noOAuth, Now: now})
-			var got []string
-			for _, provider := range found.Names() {
-				c, _ := found.Provider(provider)
-				got = append(got, strings.Join([]string{c.Provider, c.Source, c.AuthType, c.Key.Reveal()}, ":"))
-			}
-			if diff := cmp.Diff(test.want, strings.Join(got, " ")); diff != "" {
-				t.Error(diff)
-			}
-		})
-	}
-}
+	"github.com/sandboxagent/sandboxagent/internal/credentials"
+)
 
 func TestCredentialsAvailable(t *testing.T) {
 	m := newMachine(t)
@@ -93,38 +32,15 @@ func TestCredentialsAvailable(t *testing.T) {
 	check("claude codex opencode amp pi cursor mock qwen kilo")
 }
 
-// However a secret is printed, it does not show.
-func TestSecret(t *testing.T) {
-	const value = "sk-abcdefghijkl1234"
-	s := NewSecret(value)
-	cred := Credential{Provider: "openai", Key: s}
-	var log bytes.Buffer
-	slog.New(slog.NewJSONHandler(&log, nil)).Info("x", "secret", s, "credential", cred)
-	encoded, err := json.Marshal(cred)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, text := range []string{
-		s.String(), fmt.Sprintf("%v %+v %#v %s %q %x %d", s, s, s, s, s, s, s), fmt.Sprintf("%+v %#v", cred, cred), log.String(), string(encoded),
-	} {
-		if strings.Contains(text, "abcdefghijkl") || strings.Contains(text, fmt.Sprintf("%x", "abcdef")) {
-			t.Errorf("the secret shows in %q", text)
-		}
-	}
-	if s.Reveal() != value || s.String() != "sk-a...1234" || NewSecret("12345678").String() != "****" {
-		t.Errorf("got %s and %s", s, NewSecret("12345678"))
-	}
-}
-
-func TestExtract(t *testing.T) {
-	cred := func(provider string) Credential {
-		return Credential{Provider: provider, Source: "environment", AuthType: AuthAPIKey, Key: NewSecret("key-of-" + provider)}
+func TestCredential(t *testing.T) {
+	cred := func(provider string) credentials.Credential {
+		return credentials.Credential{Provider: provider, Source: "environment", Key: credentials.NewSecret("key-of-" + provider)}
 	}
 	a, o := cred("anthropic"), cred("openai")
-	both := Credentials{Anthropic: &a, OpenAI: &o}
-	other := Credentials{Other: map[string]Credential{"groq": cred("groq")}}
+	both := credentials.Found{Anthropic: &a, OpenAI: &o}
+	other := credentials.Found{Other: map[string]credentials.Credential{"groq": cred("groq")}}
 	for _, test := range []struct {
-		from     Credentials
+		from     credentials.Found
 		agent    Agent
 		provider string
 		want     string
@@ -135,12 +51,10 @@ func TestExtract(t *testing.T) {
 		{both, opencode, "anthropic", "key-of-anthropic"},
 		{other, opencode, "", "key-of-groq"},
 		{other, opencode, "groq", "key-of-groq"},
-		{both, Agent{}, "openai", "key-of-openai"},
 		{both, codex, "anthropic", "agent Codex only supports provider openai"},
-		{both, Agent{}, "nope", "no credentials found for provider nope"},
 		{other, claude, "", "no credentials found for agent claude"},
 	} {
-		c, err := test.from.Extract(test.agent, test.provider)
+		c, err := test.agent.Credential(test.from, test.provider)
 		got := c.Key.Reveal()
 		if err != nil {
 			got = err.Error()
@@ -149,41 +63,4 @@ func TestExtract(t *testing.T) {
 			t.Errorf("agent %q, provider %q: got %q, want %q", test.agent.ID, test.provider, got, test.want)
 		}
 	}
-	data, err := json.Marshal(both.View(false))
-	want := `{"anthropic":{"provider":"anthropic","source":"environment","auth_type":"api_key","api_key":"key-...opic","redacted":true},"openai":{"provider":"openai","source":"environment","auth_type":"api_key","api_key":"key-...enai","redacted":true},"other":{}}`
-	if err != nil || string(data) != want {
-		t.Errorf("got %s, %v", data, err)
-	}
-	data, err = json.Marshal(other.View(true))
-	want = `{"anthropic":null,"openai":null,"other":{"groq":{"provider":"groq","source":"environment","auth_type":"api_key","api_key":"key-of-groq","redacted":false}}}`
-	if err != nil || string(data) != want {
-		t.Errorf("got %s, %v", data, err)
-	}
-}
-
-// A shell that evaluates the lines runs nothing that a secret or a provider's
-// name holds.
-func TestExtractEnv(t *testing.T) {
-	const evil = "a'b$(echo x)`echo y`\"\\\n;echo z"
-	c := Credential{Key: NewSecret(evil)}
-	found := Credentials{Anthropic: &c, Other: map[string]Credential{"my-groq": {Key: NewSecret("g")}, "x;echo w;y": {Key: NewSecret("h")}}}
-	script := found.ExtractEnv(true) + `printf '%s|%s|%s' "$ANTHROPIC_API_KEY" "$CLAUDE_API_KEY" "$MY_GROQ_API_KEY"`
-	out, err := exec.Command("/bin/sh", "-c", script).CombinedOutput()
-	if err != nil || string(out) != evil+"|"+evil+"|g" {
-		t.Errorf("got %q, %v", out, err)
-	}
-	if text := found.ExtractEnv(false); strings.Contains(text, "export") || strings.Contains(text, "echo w") {
-		t.Errorf("got %s", text)
-	}
-}
-
-func FuzzExpired(f *testing.F) {
-	f.Add(`1`)
-	f.Add(`"2026-01-01T00:00:00Z"`)
-	f.Fuzz(func(t *testing.T, raw string) {
-		var v any
-		if json.Unmarshal([]byte(raw), &v) == nil {
-			(&discovery{Sources: Sources{Now: time.Unix(1e9, 0)}}).expired(v)
-		}
-	})
 }

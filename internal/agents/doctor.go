@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/credentials"
 )
 
 // Doctor says of every agent, in words, whether it would work and why not. It
@@ -28,7 +29,7 @@ func (c *Catalogue) Doctor(ctx context.Context) []api.AgentCheck {
 	return checks
 }
 
-func (c *Catalogue) check(ctx context.Context, a Agent, creds Credentials) api.AgentCheck {
+func (c *Catalogue) check(ctx context.Context, a Agent, creds credentials.Found) api.AgentCheck {
 	k := api.AgentCheck{Agent: a.ID, Name: a.Name}
 	f, ok := c.find(a)
 	if !ok {

@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/credentials"
 )
 
 // InfoOptions says what [Catalogue.Info] and [Catalogue.List] find out.
@@ -39,7 +40,7 @@ func (c *Catalogue) List(ctx context.Context, opts InfoOptions) api.AgentList {
 	return list
 }
 
-func (c *Catalogue) info(ctx context.Context, a Agent, creds Credentials, opts InfoOptions) api.AgentInfo {
+func (c *Catalogue) info(ctx context.Context, a Agent, creds credentials.Found, opts InfoOptions) api.AgentInfo {
 	f, ok := c.find(a)
 	info := api.AgentInfo{
 		ID:                   a.ID,
@@ -61,15 +62,15 @@ func (c *Catalogue) info(ctx context.Context, a Agent, creds Credentials, opts I
 }
 
 // Credentials looks for the credentials of this machine.
-func (c *Catalogue) Credentials(noOAuth bool) Credentials {
-	return Discover(Sources{Env: c.cfg.Env, Home: c.cfg.Home, NoOAuth: noOAuth})
+func (c *Catalogue) Credentials(noOAuth bool) credentials.Found {
+	return credentials.Discover(credentials.Sources{Env: c.cfg.Env, Home: c.cfg.Home, NoOAuth: noOAuth})
 }
 
 // provided reports whether a credential that an agent can use is there, or it
 // needs none.
-func (c *Catalogue) provided(a Agent, creds Credentials) bool {
+func (c *Catalogue) provided(a Agent, creds credentials.Found) bool {
 	n := a.Credentials
-	if n.none() || slices.ContainsFunc(n.Providers, creds.has) {
+	if n.none() || n.satisfied(creds) {
 		return true
 	}
 	if slices.ContainsFunc(n.Env, func(key string) bool { return c.env[key] != "" }) {

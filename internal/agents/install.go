@@ -14,6 +14,7 @@ import (
 	"github.com/sandboxagent/sandboxagent/internal/atomicfile"
 	"github.com/sandboxagent/sandboxagent/internal/child"
 	"github.com/sandboxagent/sandboxagent/internal/filelock"
+	"github.com/sandboxagent/sandboxagent/internal/shellwords"
 )
 
 // verifyTimeout is how long a new launcher may take to print its help. One that
@@ -137,7 +138,7 @@ func (in *install) builtin() (*api.AgentInstallResult, error) {
 	}
 	var args strings.Builder
 	for _, arg := range in.a.Builtin {
-		args.WriteString(" " + Quote(arg))
+		args.WriteString(" " + shellwords.Quote(arg))
 	}
 	// The server says where it is, and may have moved since.
 	script := "#!/bin/sh\nexec \"${SANDBOX_AGENT_BIN:-" + escapeDefault(c.cfg.SelfExe) + "}\"" + args.String() + " \"$@\"\n"

@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/shellwords"
 )
 
 func mustInstall(t *testing.T, c *Catalogue, id string, req api.AgentInstallRequest) *api.AgentInstallResult {
@@ -103,7 +104,7 @@ func TestFault29VersionsAreChecked(t *testing.T) {
 		t.Errorf("got %+v", result.Artifacts)
 	}
 	launcher, err := os.ReadFile(c.launcher(claude))
-	if err != nil || !strings.Contains(string(launcher), "export CLAUDE_CODE_EXECUTABLE="+Quote(result.Artifacts[1].Path)) {
+	if err != nil || !strings.Contains(string(launcher), "export CLAUDE_CODE_EXECUTABLE="+shellwords.Quote(result.Artifacts[1].Path)) {
 		t.Errorf("launcher %s, %v", launcher, err)
 	}
 	if !mustInstall(t, c, "claude", api.AgentInstallRequest{AgentProcessVersion: "0.99.1"}).AlreadyInstalled {

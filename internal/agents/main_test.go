@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/sandboxagent/sandboxagent/internal/shellwords"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -85,7 +87,7 @@ echo "npm warn nothing to worry about" >&2
 mkdir -p node_modules/.bin
 printf '#!/bin/sh\necho help of %[3]s\n' >node_modules/.bin/%[3]s
 chmod 755 node_modules/.bin/%[3]s
-echo added 1 package`, Quote(m.npmLog()), extra, command))
+echo added 1 package`, shellwords.Quote(m.npmLog()), extra, command))
 }
 
 func (m *machine) npmLog() string { return filepath.Join(m.home, "npm.log") }

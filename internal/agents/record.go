@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/sandboxagent/sandboxagent/internal/shellwords"
 )
 
 // A finished install is a folder with a record in it, and a launcher that names
@@ -94,20 +96,15 @@ func launcherText(mark, program string, path []string, env map[string]string, ar
 	var b bytes.Buffer
 	b.WriteString("#!/bin/sh\n" + launcherMark + mark + "\nset -e\n")
 	if len(path) > 0 {
-		b.WriteString("PATH=" + Quote(strings.Join(path, ":")) + ":\"$PATH\"\nexport PATH\n")
+		b.WriteString("PATH=" + shellwords.Quote(strings.Join(path, ":")) + ":\"$PATH\"\nexport PATH\n")
 	}
 	for _, key := range slices.Sorted(maps.Keys(env)) {
-		b.WriteString("export " + key + "=" + Quote(env[key]) + "\n")
+		b.WriteString("export " + key + "=" + shellwords.Quote(env[key]) + "\n")
 	}
-	b.WriteString("exec " + Quote(program))
+	b.WriteString("exec " + shellwords.Quote(program))
 	for _, arg := range args {
-		b.WriteString(" " + Quote(arg))
+		b.WriteString(" " + shellwords.Quote(arg))
 	}
 	b.WriteString(" \"$@\"\n")
 	return b.Bytes()
-}
-
-// Quote quotes a string for a POSIX shell.
-func Quote(s string) string {
-	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }

@@ -8,7 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/sandboxagent/sandboxagent/internal/agents"
+	"github.com/sandboxagent/sandboxagent/internal/credentials"
 )
 
 // credentialOptions are the flags of the commands on credentials.
@@ -17,12 +17,28 @@ type credentialOptions struct {
 	noOAuth, reveal, export bool
 }
 
-func (o *credentialOptions) discover(g *globals) agents.Credentials {
+func (o *credentialOptions) discover(g *globals) credentials.Found {
 	home := o.home
 	if home == "" {
 		home = g.env.Home
 	}
-	return agents.Discover(agents.Sources{Env: g.env.Env, Home: home, NoOAuth: o.noOAuth, Now: time.Now()})
+	return credentials.Discover(credentials.Sources{Env: g.env.Env, Home: home, NoOAuth: o.noOAuth, Now: time.Now()})
+}
+
+// one returns the credential that an agent, a provider, or both name.
+func (o *credentialOptions) one(g *globals, found credentials.Found) (credentials.Credential, error) {
+	if o.agent == "" {
+		credential, ok := found.Provider(o.provider)
+		if !ok {
+			return credential, fmt.Errorf("no credentials found for provider %s", o.provider)
+		}
+		return credential, nil
+	}
+	agent, err := g.catalogue().Agent(o.agent)
+	if err != nil {
+		return credentials.Credential{}, err
+	}
+	return agent.Credential(found, o.provider)
 }
 
 func (o *credentialOptions) flags(cmd *cobra.Command) {
@@ -59,14 +75,7 @@ and ready for a script. It is an error if there is none.`,
 			if o.agent == "" && o.provider == "" {
 				return printJSON(g.env.Out, found.View(o.reveal))
 			}
-			var agent agents.Agent
-			if o.agent != "" {
-				var err error
-				if agent, err = g.catalogue().Agent(o.agent); err != nil {
-					return err
-				}
-			}
-			credential, err := found.Extract(agent, o.provider)
+			credential, err := o.one(g, found)
 			if err != nil {
 				return err
 			}

@@ -12,8 +12,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/sandboxagent/sandboxagent/internal/agents"
 	"github.com/sandboxagent/sandboxagent/internal/fakemodel"
+	"github.com/sandboxagent/sandboxagent/internal/shellwords"
 )
 
 func newFakeModel(g *globals) *cobra.Command {
@@ -100,10 +100,10 @@ func (g *globals) announceModel(url, agent string) error {
 	var command strings.Builder
 	for _, kv := range env {
 		name, value, _ := strings.Cut(kv, "=")
-		command.WriteString(name + "=" + agents.Quote(value) + " ")
+		command.WriteString(name + "=" + shellwords.Quote(value) + " ")
 	}
 	// The home folder is another, so the data folder must be named.
-	fmt.Fprintf(&command, "sandbox-agent run --data-dir %s --agent %s", agents.Quote(g.data()), agent)
+	fmt.Fprintf(&command, "sandbox-agent run --data-dir %s --agent %s", shellwords.Quote(g.data()), agent)
 	_, err := fmt.Fprintf(g.env.Out, "Try it in another terminal, with:\n  %s \"write notes.txt with hello\"\n", command.String())
 	return err
 }

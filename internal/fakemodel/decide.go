@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sandboxagent/sandboxagent/internal/lazyregexp"
+	"github.com/sandboxagent/sandboxagent/internal/shellwords"
 )
 
 // decide answers by rules, from the last thing the user said and what has
@@ -265,9 +266,9 @@ func writeCall(req Request, file, text string) []Call {
 		}
 		return []Call{{Name: tool.Name, Input: fill(tool.Schema, values{path: full, content: text, why: "Write " + file})}}
 	}
-	command := fmt.Sprintf("printf %%s %s > %s", shellQuote(text), shellQuote(file))
+	command := fmt.Sprintf("printf %%s %s > %s", shellwords.Quote(text), shellwords.Quote(file))
 	if dir := path.Dir(file); dir != "." {
-		command = "mkdir -p " + shellQuote(dir) + " && " + command
+		command = "mkdir -p " + shellwords.Quote(dir) + " && " + command
 	}
 	// Codex has no tool for files, and its sandbox may be read-only.
 	return shellCall(req, command, true)
@@ -280,8 +281,6 @@ func shellCall(req Request, command string, escalate bool) []Call {
 	}
 	return []Call{{Name: tool.Name, Input: fill(tool.Schema, values{command: command, why: "Run " + firstLine(command), escalate: escalate})}}
 }
-
-func shellQuote(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }
 
 var folderPatterns = []func() *regexp.Regexp{
 	lazyregexp.New(`(?i)working (?:directory|folder)\S*(?: is)?:?\s*[*` + "`" + `]*(/[^\s<"'` + "`" + `]+)`),
