@@ -94,27 +94,99 @@ test("a question is answered and the file is written", async () => {
   await picture(page, "answered");
 });
 
-/** Presses a key in the moment in which a question is in the page, as nobody can. */
+/** Presses a key in the moment in which a permission request is in the page and not
+ * yet on the screen. */
 async function pressWhenAsked(key) {
   await page.evaluate((key) => {
     new MutationObserver((_, observer) => {
       if (!document.querySelector(".ask")) return;
       observer.disconnect();
-      document.dispatchEvent(new KeyboardEvent("keydown", { key }));
+      document.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
     }).observe(document.body, { childList: true, subtree: true });
   }, key);
 }
 
-test("keys answer and Escape cancels", async () => {
-  await pressWhenAsked("3");
+/** Waits until what was done so far is on the screen. */
+const painted = () => page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
+
+test("what is meant for a field, or was pressed too early, is no reply", async () => {
+  const asking = page.locator(".tool.asking");
+  const waits = async (what) => {
+    await painted();
+    await asking.waitFor();
+    assert.equal(await page.getByText("Answered:").count(), 1, what);
+  };
+  const box = page.getByLabel("Prompt");
+  await pressWhenAsked("1");
   await prompt("append more to notes.txt");
+  await asking.waitFor();
+  await waits("a key before the request was on the screen");
+
+  await box.pressSequentially("2 more things");
+  await waits("keys in the prompt box");
+  assert.equal(await box.inputValue(), "2 more things");
+  await picture(page, "typed");
+  await box.fill("");
+  await box.press("1");
+  await waits("a key in the empty prompt box");
+  await box.fill("");
+
+  await page.getByLabel("Mode", { exact: true }).focus();
+  await page.keyboard.press("1");
+  await waits("a key in a list to choose from");
+
+  for (const make of ["contenteditable", "shadow", "search"]) {
+    await page.evaluate((make) => {
+      const host = document.body.appendChild(document.createElement("div"));
+      host.id = "extra";
+      let field = host;
+      if (make === "contenteditable") host.contentEditable = "plaintext-only";
+      else field = (make === "shadow" ? host.attachShadow({ mode: "open" }) : host).appendChild(document.createElement("input"));
+      if (make === "search") field.type = "search";
+      field.focus();
+    }, make);
+    await page.keyboard.press("1");
+    await waits(`a key in a field: ${make}`);
+    await page.evaluate(() => document.getElementById("extra").remove());
+  }
+
+  await page.getByRole("log").focus();
+  for (const key of ["Control+1", "Alt+1", "Meta+1", "Shift+1"]) {
+    await page.keyboard.press(key);
+    await waits(key);
+  }
+  for (const odd of [{ isComposing: true }, { keyCode: 229 }, { repeat: true }]) {
+    await page.evaluate((odd) => document.activeElement.dispatchEvent(new KeyboardEvent("keydown", { key: "1", bubbles: true, ...odd })), odd);
+    await waits(JSON.stringify(odd));
+  }
+
+  // Out of sight: on another tab of the session, and scrolled away.
+  await page.getByRole("link", { name: /Events/ }).click();
+  await page.getByLabel("Filter events").waitFor();
+  await page.evaluate(() => document.activeElement.blur());
+  await page.keyboard.press("1");
+  await page.getByRole("link", { name: "Chat" }).click();
+  await page.setViewportSize({ width: 1280, height: 360 });
+  await page.getByRole("log").evaluate((log) => (log.scrollTop = 0));
+  await waits("a key on the tab of the events");
+  await page.getByRole("log").focus();
+  await page.keyboard.press("1");
+  await waits("a key while the request is scrolled out of sight");
+  await page.setViewportSize({ width: 1280, height: 800 });
+  await page.getByRole("log").evaluate((log) => (log.scrollTop = log.scrollHeight));
+  await painted();
+  await page.getByRole("log").focus();
+  await page.keyboard.press("3");
   await seen("Answered: Reject");
   await page.locator(".end").nth(1).waitFor();
+  assert.equal(fs.readFileSync(path.join(server.home, "notes.txt"), "utf8"), "hi\n");
+});
+
+test("Escape cancels, also from the prompt box", async () => {
   await prompt("/delay 1h");
   await page.getByRole("button", { name: /Stop/ }).waitFor();
   await page.keyboard.press("Escape");
   await seen("cancelled");
-  assert.equal(fs.readFileSync(path.join(server.home, "notes.txt"), "utf8"), "hi\n");
 });
 
 test("a turn goes on while another view is shown", async () => {
@@ -147,6 +219,8 @@ test("pages in the background leave the connections of the browser to others", a
   await prompt("/permission");
   await page.getByText("Allow this?").waitFor();
   for (const other of pages) await other.getByText("Allow this?").waitFor();
+  await painted();
+  await page.getByRole("log").focus();
   await page.keyboard.press("1");
   for (const other of pages) {
     await other.getByText("Answered:").last().waitFor();

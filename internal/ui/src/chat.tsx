@@ -6,11 +6,16 @@ import { type Problem, call } from "./api";
 import { blockText } from "./conversation";
 import { filesAt } from "./files";
 import { Frames } from "./frames";
+import { alone, typing } from "./keys";
 import { Markdown, DiffView, duration, size } from "./text";
 import { AgentTransport, type Transport, forget, transport as transportOf } from "./transport";
 import { useValue } from "./value";
 
 export type SessionRecord = { id: string; agentSessionId: string; agent: string; title: string; cwd: string; status: string; reason?: string; updatedAt: number; pendingPermissions: number };
+
+/** The permission request whose buttons are in sight, and the time, as events have
+ * it, at which they came there: a key that was pressed earlier is no reply. */
+type Visible = { question: Question; since: number };
 
 export function Chat({ transport, record, tab, onChange }: { transport: Transport; record?: SessionRecord; tab: string; onChange: () => void }) {
   useValue(transport.news);
@@ -50,19 +55,19 @@ export function Chat({ transport, record, tab, onChange }: { transport: Transpor
   };
   const answer = (q: Question, option: string) => attempt(transport.answer(q, option));
 
+  const visible = useRef<Visible | undefined>(undefined);
   // A layout effect, so that no key is missed between the picture and its effects.
   useLayoutEffect(() => {
     const key = (e: KeyboardEvent) => {
-      const typing = e.target instanceof HTMLElement && e.target.matches("input, select, textarea");
-      const empty = e.target instanceof HTMLTextAreaElement && e.target.value === "";
-      if (e.ctrlKey || e.metaKey || e.altKey) return;
+      if (e.isComposing || e.ctrlKey || e.metaKey || e.altKey) return;
       if (e.key === "Escape" && talk.running) attempt(transport.cancel());
-      const option = ask?.options[Number(e.key) - 1];
-      if (option && (!typing || empty)) {
+      if (typing(e)) return;
+      const option = alone(e) ? ask?.options[Number(e.key) - 1] : undefined;
+      if (option && visible.current?.question === ask && visible.current.since < e.timeStamp) {
         e.preventDefault();
         answer(ask, option.optionId);
       }
-      if (e.key === "/" && !typing) {
+      if (e.key === "/") {
         e.preventDefault();
         document.getElementById("prompt")?.focus();
       }
@@ -96,7 +101,7 @@ export function Chat({ transport, record, tab, onChange }: { transport: Transpor
         </nav>
         {record && record.status !== "destroyed" && <End end={() => attempt(call("DELETE", `v1/sessions/${encodeURIComponent(record.id)}`).then(onChange))} />}
       </header>
-      {tab === "events" ? <Frames frames={transport.frames} /> : <Messages transport={transport} answer={answer} />}
+      {tab === "events" ? <Frames frames={transport.frames} /> : <Messages transport={transport} answer={answer} visible={visible} />}
       {(fault || streamFault) && <p class="fault" role="alert">{fault || streamFault}</p>}
       {tab === "" && <Composer transport={transport} prompt={prompt} attempt={attempt} status={record?.status} />}
     </section>
@@ -112,7 +117,9 @@ function End({ end }: { end: () => void }) {
   );
 }
 
-function Messages({ transport, answer }: { transport: Transport; answer: (q: Question, option: string) => void }) {
+type Asking = { answer: (q: Question, option: string) => void; visible: { current?: Visible } };
+
+function Messages({ transport, answer, visible }: { transport: Transport } & Asking) {
   const { items, running, questions } = transport.talk;
   const box = useRef<HTMLDivElement>(null);
   const atEnd = useRef(true);
@@ -141,7 +148,7 @@ function Messages({ transport, answer }: { transport: Transport; answer: (q: Que
     <div class="messages" ref={box} onScroll={scrolled} role="log" aria-live="polite" tabIndex={0} aria-label="Conversation">
       <div class="column">
         {items.length === 0 && <Welcome />}
-        {items.map((item, i) => <Entry key={item.key} item={item} last={live && i === items.length - 1} first={questions[0]} answer={answer} />)}
+        {items.map((item, i) => <Entry key={item.key} item={item} last={live && i === items.length - 1} first={questions[0]} answer={answer} visible={visible} />)}
         {live && <p class="working"><span class="spinner" aria-hidden="true" /> working…</p>}
       </div>
     </div>
@@ -157,7 +164,7 @@ function Welcome() {
   );
 }
 
-type EntryProps = { item: Item; last: boolean; first?: Question; answer: (q: Question, option: string) => void };
+type EntryProps = { item: Item; last: boolean; first?: Question } & Asking;
 
 /** A message that is rendered again only when it has changed, for long
  * sessions. */
@@ -167,7 +174,7 @@ function Entry(props: EntryProps) {
   return useMemo(() => <Message {...props} />, [item, item.rev, last, asked && asked === first, asked && asked.answer]);
 }
 
-function Message({ item, last, first, answer }: EntryProps) {
+function Message({ item, last, first, answer, visible }: EntryProps) {
   switch (item.kind) {
     case "user":
       return <div class="user">{item.text}</div>;
@@ -188,7 +195,7 @@ function Message({ item, last, first, answer }: EntryProps) {
         </div>
       );
     case "tool":
-      return <Tool call={item.call} question={item.question} current={item.question === first} answer={answer} />;
+      return <Tool call={item.call} question={item.question} current={item.question === first} answer={answer} visible={visible} />;
     case "end":
       return <p class="end">{[item.reason === "end_turn" ? "done" : item.reason.replace("_", " "), duration(item.ms), item.tokens && `${item.tokens.toLocaleString()} tokens`].filter(Boolean).join(" · ")}</p>;
     case "error":
@@ -200,7 +207,7 @@ function Message({ item, last, first, answer }: EntryProps) {
 
 const states: Record<string, string> = { pending: "waiting", in_progress: "running", completed: "done", failed: "failed" };
 
-function Tool({ call, question, current, answer }: { call: Json; question?: Question; current: boolean; answer: (q: Question, option: string) => void }) {
+function Tool({ call, question, current, answer, visible }: { call: Json; question?: Question; current: boolean } & Asking) {
   const content: Json[] = call.content ?? question?.toolCall.content ?? [];
   const asking = question !== undefined && question.answer === undefined;
   const command = typeof call.rawInput?.command === "string" ? call.rawInput.command : "";
@@ -218,17 +225,40 @@ function Tool({ call, question, current, answer }: { call: Json; question?: Ques
       {bare && call.rawInput && (
         <details><summary>Input</summary><pre>{JSON.stringify(call.rawInput, null, 2)}</pre></details>
       )}
-      {asking && (
-        <div class="ask" role="group" aria-label={`Permission: ${call.title}`}>
-          <span>Allow this?</span>
-          {question.options.map((o, i) => (
-            <button type="button" class={o.kind.startsWith("allow") ? (i === 0 ? "primary" : "") : "danger"} aria-keyshortcuts={current ? `${i + 1}` : undefined} onClick={() => answer(question, o.optionId)}>
-              {o.name}{current && <kbd aria-hidden="true">{i + 1}</kbd>}
-            </button>
-          ))}
-        </div>
-      )}
+      {asking && <Ask title={call.title} question={question} current={current} answer={answer} visible={visible} />}
       {question && !asking && <p class="answered">{answered(question)}</p>}
+    </div>
+  );
+}
+
+/** The part of the buttons that is to be seen. */
+const inSight = 0.9;
+
+/** The buttons of a permission request. Those of the current one have keys as soon
+ * as they are in sight. */
+function Ask({ title, question, current, answer, visible }: { title?: string; question: Question; current: boolean } & Asking) {
+  const row = useRef<HTMLDivElement>(null);
+  useLayoutEffect(() => {
+    if (!current) return;
+    const seen = (entries: IntersectionObserverEntry[]) => {
+      const { intersectionRatio, time } = entries.at(-1)!;
+      visible.current = intersectionRatio >= inSight ? { question, since: time } : undefined;
+    };
+    const sight = new IntersectionObserver(seen, { threshold: inSight });
+    sight.observe(row.current!);
+    return () => {
+      sight.disconnect();
+      visible.current = undefined;
+    };
+  }, [question, current]);
+  return (
+    <div class="ask" role="group" aria-label={`Permission: ${title}`} ref={row}>
+      <span>Allow this?</span>
+      {question.options.map((o, i) => (
+        <button type="button" class={o.kind.startsWith("allow") ? (i === 0 ? "primary" : "") : "danger"} aria-keyshortcuts={current ? `${i + 1}` : undefined} onClick={() => answer(question, o.optionId)}>
+          {o.name}{current && <kbd aria-hidden="true">{i + 1}</kbd>}
+        </button>
+      ))}
     </div>
   );
 }
