@@ -1,0 +1,229 @@
+package archtest
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// A rule is all that one package may import besides the standard library. A name
+// without a dot in its first element is a package of this module, "sdk" is its
+// root; another name is a package of another module and everything below it.
+type rule struct {
+	pkg    string // with "/..." it holds for what is below as well, but for packages with a rule of their own
+	allow  string // separated by blanks
+	reason string
+}
+
+var rules = []rule{
+	// What the SDK consists of: who imports it links no server, database, or page.
+	{"api", "acp", "wire types need nothing but the standard library"},
+	{"acp", "", "the protocol needs nothing but the standard library"},
+	{"sdk", "api acp github.com/coder/websocket", "who imports the SDK must not link a server"},
+	{"store/...", "sdk api acp store/internal/page internal/filelock internal/atomicfile", "a store is on top of the SDK"},
+	{"store/sqlite", "store/internal/table modernc.org/sqlite", "one store, one library"},
+	{"store/postgres", "store/internal/table github.com/jackc/pgx/v5", "one store, one library"},
+
+	// The floor: what everything stands on stands on nothing.
+	{"internal/atomicfile", "", "one atomic write"},
+	{"internal/filelock", "golang.org/x/sys", "one file lock"},
+	{"internal/lazyregexp", "", "regular expressions that cost nothing at the start"},
+	{"internal/shellwords", "", "words for a shell"},
+	{"internal/child", "golang.org/x/sys github.com/creack/pty", "the only package that starts children of the server"},
+	{"internal/ui", "", "the page is data"},
+
+	// The nouns do the work. They know neither HTTP handlers, nor the SDK, nor
+	// the command line.
+	{"internal/credentials", "internal/lazyregexp internal/shellwords", "credentials are looked for, not used"},
+	{"internal/agents", "api internal/atomicfile internal/child internal/credentials internal/filelock internal/lazyregexp internal/shellwords", "the catalogue starts no session"},
+	{"internal/files", "api internal/filelock github.com/bmatcuk/doublestar/v4 github.com/fsnotify/fsnotify github.com/klauspost/compress golang.org/x/sys", "the file system of the user"},
+	{"internal/settings", "api internal/atomicfile internal/child internal/filelock", "settings start no MCP server"},
+	{"internal/process", "api internal/child golang.org/x/sys", "the processes of the user"},
+	{"internal/journal", "api", "the journal knows streams, not what is in them"},
+	{"internal/journal/journaltest", "api internal/journal", "the suite of all stores"},
+	{"internal/journal/sqlite", "api internal/atomicfile internal/filelock internal/journal github.com/pressly/goose/v3 modernc.org/sqlite", "one store, one library"},
+	{"internal/journal/postgres", "api internal/journal github.com/jackc/pgx/v5 github.com/pressly/goose/v3", "one store, one library"},
+	{"internal/permission", "acp api github.com/bmatcuk/doublestar/v4", "the judge looks at calls, rules, and links, and at nothing else"},
+	{"internal/bridge", "acp api internal/child internal/journal golang.org/x/sync", "the bridge moves frames between agents and the journal"},
+	{"internal/session", "acp api internal/bridge internal/journal internal/permission", "a session is on top of the bridge"},
+
+	// Scripted counterparts, without which nothing could be tried offline.
+	{"internal/fakeagent", "acp internal/atomicfile internal/child internal/lazyregexp", "the mock is an agent like others: a program that speaks ACP"},
+	{"internal/fakemodel", "internal/lazyregexp internal/shellwords", "the scripted model is a server like others"},
+
+	// What is put together from all that.
+	{"internal/server", "acp api internal/agents internal/bridge internal/child internal/files internal/journal internal/journal/postgres internal/journal/sqlite internal/process internal/session internal/settings internal/ui github.com/coder/websocket github.com/danielgtaylor/huma/v2 github.com/prometheus/client_golang", "handlers decode, call, encode"},
+	{"embedded", "sdk api internal/cli internal/server", "the server and the SDK together"},
+	{"internal/cli", "sdk acp api internal/agents internal/atomicfile internal/child internal/credentials internal/fakeagent internal/fakemodel internal/filelock internal/journal internal/journal/sqlite internal/server internal/session internal/shellwords github.com/rogpeppe/go-internal/diff github.com/spf13/cobra github.com/spf13/pflag golang.org/x/sys golang.org/x/term", "the command line is on top of the SDK; it starts servers, and works on their files while none runs"},
+	{"cmd/sandbox-agent", "internal/cli", "a program is the command line"},
+
+	// What we do not ship.
+	{"internal/archtest", "internal/agents", "the rules are data"},
+	{"internal/gen", "internal/cli internal/server", "what is generated from code"},
+	{"internal/testkit/...", "github.com/jackc/pgx/v5", "help for tests"},
+	{"bench", "github.com/creack/pty golang.org/x/term", "the benchmark talks to servers as a stranger does"},
+	{"conformance/...", "github.com/modelcontextprotocol/go-sdk", "the suites talk to servers as strangers do"},
+}
+
+// ruleOf returns the rule of a package as sources name it.
+func ruleOf(pkg string) (found rule, ok bool) {
+	pkg = named(pkg)
+	for _, r := range rules {
+		family, isFamily := strings.CutSuffix(r.pkg, "/...")
+		switch {
+		case r.pkg == pkg:
+			return r, true
+		case isFamily && below(pkg, family) && len(r.pkg) > len(found.pkg):
+			found, ok = r, true
+		}
+	}
+	return found, ok
+}
+
+func named(pkg string) string {
+	if pkg == "" {
+		return "sdk"
+	}
+	return pkg
+}
+
+func below(name, dir string) bool { return name == dir || strings.HasPrefix(name, dir+"/") }
+
+// allows reports whether a package may import another, given by its import path.
+func (r rule) allows(name string) bool {
+	own, inside := strings.CutPrefix(name, module)
+	if !inside {
+		first, _, _ := strings.Cut(name, "/")
+		return !strings.Contains(first, ".") || // the standard library
+			slices.ContainsFunc(strings.Fields(r.allow), func(a string) bool { return isModule(a) && below(name, a) })
+	}
+	own = named(strings.TrimPrefix(own, "/"))
+	return slices.Contains(strings.Fields(r.allow), own)
+}
+
+func isModule(name string) bool {
+	first, _, _ := strings.Cut(name, "/")
+	return strings.Contains(first, ".")
+}
+
+// checkImports returns what breaks the rules.
+func checkImports(all []source) (broken []string) {
+	for _, s := range all {
+		r, ok := ruleOf(s.pkg)
+		if !ok {
+			broken = append(broken, fmt.Sprintf("%s: package %s has no rule of imports; give it one in internal/archtest", s.path, named(s.pkg)))
+			continue
+		}
+		for _, name := range s.imports {
+			if !r.allows(name) {
+				broken = append(broken, fmt.Sprintf("%s imports %s: %s", s.path, name, r.reason))
+			}
+		}
+	}
+	return broken
+}
+
+func TestImports(t *testing.T) {
+	for _, b := range checkImports(sources(t)) {
+		t.Error(b)
+	}
+}
+
+// Each rule is about packages that exist, and allows only what they use, so that
+// the table says how things are.
+func TestRulesAreExact(t *testing.T) {
+	all := sources(t)
+	for i, r := range rules {
+		var imports []string
+		exists := false
+		for _, s := range all {
+			if of, _ := ruleOf(s.pkg); of == r {
+				exists = true
+				imports = append(imports, s.imports...)
+			}
+		}
+		if !exists {
+			t.Errorf("rule %d: there is no package %s", i, r.pkg)
+		}
+		for _, a := range strings.Fields(r.allow) {
+			one := rule{allow: a}
+			used := slices.ContainsFunc(imports, func(name string) bool {
+				first, _, _ := strings.Cut(name, "/")
+				return strings.Contains(first, ".") && one.allows(name)
+			})
+			if !used && !strings.HasPrefix(r.pkg, "internal/archtest") {
+				t.Errorf("%s may import %s, and does not", r.pkg, a)
+			}
+		}
+	}
+}
+
+// TestForbiddenImportsAreFound plants into each package of a copy each import that
+// the package may not have.
+func TestForbiddenImportsAreFound(t *testing.T) {
+	all := sources(t)
+	copied := t.TempDir()
+	packages := map[string]string{} // name in the package clause by path
+	for _, s := range all {
+		packages[s.pkg] = s.tree.Name.Name
+		text, err := os.ReadFile(filepath.Join("..", "..", s.path))
+		if err != nil {
+			t.Fatal(err)
+		}
+		plant(t, filepath.Join(copied, s.path), string(text))
+	}
+	if broken := checkImports(sourcesIn(t, copied)); len(broken) > 0 {
+		t.Fatalf("the copy breaks rules before anything is planted: %v", broken)
+	}
+	var want []string
+	for pkg, clause := range packages {
+		r, _ := ruleOf(pkg)
+		text := "// Package " + clause + " has a planted file.\npackage " + clause + "\n\n"
+		path := filepath.ToSlash(filepath.Join(pkg, "planted.go"))
+		forbid := func(name string) {
+			text += fmt.Sprintf("import _ %q\n", name)
+			want = append(want, fmt.Sprintf("%s imports %s: %s", path, name, r.reason))
+		}
+		forbid("github.com/planted/module")
+		for other := range packages {
+			if name := strings.TrimSuffix(module+"/"+other, "/"); other != pkg && !slices.Contains(strings.Fields(r.allow), named(other)) {
+				forbid(name)
+			}
+		}
+		plant(t, filepath.Join(copied, path), text)
+	}
+	plant(t, filepath.Join(copied, "internal", "planted", "planted.go"), "// Package planted has no rule.\npackage planted\n")
+	want = append(want, "internal/planted/planted.go: package internal/planted has no rule of imports; give it one in internal/archtest")
+
+	got := checkImports(sourcesIn(t, copied))
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		for _, w := range want {
+			if !slices.Contains(got, w) {
+				t.Errorf("not found: %s", w)
+			}
+		}
+		for _, g := range got {
+			if !slices.Contains(want, g) {
+				t.Errorf("found, but not planted: %s", g)
+			}
+		}
+	}
+	if len(want) < 10*len(packages) {
+		t.Errorf("only %d forbidden imports for %d packages", len(want), len(packages))
+	}
+}
+
+func plant(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
