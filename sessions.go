@@ -244,9 +244,17 @@ func (l *exportLines) Write(p []byte) (int, error) {
 // one brings its agent back. A file that is not whole matches
 // [api.CodeInvalidRequest], and one with a session that is there already
 // [ErrSessionExists]. Import does not close r.
-func (s *Sessions) Import(ctx context.Context, r io.Reader) (*api.SessionImport, error) {
+//
+// What starts programs, or answers permission requests, by the word of the file is
+// dropped, and listed in the result, unless keep names it: one of [api.ImportParts],
+// for example [api.ImportEnv].
+func (s *Sessions) Import(ctx context.Context, r io.Reader, keep ...string) (*api.SessionImport, error) {
 	body, size := uploadBody(r)
-	resp, err := s.c.send(ctx, request{method: http.MethodPost, path: "/v1/sessions/import", body: body, size: size, media: linesType})
+	q := url.Values{}
+	if len(keep) > 0 {
+		q.Set("keep", strings.Join(keep, ","))
+	}
+	resp, err := s.c.send(ctx, request{method: http.MethodPost, path: "/v1/sessions/import", query: q, body: body, size: size, media: linesType})
 	if err != nil {
 		return nil, fmt.Errorf("import sessions: %w", sessionError("", err))
 	}

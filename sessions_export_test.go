@@ -43,6 +43,17 @@ func TestExportAndImport(t *testing.T) {
 	if _, err := to.Sessions().Import(ctx, &all); !errors.Is(err, sandboxagent.ErrSessionExists) {
 		t.Errorf("import of what is there: %v", err)
 	}
+	moved := newServerSession(t, from.Client, api.SessionCreateRequest{ID: "moved", Env: map[string]string{"KEY": "value"}})
+	var file bytes.Buffer
+	if _, err := from.Sessions().Export(ctx, &file, moved.ID); err != nil {
+		t.Fatal(err)
+	}
+	if done, err = to.Sessions().Import(ctx, bytes.NewReader(file.Bytes())); err != nil || len(done.Dropped) != 1 || done.Dropped[0].Part != api.ImportEnv {
+		t.Errorf("imported %+v, %v", done, err)
+	}
+	if done, err = newServer(t).Sessions().Import(ctx, &file, api.ImportEnv); err != nil || len(done.Dropped) != 0 {
+		t.Errorf("imported with its environment %+v, %v", done, err)
+	}
 	if turn := mustPrompt(t, to.Sessions().Session("talk"), "what did I say"); !strings.Contains(turn.Text, "pelican") {
 		t.Errorf("it said %q", turn.Text)
 	}

@@ -122,6 +122,29 @@ type SessionList struct {
 type SessionImport struct {
 	Sessions []string `json:"sessions" doc:"Their ids, in the order of the file"`
 	Events   int      `json:"events"`
+
+	Dropped []ImportDropped `json:"dropped,omitempty" doc:"What the file has and was not asked for"`
+}
+
+// The parts of a session that an import drops unless it is asked to keep them, as
+// they start programs, or answer permission requests, by the word of a file.
+const (
+	ImportEnv      = "env"      // the environment of the agent
+	ImportMCP      = "mcp"      // MCP servers
+	ImportSkills   = "skills"   // configured for the session
+	ImportPolicy   = "policy"   // what decides permission requests
+	ImportRules    = "rules"    // remembered by the reply always
+	ImportSettings = "settings" // mode and options of the agent, but for the model
+)
+
+// ImportParts are all of them.
+var ImportParts = []string{ImportEnv, ImportMCP, ImportSkills, ImportPolicy, ImportRules, ImportSettings}
+
+// ImportDropped is a part of a session that an import has dropped.
+type ImportDropped struct {
+	Session string   `json:"session"`
+	Part    string   `json:"part" enum:"env,mcp,skills,policy,rules,settings"`
+	Names   []string `json:"names" doc:"Of what it has, without values"`
 }
 
 // SessionPromptRequest starts a turn.

@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -60,15 +61,21 @@ go on meanwhile.
 }
 
 func newSessionsImport(g *globals) *cobra.Command {
-	return &cobra.Command{
+	var keep []string
+	cmd := &cobra.Command{
 		Use:   "import [FILE]",
 		Short: "Read sessions from a file",
 		Long: `Read what sessions export has written, from a file or standard input: all of it, or
 nothing when the file is not whole or one of its sessions is there already. The
 next prompt to a session brings its agent back.
 
+The environment of agents, MCP servers, skills, policies, remembered rules, and
+settings such as the mode are dropped and listed, as a file from elsewhere could
+run programs and allow itself anything with them. --keep takes them along.
+
 ` + whichSessions,
 		Example: `  sandbox-agent sessions import sessions.ndjson
+  sandbox-agent sessions import --keep env,mcp,policy mine.ndjson
   gunzip <3f2a.ndjson.gz | sandbox-agent sessions import
   sandbox-agent sessions import --data-dir /new/sandbox-agent old.ndjson`,
 		Args: arguments(0, 1),
@@ -83,7 +90,7 @@ next prompt to a session brings its agent back.
 				in = f
 			}
 			return g.withFileSessions(ctx, true, func(at fileSessions) error {
-				done, err := at.Import(ctx, in)
+				done, err := at.Import(ctx, in, keep...)
 				switch {
 				case err != nil:
 					return err
@@ -91,10 +98,16 @@ next prompt to a session brings its agent back.
 					return printJSON(g.env.Out, done)
 				}
 				fmt.Fprintf(g.env.Err, "sandbox-agent: %s read, into %s\n", counted(len(done.Sessions), done.Events), at.where)
+				for _, d := range done.Dropped {
+					fmt.Fprintf(g.env.Err, "sandbox-agent: dropped from %s: %s (%s); import it with --keep %s if you trust the file\n", d.Session, d.Part, printable(strings.Join(d.Names, ", ")), d.Part)
+				}
 				return nil
 			})
 		}),
 	}
+	cmd.Flags().StringSliceVar(&keep, "keep", nil, "parts to take along: "+strings.Join(api.ImportParts, ", "))
+	must(cmd.RegisterFlagCompletionFunc("keep", cobra.FixedCompletions(api.ImportParts, cobra.ShellCompDirectiveNoFileComp)))
+	return cmd
 }
 
 // whichSessions is the part of the help that export and import share.

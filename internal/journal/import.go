@@ -29,7 +29,8 @@ const importPrefix = "import/"
 type ImportOptions struct {
 	// Stream returns the new name; an empty one leaves the stream out.
 	Stream func(name string) (string, error)
-	// Record returns the new id and document, which may name streams.
+	// Record returns the new id and document, which may name streams; an empty id
+	// leaves the record out.
 	Record func(kind, id string, data []byte) (newID string, newData []byte, err error)
 }
 
@@ -189,6 +190,10 @@ func (m *importer) record(ctx context.Context, l line, n int) error {
 			return fmt.Errorf("line %d: %w", n, err)
 		}
 	}
+	m.tally.Records++
+	if key.id == "" && l.ID != "" {
+		return nil
+	}
 	_, twice := m.records[key]
 	_, err = m.j.GetRecord(ctx, key.kind, key.id)
 	if twice || err == nil {
@@ -198,7 +203,6 @@ func (m *importer) record(ctx context.Context, l line, n int) error {
 		return err
 	}
 	m.records[key] = data
-	m.tally.Records++
 	m.kept.Records++
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -28,6 +29,8 @@ func (s *Server) sessionFileRoutes() {
 
 	imports := op("importSessions", http.MethodPost, "/v1/sessions/import", "sessions", "Read what export has written, all or nothing")
 	imports.Description = "The sessions are in the list when this answers, stopped; the next prompt to one brings its agent back. Nothing is changed by a file that is not whole, or that has a session which is there already."
+	imports.Parameters = []*huma.Param{{Name: "keep", In: "query", Schema: &huma.Schema{Type: "string"},
+		Description: "What else to take from the file, with commas between: " + strings.Join(api.ImportParts, ", ") + ". Without it these parts are dropped, and the answer says what was there, as they start programs or answer permission requests by the word of the file."}}
 	imports.RequestBody = &huma.RequestBody{Required: true, Content: lines}
 	imports.Responses = map[string]*huma.Response{"200": s.jsonResponse("OK", typeOf[api.SessionImport]())}
 	s.handle(imports, s.importSessions)
@@ -58,11 +61,15 @@ func (s *Server) importSessions(w http.ResponseWriter, r *http.Request) error {
 	if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != linesType {
 		return api.NewError(api.KindUnsupportedMediaType, "", "content-type must be %s", linesType)
 	}
+	keep, err := importParts(r)
+	if err != nil {
+		return err
+	}
 	limit := s.limits.MaxUploadBytes
 	if r.ContentLength > limit {
 		return api.TooLarge("maxUploadBytes", limit)
 	}
-	result, err := s.sessions.Import(r.Context(), http.MaxBytesReader(w, r.Body, limit))
+	result, err := s.sessions.Import(r.Context(), http.MaxBytesReader(w, r.Body, limit), keep)
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
@@ -73,4 +80,19 @@ func (s *Server) importSessions(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	return replyJSON(w, http.StatusOK, result)
+}
+
+// importParts are the parts of sessions that an import is asked to keep.
+func importParts(r *http.Request) ([]string, error) {
+	given := r.URL.Query().Get("keep")
+	if given == "" {
+		return nil, nil
+	}
+	keep := strings.Split(given, ",")
+	for _, part := range keep {
+		if !slices.Contains(api.ImportParts, part) {
+			return nil, api.InvalidRequest(api.CodeInvalidQuery, "keep %q: sessions have no such part; choose among %s", part, strings.Join(api.ImportParts, ", "))
+		}
+	}
+	return keep, nil
 }

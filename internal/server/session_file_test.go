@@ -180,7 +180,7 @@ func TestMoveSessions(t *testing.T) {
 	}
 
 	to := start(t, server.Config{})
-	result := decode[api.SessionImport](t, to.check(t, scenario{method: "POST", path: "/v1/sessions/import", header: linesBody, body: file, status: 200}))
+	result := decode[api.SessionImport](t, to.check(t, scenario{method: "POST", path: "/v1/sessions/import?keep=env,mcp", header: linesBody, body: file, status: 200}))
 	if len(result.Sessions) != 2 || result.Events != int(got["talk"]+got["busy"]) {
 		t.Errorf("imported %+v", result)
 	}

@@ -2,6 +2,8 @@ package session
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -80,12 +82,12 @@ func (m *Manager) exportRecords(ctx context.Context, s *session, put func(kind, 
 }
 
 // Import reads what Export has written: all of it, or nothing when there is an
-// error. The sessions are in the list when it returns, stopped; what was open in
+// error. Of the parts in [api.ImportParts] it takes those in keep. The sessions are in the list when it returns, stopped; what was open in
 // them when they were exported is ended. Problems have the codes
 // session_already_exists, invalid_session_id, limit_exceeded (maxSessions or
 // maxFrameBytes) and invalid_request for everything that an export does not have.
-func (m *Manager) Import(ctx context.Context, r io.Reader) (*api.SessionImport, error) {
-	in := incoming{m: m, ids: []string{}, records: make(map[string]record)}
+func (m *Manager) Import(ctx context.Context, r io.Reader, keep []string) (*api.SessionImport, error) {
+	in := incoming{m: m, keep: keep, ids: []string{}, records: make(map[string]record)}
 	tally, err := m.cfg.Journal.Import(ctx, r, journal.ImportOptions{Stream: in.stream, Record: in.record})
 	if err != nil {
 		in.release()
@@ -93,14 +95,16 @@ func (m *Manager) Import(ctx context.Context, r io.Reader) (*api.SessionImport, 
 	}
 	// The journal has them, so they are there whatever becomes of the request.
 	in.arrive(context.WithoutCancel(ctx))
-	return &api.SessionImport{Sessions: in.ids, Events: tally.Entries}, nil
+	return &api.SessionImport{Sessions: in.ids, Events: tally.Entries, Dropped: in.dropped}, nil
 }
 
 // incoming are the sessions of an import. It holds their ids.
 type incoming struct {
 	m       *Manager
+	keep    []string // parts
 	ids     []string // in the order of the file
 	records map[string]record
+	dropped []api.ImportDropped
 }
 
 // stream leaves out the events of sessions that are lost, as a damaged journal may
@@ -120,9 +124,14 @@ func (in *incoming) stream(name string) (string, error) {
 func (in *incoming) record(kind, id string, data []byte) (string, []byte, error) {
 	switch kind {
 	case RecordKind:
-		return id, data, in.session(id, data)
+		data, err := in.session(id, data)
+		return id, data, err
 	case storedKind:
-		return id, data, in.stored(id, data)
+		kept, err := in.stored(id, data)
+		if !kept {
+			id = ""
+		}
+		return id, data, err
 	}
 	return "", nil, notOfSession("record", kind+" "+id)
 }
@@ -131,41 +140,54 @@ func notOfSession(what, name string) error {
 	return api.InvalidRequest(api.CodeInvalidRequest, "this is no %s of a session that is in the file: %s", what, name)
 }
 
-func (in *incoming) session(id string, data []byte) error {
+// session reads the record of a session, and returns it without what is dropped.
+func (in *incoming) session(id string, data []byte) ([]byte, error) {
 	rec, _, err := decodeRecord(data)
 	if err != nil {
-		return api.InvalidRequest(api.CodeInvalidRequest, "read session %s: %w", id, err)
+		return nil, api.InvalidRequest(api.CodeInvalidRequest, "read session %s: %w", id, err)
 	}
 	if !validID(id) || rec.ID != id {
-		return invalidID(id)
+		return nil, invalidID(id)
+	}
+	in.dropped = append(in.dropped, rec.disarm(in.keep)...)
+	data, err = json.Marshal(rec)
+	if err != nil {
+		return nil, fmt.Errorf("encode session %s: %w", id, err)
 	}
 	m := in.m
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.closed {
-		return shuttingDown()
+		return nil, shuttingDown()
 	}
 	if err := m.room(id); err != nil {
-		return err
+		return nil, err
 	}
 	m.reserved[id] = true
 	in.ids = append(in.ids, id)
 	in.records[id] = rec
-	return nil
+	return data, nil
 }
 
-func (in *incoming) stored(name string, data []byte) error {
+// stored reads what was configured for a session, and reports whether it is kept.
+func (in *incoming) stored(name string, data []byte) (kept bool, err error) {
 	id, what, _ := strings.Cut(name, "/")
 	if _, ok := in.records[id]; !ok || what != StoredMCP && what != StoredSkills {
-		return notOfSession("record", storedKind+" "+name)
+		return false, notOfSession("record", storedKind+" "+name)
 	}
-	if in.m.cfg.CheckStored == nil {
-		return nil
+	if in.m.cfg.CheckStored != nil {
+		if err := in.m.cfg.CheckStored(what, data); err != nil {
+			return false, api.InvalidRequest(api.CodeInvalidRequest, "read configuration %s: %w", name, err)
+		}
 	}
-	if err := in.m.cfg.CheckStored(what, data); err != nil {
-		return api.InvalidRequest(api.CodeInvalidRequest, "read configuration %s: %w", name, err)
+	part := map[string]string{StoredMCP: api.ImportMCP, StoredSkills: api.ImportSkills}[what]
+	if slices.Contains(in.keep, part) {
+		return true, nil
 	}
-	return nil
+	if names := configured(data); len(names) > 0 {
+		in.dropped = append(in.dropped, api.ImportDropped{Session: id, Part: part, Names: names})
+	}
+	return false, nil
 }
 
 // arrive makes the sessions known that the journal has now.
