@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"net/url"
 
-	"github.com/sandboxagent/sandboxagent/acp"
 	"github.com/sandboxagent/sandboxagent/api"
 )
 
@@ -139,38 +138,4 @@ func (c *Client) ACPServers(ctx context.Context) ([]api.ACPServer, error) {
 		return nil, fmt.Errorf("list connections: %w", err)
 	}
 	return list.Servers, nil
-}
-
-// agentOptions returns the settings that the server's catalogue has of an
-// agent.
-func (c *Client) agentOptions(ctx context.Context, id string) ([]acp.ConfigOption, error) {
-	info, err := c.Agent(ctx, id, AgentsOptions{Config: true})
-	if err != nil {
-		return nil, err
-	}
-	options := make([]acp.ConfigOption, len(info.ConfigOptions))
-	for i, o := range info.ConfigOptions {
-		options[i] = acp.ConfigOption{ID: o.ID, Name: o.Name, Category: o.Category, Type: o.Type, CurrentValue: o.CurrentValue}
-		for _, v := range o.Options {
-			options[i].Options = append(options[i].Options, acp.ConfigValue{Value: v.Value, Name: v.Name})
-		}
-	}
-	return options, nil
-}
-
-// workDir returns the folder for sessions that name none: what the client was
-// made with, else the home folder of the server.
-func (c *Client) workDir(ctx context.Context) (string, error) {
-	if c.dir != "" {
-		return c.dir, nil
-	}
-	stat, err := get[api.FileStat](ctx, c, "/v1/fs/stat", url.Values{"path": {"."}})
-	var problem *api.Error
-	switch {
-	case errors.As(err, &problem) && problem.Status == http.StatusNotFound:
-		return "/", nil // a server without files
-	case err != nil:
-		return "", fmt.Errorf("find home folder: %w", err)
-	}
-	return stat.Path, nil
 }

@@ -2,19 +2,15 @@ package sandboxagent
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
-	"sync"
-	"time"
 )
 
 // A Client talks to one sandbox-agent server. It is made by [New], [Connect] or
-// [Start], and may be used from several goroutines. [Client.Close] ends the
-// agents it started.
+// [Start], and may be used from several goroutines.
 type Client struct {
 	baseURL string
 	token   string
@@ -26,13 +22,6 @@ type Client struct {
 
 	base    *url.URL
 	baseErr error
-
-	lifetime context.Context // ends with Close
-	end      context.CancelFunc
-
-	mu     sync.Mutex
-	agents map[string]*agentSlot
-	closed bool
 }
 
 // New returns a client of the server at baseURL, for example
@@ -43,7 +32,6 @@ func New(baseURL string, opts ...Option) *Client {
 		baseURL: baseURL,
 		header:  make(http.Header),
 		log:     slog.New(slog.DiscardHandler),
-		agents:  make(map[string]*agentSlot),
 	}
 	for _, opt := range opts {
 		opt(c)
@@ -52,7 +40,6 @@ func New(baseURL string, opts ...Option) *Client {
 		c.http = &http.Client{Transport: newTransport()}
 	}
 	c.base, c.baseErr = parseBase(c.baseURL)
-	c.lifetime, c.end = context.WithCancel(context.Background())
 	return c
 }
 
@@ -104,34 +91,9 @@ func (c *Client) BaseURL() string {
 // secret; a page of a server with a token asks for it.
 func (c *Client) InspectorURL() string { return c.BaseURL() + "/ui/" }
 
-// Close ends the agents that this client started, and with them its sessions.
-// What else was made on the server stays. It takes at most some seconds, and
-// closing twice is no error. Calls other than those on sessions still work
-// afterwards.
+// Close closes the connections that are idle. What was made on the server stays,
+// and calls still work afterwards.
 func (c *Client) Close() error {
-	c.mu.Lock()
-	if c.closed {
-		c.mu.Unlock()
-		return nil
-	}
-	c.closed = true
-	var open []*connection
-	for _, slot := range c.agents {
-		if slot.conn != nil {
-			open = append(open, slot.conn)
-		}
-	}
-	c.mu.Unlock()
-	c.end()
-	errs := make([]error, len(open))
-	var closing sync.WaitGroup
-	for i, conn := range open {
-		closing.Go(func() { errs[i] = conn.close() })
-	}
-	closing.Wait()
 	c.http.CloseIdleConnections()
-	return errors.Join(errs...)
+	return nil
 }
-
-// closeTimeout bounds what Close waits for one agent.
-const closeTimeout = 2 * time.Second

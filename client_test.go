@@ -197,7 +197,7 @@ func TestStart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	session, err := sandbox.CreateSession(testContext(t), "mock", sandboxagent.CreateSessionOptions{OnPermission: sandboxagent.AllowAll})
+	session, err := sandbox.CreateSession(testContext(t), sandboxagent.SessionOptions{Agent: "mock", OnPermission: sandboxagent.AllowAll})
 	if err != nil {
 		t.Fatal(err)
 	}

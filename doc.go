@@ -6,17 +6,17 @@
 // the calling program. All three give a [Client].
 //
 //	client, err := sandboxagent.Connect(ctx, "http://127.0.0.1:2468")
-//	session, err := client.CreateSession(ctx, "claude", sandboxagent.CreateSessionOptions{
+//	session, err := client.CreateSession(ctx, sandboxagent.SessionOptions{
+//		Agent:        "claude",
 //		CWD:          "/workspace/project",
 //		OnPermission: sandboxagent.AllowAll,
 //	})
 //	turn, err := session.Prompt(ctx, sandboxagent.Text("add a README that says hello"))
 //	fmt.Println(turn.Text, turn.StopReason)
 //
-// A session of [Client.CreateSession] is driven by this client, and goes on as
-// long as the client does. Those of [Client.Sessions] are kept by the server:
-// they outlive clients, agents and the server itself, and are shared by all who
-// are attached to them.
+// The server keeps the sessions: they outlive clients, agents and the server
+// itself, and are shared by all clients. [Client.Session] returns to one by its
+// id, [Client.Sessions] lists them.
 //
 // The package does not read the environment unless told to by [FromEnv], keeps
 // no global state, writes nothing to disk, and sets no timeout of its own on

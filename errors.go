@@ -16,8 +16,8 @@ var (
 	ErrUnauthorized error = api.CodeTokenInvalid
 
 	// ErrAgentExited means that the process of an agent ended while a call
-	// needed it. The next call of the session starts it anew. errors.As with
-	// [*AgentExitedError] tells more.
+	// needed it. The next prompt starts it again. errors.As with
+	// [*AgentExitedError] says more.
 	ErrAgentExited error = api.CodeAgentProcessExited
 
 	// ErrUnsupportedAgent means that the server knows no agent of that id.
@@ -30,7 +30,7 @@ var (
 	// ErrSessionBusy means that a session has a turn under way.
 	ErrSessionBusy error = api.Code("session_busy")
 
-	// ErrClosed means that the client or the session was closed.
+	// ErrClosed means that a [Terminal] was closed.
 	ErrClosed = errors.New("closed")
 
 	// ErrUnsupported means that an agent does not offer what was asked of it.
@@ -38,8 +38,8 @@ var (
 	ErrUnsupported = errors.New("not supported by the agent")
 )
 
-// RPCError is what an agent answers when it refuses a call, such as a prompt of a
-// [Session] or a [ServerSession] without the key it needs, for errors.As.
+// RPCError is what an agent answers when it refuses a call, such as a prompt
+// without the API key it needs, for errors.As.
 type RPCError = acp.RPCError
 
 // An AgentExitedError tells how the process of an agent ended. It matches
@@ -114,7 +114,7 @@ func (e *UnsupportedOptionError) Error() string {
 func (e *UnsupportedOptionError) Is(target error) bool { return target == ErrUnsupported }
 
 // An UnsupportedReplyError means that a permission request has no option for a
-// reply. The agent was told that nobody chose.
+// reply. The request stays open.
 type UnsupportedReplyError struct {
 	PermissionID string
 	Reply        Reply

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -41,7 +42,8 @@ func Example() {
 
 	// Elsewhere: client, err := sandboxagent.Connect(ctx, "http://127.0.0.1:2468")
 	client := server.Client
-	session, err := client.CreateSession(ctx, "mock", sandboxagent.CreateSessionOptions{
+	session, err := client.CreateSession(ctx, sandboxagent.SessionOptions{
+		Agent:        "mock",
 		OnPermission: sandboxagent.AllowAll,
 	})
 	if err != nil {
@@ -53,7 +55,7 @@ func Example() {
 		fmt.Println(err)
 		return
 	}
-	_, err = os.Stat(filepath.Join(session.CWD(), "hello.txt"))
+	_, err = client.Stat(ctx, "hello.txt")
 	fmt.Println(turn.StopReason, err == nil)
 	// Output: end_turn true
 }
@@ -157,7 +159,8 @@ func ExampleClient_InstallAgent() {
 func ExampleClient_CreateSession() {
 	server, stop := exampleServer()
 	defer stop()
-	session, err := server.CreateSession(context.Background(), "mock", sandboxagent.CreateSessionOptions{
+	session, err := server.CreateSession(context.Background(), sandboxagent.SessionOptions{
+		Agent:        "mock",
 		Model:        "mock-fast",
 		Mode:         "plan",
 		ThoughtLevel: "high",
@@ -166,7 +169,12 @@ func ExampleClient_CreateSession() {
 		fmt.Println(err)
 		return
 	}
-	for _, option := range session.ConfigOptions() {
+	options, err := session.ConfigOptions(context.Background())
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for _, option := range options {
 		fmt.Println(option.ID, option.CurrentValue)
 	}
 	// Unordered output:
@@ -175,33 +183,11 @@ func ExampleClient_CreateSession() {
 	// thought_level high
 }
 
-func ExampleClient_ResumeSession() {
-	server, stop := exampleServer()
-	defer stop()
-	ctx := context.Background()
-	session, err := server.CreateSession(ctx, "mock", sandboxagent.CreateSessionOptions{})
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	session.Prompt(ctx, sandboxagent.Text("/echo hello"))
-
-	again, err := server.ResumeSession(ctx, "mock", session.ID(), sandboxagent.ResumeSessionOptions{
-		Transcript: session.Transcript(), // for agents that forget
-	})
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	fmt.Println(again.ID() == session.ID(), again.Restored())
-	// Output: true resumed
-}
-
 func ExampleSession_Prompt() {
 	server, stop := exampleServer()
 	defer stop()
 	ctx := context.Background()
-	session, err := server.CreateSession(ctx, "mock", sandboxagent.CreateSessionOptions{})
+	session, err := server.CreateSession(ctx, sandboxagent.SessionOptions{Agent: "mock"})
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -216,7 +202,7 @@ func ExampleSession_Prompt_blocks() {
 	server, stop := exampleServer()
 	defer stop()
 	ctx := context.Background()
-	session, err := server.CreateSession(ctx, "mock", sandboxagent.CreateSessionOptions{})
+	session, err := server.CreateSession(ctx, sandboxagent.SessionOptions{Agent: "mock"})
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -232,12 +218,12 @@ func ExampleSession_Prompt_blocks() {
 	// Output: end_turn <nil>
 }
 
-// The end of the context cancels the turn, not the session.
+// The end of the context leaves the turn to the server; Cancel ends it.
 func ExampleSession_Prompt_context() {
 	server, stop := exampleServer()
 	defer stop()
 	ctx := context.Background()
-	session, err := server.CreateSession(ctx, "mock", sandboxagent.CreateSessionOptions{})
+	session, err := server.CreateSession(ctx, sandboxagent.SessionOptions{Agent: "mock"})
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -246,18 +232,21 @@ func ExampleSession_Prompt_context() {
 	defer cancel()
 	_, err = session.Prompt(short, sandboxagent.Text("/silence"))
 	fmt.Println(errors.Is(err, context.DeadlineExceeded))
-	turn, err := session.Prompt(ctx, sandboxagent.Text("/echo still here"))
+	_, err = session.Cancel(ctx)
+	fmt.Println(err)
+	turn, err := session.Prompt(ctx, sandboxagent.Text("/echo still there"))
 	fmt.Println(turn.Text, err)
 	// Output:
 	// true
-	// still here <nil>
+	// <nil>
+	// still there <nil>
 }
 
 func ExampleSession_Stream() {
 	server, stop := exampleServer()
 	defer stop()
 	ctx := context.Background()
-	session, err := server.CreateSession(ctx, "mock", sandboxagent.CreateSessionOptions{})
+	session, err := server.CreateSession(ctx, sandboxagent.SessionOptions{Agent: "mock"})
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -268,15 +257,17 @@ func ExampleSession_Stream() {
 			return
 		}
 		switch update.Kind {
+		case acp.UpdateAgentMessage:
+			// update.Content.Text is what the agent says.
 		case sandboxagent.UpdatePermission:
-			fmt.Println("asked, with replies", update.Permission.Replies())
-			update.Permission.Reply(sandboxagent.Reject)
+			fmt.Println("asked, with replies", update.Permission.AvailableReplies)
+			session.Reply(ctx, update.Permission.ID, sandboxagent.Reject)
 		case sandboxagent.UpdateTurnEnd:
 			fmt.Println("ended with", update.Turn.StopReason)
 		}
 	}
 	// Output:
-	// asked, with replies [once always reject]
+	// asked, with replies [once reject cancel]
 	// ended with end_turn
 }
 
@@ -284,11 +275,12 @@ func ExampleSession_Cancel() {
 	server, stop := exampleServer()
 	defer stop()
 	ctx := context.Background()
-	session, err := server.CreateSession(ctx, "mock", sandboxagent.CreateSessionOptions{})
+	session, err := server.CreateSession(ctx, sandboxagent.SessionOptions{Agent: "mock"})
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
+	cancelled := false
 	for update, err := range session.Stream(ctx, sandboxagent.Text("/burst 1000000")) {
 		if err != nil {
 			fmt.Println(err)
@@ -296,9 +288,11 @@ func ExampleSession_Cancel() {
 		}
 		if update.Turn != nil {
 			fmt.Println(update.Turn.StopReason)
-			break
 		}
-		session.Cancel(ctx)
+		if !cancelled {
+			cancelled = true
+			session.Cancel(ctx)
+		}
 	}
 	// Output: cancelled
 }
@@ -307,7 +301,7 @@ func ExampleSession_SetModel() {
 	server, stop := exampleServer()
 	defer stop()
 	ctx := context.Background()
-	session, err := server.CreateSession(ctx, "mock", sandboxagent.CreateSessionOptions{})
+	session, err := server.CreateSession(ctx, sandboxagent.SessionOptions{Agent: "mock"})
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -326,13 +320,18 @@ func ExampleSession_SetMode() {
 	server, stop := exampleServer()
 	defer stop()
 	ctx := context.Background()
-	session, err := server.CreateSession(ctx, "mock", sandboxagent.CreateSessionOptions{})
+	session, err := server.CreateSession(ctx, sandboxagent.SessionOptions{Agent: "mock"})
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
 	err = session.SetMode(ctx, "plan")
-	fmt.Println(session.Modes().CurrentModeID, err)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	info, err := session.Info(ctx)
+	fmt.Println(info.Mode, err)
 	// Output: plan <nil>
 }
 
@@ -340,7 +339,7 @@ func ExampleSession_SetThoughtLevel() {
 	server, stop := exampleServer()
 	defer stop()
 	ctx := context.Background()
-	session, err := server.CreateSession(ctx, "mock", sandboxagent.CreateSessionOptions{})
+	session, err := server.CreateSession(ctx, sandboxagent.SessionOptions{Agent: "mock"})
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -353,7 +352,7 @@ func ExampleSession_SetConfigOption() {
 	server, stop := exampleServer()
 	defer stop()
 	ctx := context.Background()
-	session, err := server.CreateSession(ctx, "mock", sandboxagent.CreateSessionOptions{})
+	session, err := server.CreateSession(ctx, sandboxagent.SessionOptions{Agent: "mock"})
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -367,7 +366,8 @@ func ExampleAllowKinds() {
 	server, stop := exampleServer()
 	defer stop()
 	ctx := context.Background()
-	session, err := server.CreateSession(ctx, "mock", sandboxagent.CreateSessionOptions{
+	session, err := server.CreateSession(ctx, sandboxagent.SessionOptions{
+		Agent:        "mock",
 		OnPermission: sandboxagent.AllowKinds(acp.ToolRead, acp.ToolSearch),
 	})
 	if err != nil {
@@ -375,7 +375,7 @@ func ExampleAllowKinds() {
 		return
 	}
 	session.Prompt(ctx, sandboxagent.Text("create a file called hello.txt"))
-	_, err = os.Stat(filepath.Join(session.CWD(), "hello.txt"))
-	fmt.Println("not written:", errors.Is(err, os.ErrNotExist))
+	_, err = server.Stat(ctx, "hello.txt")
+	fmt.Println("not written:", errors.Is(err, fs.ErrNotExist))
 	// Output: not written: true
 }

@@ -2,164 +2,356 @@ package sandboxagent_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
-	"log/slog"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/sandboxagent/sandboxagent"
 	"github.com/sandboxagent/sandboxagent/acp"
+	"github.com/sandboxagent/sandboxagent/api"
 )
 
-func newSession(t testing.TB, s *testServer, opts sandboxagent.CreateSessionOptions) *sandboxagent.Session {
+func newSession(t testing.TB, c *sandboxagent.Client, opts sandboxagent.SessionOptions) *sandboxagent.Session {
 	t.Helper()
-	session, err := s.CreateSession(testContext(t), "mock", opts)
+	opts.Agent = "mock"
+	session, err := c.CreateSession(testContext(t), opts)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return session
 }
 
-func TestPromptText(t *testing.T) {
-	s := newServer(t)
-	session := newSession(t, s, sandboxagent.CreateSessionOptions{})
-	if session.CWD() != s.dir {
-		t.Errorf("session works in %s, want %s", session.CWD(), s.dir)
-	}
-	for range 3 {
-		turn, err := session.Prompt(testContext(t), sandboxagent.Text("/echo hello there"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if turn.Text != "hello there" || turn.StopReason != acp.StopEndTurn || len(turn.Updates) == 0 {
-			t.Errorf("turn is %+v", turn)
-		}
-	}
-}
-
-func TestPromptChangesFileAfterPermission(t *testing.T) {
-	s := newServer(t)
-	asked := 0
-	session := newSession(t, s, sandboxagent.CreateSessionOptions{
-		OnPermission: func(ctx context.Context, req *sandboxagent.PermissionRequest) (sandboxagent.Reply, error) {
-			asked++
-			return sandboxagent.Once, nil
-		},
-	})
-	turn, err := session.Prompt(testContext(t), sandboxagent.Text("create a file called hello.txt"))
+func mustPrompt(t testing.TB, s *sandboxagent.Session, text string) *sandboxagent.Turn {
+	t.Helper()
+	turn, err := s.Prompt(testContext(t), sandboxagent.Text(text))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if asked == 0 {
-		t.Error("no permission was asked")
+	return turn
+}
+
+func TestSession(t *testing.T) {
+	s := newServer(t)
+	ctx := testContext(t)
+	session := newSession(t, s.Client, sandboxagent.SessionOptions{ID: "mine", Title: "A title", Model: "mock-fast"})
+	if session.ID != "mine" {
+		t.Errorf("id is %s", session.ID)
 	}
-	if _, err := os.Stat(filepath.Join(s.dir, "hello.txt")); err != nil {
+	turn := mustPrompt(t, session, "/echo hello there")
+	if turn.Text != "hello there" || turn.StopReason != acp.StopEndTurn || turn.LastEvent <= turn.FirstEvent || turn.Turn == "" {
+		t.Errorf("turn is %+v", turn)
+	}
+	info, err := session.Info(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.Title != "A title" || info.Model != "mock-fast" || info.Status != api.SessionIdle || info.CWD != s.dir || info.LastEvent != turn.LastEvent {
+		t.Errorf("session is %+v", info)
+	}
+	if info.Usage.TotalTokens == 0 {
+		t.Errorf("usage is %+v", info.Usage)
+	}
+	text, err := session.Transcript(ctx, sandboxagent.TranscriptMarkdown)
+	if err != nil || !strings.Contains(text, "hello there") {
+		t.Errorf("transcript is %q, %v", text, err)
+	}
+	messages, err := session.Messages(ctx)
+	if err != nil || len(messages) != 2 || messages[1].Text != "hello there" {
+		t.Errorf("messages are %+v, %v", messages, err)
+	}
+	title := "Another"
+	if info, err = session.Update(ctx, api.SessionPatch{Title: &title}); err != nil || info.Title != title {
+		t.Errorf("update: %+v, %v", info, err)
+	}
+	if _, err := s.Session(info.AgentSessionID).Info(ctx); err != nil {
+		t.Errorf("get by the id of the agent: %v", err)
+	}
+	if err := session.Destroy(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := session.Prompt(ctx, sandboxagent.Text("hello")); !errors.Is(err, sandboxagent.ErrSessionDestroyed) {
+		t.Errorf("prompt to a destroyed session: %v", err)
+	}
+	if err := session.Resume(ctx); err != nil {
+		t.Fatal(err)
+	}
+	mustPrompt(t, session, "/echo back")
+	if err := session.Purge(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := session.Info(ctx); !errors.Is(err, sandboxagent.ErrSessionNotFound) {
+		t.Errorf("info of a purged session: %v", err)
+	}
+}
+
+func TestSessionSettings(t *testing.T) {
+	s := newServer(t)
+	ctx := testContext(t)
+	session := newSession(t, s.Client, sandboxagent.SessionOptions{})
+	for _, err := range []error{session.SetModel(ctx, "mock-fast"), session.SetMode(ctx, "plan"), session.SetThoughtLevel(ctx, "high")} {
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	options, err := session.ConfigOptions(ctx)
+	if o := acp.OptionByID(options, "model"); err != nil || o == nil || o.CurrentValue != "mock-fast" {
+		t.Errorf("options are %+v, %v", options, err)
+	}
+	modes, err := session.Modes(ctx)
+	if err != nil || modes.CurrentModeID != "plan" {
+		t.Errorf("modes are %+v, %v", modes, err)
+	}
+	var value *sandboxagent.UnsupportedValueError
+	err = session.SetModel(ctx, "gpt-0")
+	if !errors.As(err, &value) || value.Value != "gpt-0" || len(value.Allowed) == 0 || !errors.Is(err, api.CodeUnsupportedValue) || !errors.Is(err, sandboxagent.ErrUnsupported) {
+		t.Errorf("set a model that is not offered: %v", err)
+	}
+	var option *sandboxagent.UnsupportedOptionError
+	if err := session.SetConfigOption(ctx, "nothing", "on"); !errors.As(err, &option) || len(option.Available) == 0 {
+		t.Errorf("set an option that is not offered: %v", err)
+	}
+	mcp := api.MCPServers{Servers: map[string]api.MCPServer{}}
+	if err := session.SetMCPConfig(ctx, mcp); err != nil {
 		t.Error(err)
 	}
-	if len(turn.ToolCalls) == 0 {
-		t.Fatal("no tool call")
+	if _, err := session.MCPConfig(ctx); err != nil {
+		t.Error(err)
 	}
-	for _, call := range turn.ToolCalls {
-		if call.Status != acp.StatusCompleted || call.Title == "" {
-			t.Errorf("tool call is %+v", call)
+	if err := session.SetSkillsConfig(ctx, api.SkillsSet{Skills: map[string]api.SkillsConfig{}}); err != nil {
+		t.Error(err)
+	}
+	if _, err := session.SkillsConfig(ctx); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestSessionBusy(t *testing.T) {
+	s := newServer(t)
+	ctx := testContext(t)
+	session := newSession(t, s.Client, sandboxagent.SessionOptions{})
+	started, err := session.PromptAsync(ctx, sandboxagent.Text("/silence"))
+	if err != nil || started.Turn == "" || started.FirstEvent == 0 {
+		t.Fatalf("started %+v, %v", started, err)
+	}
+	if _, err := session.Prompt(ctx, sandboxagent.Text("hello")); !errors.Is(err, sandboxagent.ErrSessionBusy) {
+		t.Errorf("prompt to a busy session: %v", err)
+	}
+	queued := s.Session(session.ID)
+	queued.Queue = true
+	answer := make(chan error, 1)
+	go func() {
+		turn, err := queued.Prompt(ctx, sandboxagent.Text("/echo later"))
+		if err == nil && turn.StopReason != acp.StopCancelled {
+			err = fmt.Errorf("turn is %+v", turn)
+		}
+		answer <- err
+	}()
+	waitInfo(t, session, func(info *api.Session) bool { return info.Queued == 1 })
+	result, err := session.Cancel(ctx)
+	if err != nil || result.Cancelled != 2 {
+		t.Errorf("cancelled %+v, %v", result, err)
+	}
+	if err := <-answer; err != nil {
+		t.Error(err)
+	}
+	if turn := mustPrompt(t, session, "/echo on"); turn.Text != "on" {
+		t.Errorf("turn is %+v", turn)
+	}
+	var refused *sandboxagent.RPCError
+	if _, err := session.Prompt(ctx, sandboxagent.Text("/error -32000 no key")); !errors.As(err, &refused) || refused.Code != acp.CodeAuthRequired || refused.Message != "no key" {
+		t.Errorf("prompt that the agent refuses: %v", err)
+	}
+	if _, err := session.Prompt(ctx, sandboxagent.Text("/crash 7")); !errors.Is(err, sandboxagent.ErrAgentExited) {
+		t.Errorf("prompt to an agent that crashes: %v", err)
+	}
+}
+
+// waitInfo waits until a session is as ok wants it.
+func waitInfo(t testing.TB, s *sandboxagent.Session, ok func(*api.Session) bool) {
+	t.Helper()
+	ctx := testContext(t)
+	for {
+		info, err := s.Info(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ok(info) {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatalf("session stays %+v", info)
+		case <-time.After(5 * time.Millisecond):
 		}
 	}
 }
 
-func TestPermissionPolicies(t *testing.T) {
-	tests := []struct {
-		name    string
-		handler sandboxagent.PermissionHandler
-		written bool
-		fails   bool
-	}{
-		{"allow all", sandboxagent.AllowAll, true, false},
-		{"allow kind", sandboxagent.AllowKinds(acp.ToolEdit), true, false},
-		{"allow other kind", sandboxagent.AllowKinds(acp.ToolFetch), false, false},
-		{"reject all", sandboxagent.RejectAll, false, false},
-		{"none", nil, false, false},
-		{"no reply", func(context.Context, *sandboxagent.PermissionRequest) (sandboxagent.Reply, error) {
-			return sandboxagent.NoReply, nil
-		}, false, false},
-		{"unknown option", func(context.Context, *sandboxagent.PermissionRequest) (sandboxagent.Reply, error) {
-			return "no-such-option", nil
-		}, false, true},
-		{"error", func(context.Context, *sandboxagent.PermissionRequest) (sandboxagent.Reply, error) {
-			return "", errors.New("boom")
-		}, false, true},
-		{"option id", func(_ context.Context, req *sandboxagent.PermissionRequest) (sandboxagent.Reply, error) {
-			option, _ := req.Option(acp.AllowOnce)
-			return sandboxagent.Reply(option.OptionID), nil
-		}, true, false},
-	}
+func TestSessionsList(t *testing.T) {
 	s := newServer(t)
-	for i, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			name := string(rune('a'+i)) + ".txt"
-			session := newSession(t, s, sandboxagent.CreateSessionOptions{OnPermission: tt.handler})
-			turn, err := session.Prompt(testContext(t), sandboxagent.Text("create a file called "+name))
-			if (err != nil) != tt.fails {
-				t.Errorf("error is %v", err)
+	ctx := testContext(t)
+	for i := range 5 {
+		newSession(t, s.Client, sandboxagent.SessionOptions{ID: fmt.Sprintf("s%d", i), Title: fmt.Sprintf("number %d", i)})
+	}
+	if err := s.Session("s3").Destroy(ctx); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		filter sandboxagent.SessionFilter
+		want   int
+	}{
+		{sandboxagent.SessionFilter{}, 5},
+		{sandboxagent.SessionFilter{Status: api.SessionDestroyed}, 1},
+		{sandboxagent.SessionFilter{Agent: "claude"}, 0},
+		{sandboxagent.SessionFilter{Text: "NUMBER 2"}, 1},
+	} {
+		got := 0
+		for _, err := range s.Sessions(ctx, test.filter) {
+			if err != nil {
+				t.Fatal(err)
 			}
-			if turn == nil || turn.StopReason == "" {
-				t.Errorf("turn is %+v", turn)
-			}
-			_, err = os.Stat(filepath.Join(s.dir, name))
-			if written := err == nil; written != tt.written {
-				t.Errorf("file was written: %v", written)
+			got++
+		}
+		if got != test.want {
+			t.Errorf("%+v: %d sessions, want %d", test.filter, got, test.want)
+		}
+	}
+}
+
+func TestResumeOrCreate(t *testing.T) {
+	s := newServer(t)
+	ctx := testContext(t)
+	if _, err := s.ResumeOrCreateSession(ctx, sandboxagent.SessionOptions{Agent: "mock"}); err == nil {
+		t.Error("no error without an id")
+	}
+	var all sync.WaitGroup
+	for range 4 {
+		all.Go(func() {
+			session, err := s.ResumeOrCreateSession(ctx, sandboxagent.SessionOptions{Agent: "mock", ID: "one", ThoughtLevel: "low"})
+			if err != nil || session.ID != "one" {
+				t.Errorf("got %+v, %v", session, err)
 			}
 		})
 	}
-}
-
-func TestStreamAsksInTheLoop(t *testing.T) {
-	s := newServer(t)
-	session := newSession(t, s, sandboxagent.CreateSessionOptions{})
-	var kinds []string
-	var turn *sandboxagent.Turn
-	for u, err := range session.Stream(testContext(t), sandboxagent.Text("create a file called hello.txt")) {
+	all.Wait()
+	var list []api.Session
+	for info, err := range s.Sessions(ctx, sandboxagent.SessionFilter{}) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		kinds = append(kinds, u.Kind)
-		if u.Permission != nil {
-			if err := u.Permission.Reply(sandboxagent.Once); err != nil {
-				t.Error(err)
-			}
-			if u.Permission.Reply(sandboxagent.Once) == nil {
-				t.Error("second reply is no error")
-			}
-		}
-		if u.Turn != nil {
-			turn = u.Turn
-		}
+		list = append(list, info)
 	}
-	if turn == nil || kinds[len(kinds)-1] != sandboxagent.UpdateTurnEnd {
-		t.Fatalf("kinds are %v", kinds)
-	}
-	if _, err := os.Stat(filepath.Join(s.dir, "hello.txt")); err != nil {
-		t.Error(err)
+	if len(list) != 1 || list[0].ThoughtLevel != "low" {
+		t.Errorf("sessions are %+v", list)
 	}
 }
 
-func TestStreamOrderAndCompleteness(t *testing.T) {
+func TestEvents(t *testing.T) {
 	s := newServer(t)
-	session := newSession(t, s, sandboxagent.CreateSessionOptions{})
+	ctx := testContext(t)
+	session := newSession(t, s.Client, sandboxagent.SessionOptions{})
+	last := mustPrompt(t, session, "/burst 1200").LastEvent
+	check := func(name string, after uint64, events func(func(sandboxagent.SessionEvent, error) bool)) {
+		t.Helper()
+		next := after + 1
+		for e, err := range events {
+			if err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			if e.EventIndex != next || !json.Valid(e.Payload) {
+				t.Fatalf("%s: event %d, want %d", name, e.EventIndex, next)
+			}
+			if next++; e.EventIndex == last {
+				break
+			}
+		}
+		if next != last+1 {
+			t.Errorf("%s: next event would be %d, want %d", name, next, last+1)
+		}
+	}
+	check("history", 0, session.History(ctx, 0))
+	check("history in part", 7, session.History(ctx, 7))
+	check("events", 0, session.Events(ctx, 0))
+	check("events in part", last-3, session.Events(ctx, last-3))
+
+	named := sandboxagent.New(s.BaseURL(), sandboxagent.WithToken(sandboxagent.Token(s.Client)), sandboxagent.WithClientName("onlooker"))
+	defer named.Close()
+	reading, leave := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for range named.Session(session.ID).Events(reading, last) {
+		}
+	}()
+	waitInfo(t, session, func(info *api.Session) bool { return len(info.Clients) == 1 && info.Clients[0].Client == "onlooker" })
+	leave()
+	<-done
+	waitInfo(t, session, func(info *api.Session) bool { return len(info.Clients) == 0 })
+
+	for _, err := range s.Session("nobody").Events(ctx, 0) {
+		if !errors.Is(err, sandboxagent.ErrSessionNotFound) {
+			t.Errorf("events of no session: %v", err)
+		}
+	}
+}
+
+func TestStream(t *testing.T) {
+	s := newServer(t)
+	session := newSession(t, s.Client, sandboxagent.SessionOptions{})
+	var said string
+	var prompts int
+	var turn *sandboxagent.Turn
+	for u, err := range session.Stream(testContext(t), sandboxagent.Text("/echo word by word")) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p, ok := u.Event.Prompt(); ok {
+			prompts++
+			if p.Text() != "/echo word by word" || u.Kind != sandboxagent.UpdateEvent {
+				t.Errorf("prompt is %q, in an update of kind %s", p.Text(), u.Kind)
+			}
+		}
+		if u.Kind == acp.UpdateAgentMessage {
+			said += u.Content.Text
+		}
+		turn = u.Turn
+	}
+	if prompts != 1 || said != "word by word" || turn == nil || turn.Text != said {
+		t.Errorf("%d prompts, said %q, turn %+v", prompts, said, turn)
+	}
+}
+
+func TestStreamYieldsEveryUpdateInOrder(t *testing.T) {
+	s := newServer(t)
+	session := newSession(t, s.Client, sandboxagent.SessionOptions{})
 	const n = 20_000
 	var text strings.Builder
-	count := 0
-	for u, err := range session.Stream(testContext(t), sandboxagent.Text("/burst 20000 200")) {
+	count, next := 0, uint64(0)
+	for u, err := range session.Stream(testContext(t), sandboxagent.Text(fmt.Sprintf("/burst %d 200", n))) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if u.Turn != nil {
+			if full := text.String(); u.Turn.Text != full && !(u.Turn.TextTruncated && strings.HasPrefix(full, u.Turn.Text)) {
+				t.Error("text of the turn is not that of its updates")
+			}
+			break
+		}
+		if next != 0 && u.Event.EventIndex != next {
+			t.Fatalf("event %d, want %d", u.Event.EventIndex, next)
+		}
+		next = u.Event.EventIndex + 1
 		if u.Kind == acp.UpdateAgentMessage {
 			count++
 			text.WriteString(u.Content.Text)
-		}
-		if u.Turn != nil && u.Turn.Text != text.String() {
-			t.Error("text of the turn is not that of its updates")
 		}
 	}
 	if count != n {
@@ -167,272 +359,245 @@ func TestStreamOrderAndCompleteness(t *testing.T) {
 	}
 }
 
-func TestSessionBusy(t *testing.T) {
+// What a program shows of a turn is told by kinds and fields, without frames.
+func TestStreamIsTyped(t *testing.T) {
 	s := newServer(t)
-	session := newSession(t, s, sandboxagent.CreateSessionOptions{})
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		if _, err := session.Prompt(testContext(t), sandboxagent.Text("/silence")); err != nil {
-			t.Error(err)
+	session := newSession(t, s.Client, sandboxagent.SessionOptions{OnPermission: sandboxagent.AllowAll})
+	for prompt, want := range map[string]string{
+		"/echo x":                        acp.UpdateAgentMessage,
+		"/thought x":                     acp.UpdateAgentThought,
+		"/plan":                          acp.UpdatePlan,
+		"hello there":                    acp.UpdateUsage,
+		"create a file called hello.txt": sandboxagent.UpdatePermission,
+		"create a file called again.txt": sandboxagent.UpdateResolved,
+		"create a file called third.txt": acp.UpdateToolCall,
+	} {
+		kinds := make(map[string]bool)
+		for u, err := range session.Stream(testContext(t), sandboxagent.Text(prompt)) {
+			if err != nil {
+				t.Fatalf("%s: %v", prompt, err)
+			}
+			data, err := json.Marshal(u)
+			if err != nil || !strings.Contains(string(data), `"sessionUpdate":"`+u.Kind+`"`) {
+				t.Errorf("%s: update of kind %s as JSON is %s, %v", prompt, u.Kind, data, err)
+			}
+			kinds[u.Kind] = true
 		}
-	}()
-	waitBusy(t, session)
-	if _, err := session.Prompt(testContext(t), sandboxagent.Text("/echo x")); !errors.Is(err, sandboxagent.ErrSessionBusy) {
-		t.Errorf("second prompt: %v", err)
+		if !kinds[want] || !kinds[sandboxagent.UpdateTurnEnd] {
+			t.Errorf("%s: kinds are %v, want %s", prompt, kinds, want)
+		}
 	}
-	if err := session.Cancel(testContext(t)); err != nil {
+}
+
+// A reader of events, a prompt and the session live through a server that is
+// killed: the reader sees every event once, the prompt says what became of it.
+func TestSessionOutlivesServer(t *testing.T) {
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := free.Addr().(*net.TCPAddr).Port
+	free.Close()
+	home := t.TempDir()
+	opts := sandboxagent.StartOptions{
+		Binary: os.Args[0], Port: port, Token: "secret", Dir: home,
+		Env: append(os.Environ(), "HOME="+home, "XDG_DATA_HOME="+filepath.Join(home, "data")),
+	}
+	first, err := sandboxagent.Start(testContext(t), opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer first.Close()
+	client := sandboxagent.New(first.BaseURL(), sandboxagent.WithToken("secret"))
+	defer client.Close()
+	session := newSession(t, client, sandboxagent.SessionOptions{})
+	mustPrompt(t, session, "/echo the word is swordfish")
+
+	reading, leave := context.WithCancel(testContext(t))
+	defer leave()
+	var mu sync.Mutex
+	var seen []uint64
+	read := make(chan error, 1)
+	go func() {
+		for e, err := range session.Events(reading, 0) {
+			if err != nil {
+				read <- err
+				return
+			}
+			mu.Lock()
+			seen = append(seen, e.EventIndex)
+			mu.Unlock()
+		}
+		read <- nil
+	}()
+	turn := make(chan error, 1)
+	go func() {
+		_, err := session.Prompt(testContext(t), sandboxagent.Text("/silence"))
+		turn <- err
+	}()
+	waitInfo(t, session, func(info *api.Session) bool { return info.Status == api.SessionRunning })
+	server, err := os.FindProcess(first.PID())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	<-first.Done()
+	second, err := sandboxagent.Start(testContext(t), opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer second.Close()
+	if err := <-turn; !errors.Is(err, sandboxagent.ErrTurnInterrupted) {
+		t.Errorf("interrupted turn: %v", err)
+	}
+	after := mustPrompt(t, session, "what did I say")
+	if !strings.Contains(after.Text, "swordfish") {
+		t.Errorf("it said %q", after.Text)
+	}
+	waitFor(t, func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(seen) > 0 && seen[len(seen)-1] >= after.LastEvent
+	})
+	leave()
+	if err := <-read; err != nil {
 		t.Error(err)
 	}
-	<-done
-}
-
-func TestLeavingTheLoopCancels(t *testing.T) {
-	s := newServer(t)
-	session := newSession(t, s, sandboxagent.CreateSessionOptions{})
-	for _, prompt := range []string{"/burst 1000000", "/thought x", "/permission"} {
-		for _, err := range session.Stream(testContext(t), sandboxagent.Text(prompt)) {
-			if err != nil {
-				t.Fatal(err)
-			}
-			break
-		}
-		turn, err := session.Prompt(testContext(t), sandboxagent.Text("/echo again"))
-		if err != nil || turn.Text != "again" || turn.StopReason != acp.StopEndTurn {
-			t.Errorf("after leaving %s: %+v, %v", prompt, turn, err)
+	for i, index := range seen {
+		if index != uint64(i+1) {
+			t.Fatalf("event %d came as number %d", index, i+1)
 		}
 	}
 }
 
-func TestCancel(t *testing.T) {
-	s := newServer(t)
-	session := newSession(t, s, sandboxagent.CreateSessionOptions{})
-	t.Run("context", func(t *testing.T) {
-		ctx, cancel := context.WithCancel(testContext(t))
-		defer cancel()
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			turn, err := session.Prompt(ctx, sandboxagent.Text("/silence"))
-			if !errors.Is(err, context.Canceled) || turn == nil || turn.StopReason != acp.StopCancelled {
-				t.Errorf("got %+v, %v", turn, err)
-			}
-		}()
-		waitBusy(t, session)
-		cancel()
-		<-done
-	})
-	t.Run("call", func(t *testing.T) {
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			turn, err := session.Prompt(testContext(t), sandboxagent.Text("/silence"))
-			if err != nil || turn.StopReason != acp.StopCancelled {
-				t.Errorf("got %+v, %v", turn, err)
-			}
-		}()
-		waitBusy(t, session)
-		if err := session.Cancel(testContext(t)); err != nil {
-			t.Error(err)
-		}
-		<-done
-	})
-	t.Run("while asked", func(t *testing.T) {
-		ctx, cancel := context.WithCancel(testContext(t))
-		defer cancel()
-		asked := newSession(t, s, sandboxagent.CreateSessionOptions{
-			OnPermission: func(ctx context.Context, _ *sandboxagent.PermissionRequest) (sandboxagent.Reply, error) {
-				cancel()
-				<-ctx.Done()
-				return "", nil
-			},
-		})
-		turn, err := asked.Prompt(ctx, sandboxagent.Text("/permission"))
-		if !errors.Is(err, context.Canceled) || turn == nil || turn.StopReason != acp.StopCancelled {
-			t.Errorf("got %+v, %v", turn, err)
-		}
-	})
-	turn, err := session.Prompt(testContext(t), sandboxagent.Text("/echo still here"))
-	if err != nil || turn.Text != "still here" {
-		t.Errorf("afterwards: %+v, %v", turn, err)
-	}
-}
-
-// waitBusy returns when the session has a turn under way.
-func waitBusy(t *testing.T, session *sandboxagent.Session) {
+func waitFor(t testing.TB, ok func() bool) {
 	t.Helper()
 	ctx := testContext(t)
-	for ctx.Err() == nil {
-		if sandboxagent.Busy(session) {
-			return
+	for !ok() {
+		select {
+		case <-ctx.Done():
+			t.Fatal("condition did not come true")
+		case <-time.After(5 * time.Millisecond):
 		}
 	}
-	t.Fatal("no turn began")
 }
 
-func TestAgentExit(t *testing.T) {
-	told := make(lines, 16)
-	s := newServer(t, sandboxagent.WithLogger(slog.New(slog.NewTextHandler(told, nil))))
-	session := newSession(t, s, sandboxagent.CreateSessionOptions{Mode: "plan"})
-	if _, err := session.Prompt(testContext(t), sandboxagent.Text("/echo remember the number seven")); err != nil {
+// cutter breaks off the answer to every prompt after some bytes.
+type cutter struct{ after int64 }
+
+func (c cutter) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := http.DefaultTransport.RoundTrip(r)
+	if err == nil && strings.HasSuffix(r.URL.Path, "/prompt") {
+		body := resp.Body
+		resp.Body = struct {
+			io.Reader
+			io.Closer
+		}{io.LimitReader(body, c.after), body}
+	}
+	return resp, err
+}
+
+// cutStream breaks off every event stream after some bytes.
+type cutStream struct{ bytes int64 }
+
+func (c cutStream) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := http.DefaultTransport.RoundTrip(r)
+	if err == nil && r.Header.Get("Accept") == "text/event-stream" {
+		body := resp.Body
+		resp.Body = struct {
+			io.Reader
+			io.Closer
+		}{io.LimitReader(body, c.bytes), body}
+	}
+	return resp, err
+}
+
+func decodeJSON(t testing.TB, data []byte, v any) {
+	t.Helper()
+	if err := json.Unmarshal(data, v); err != nil {
+		t.Fatalf("%v: %s", err, data)
+	}
+}
+
+// A prompt whose answer breaks off goes on, and so does the one who waits.
+func TestPromptBreaksOff(t *testing.T) {
+	for _, after := range []int64{0, 700, 20_000} {
+		s := newServer(t, sandboxagent.WithHTTPClient(&http.Client{Transport: cutter{after}}))
+		session := newSession(t, s.Client, sandboxagent.SessionOptions{})
+		last := uint64(0)
+		for _, queue := range []bool{false, true} {
+			session.Queue = queue
+			next := uint64(0)
+			var turn *sandboxagent.Turn
+			for u, err := range session.Stream(testContext(t), sandboxagent.Text("/burst 300")) {
+				switch {
+				case err != nil:
+					t.Fatalf("after %d bytes: %v", after, err)
+				case u.Turn != nil:
+					turn = u.Turn
+				case next != 0 && u.Event.EventIndex != next:
+					t.Fatalf("after %d bytes: event %d, want %d", after, u.Event.EventIndex, next)
+				}
+				next = u.Event.EventIndex + 1
+			}
+			if turn == nil || turn.StopReason != acp.StopEndTurn || turn.Text == "" || turn.FirstEvent <= last {
+				t.Errorf("after %d bytes: turn is %+v", after, turn)
+			}
+			last = turn.LastEvent
+		}
+	}
+}
+
+// Who leaves does not end the turn, and a session that is purged ends its events.
+func TestLeaveAndPurge(t *testing.T) {
+	s := newServer(t)
+	session := newSession(t, s.Client, sandboxagent.SessionOptions{})
+	ctx, leave := context.WithCancel(testContext(t))
+	left := make(chan error, 1)
+	go func() {
+		_, err := session.Prompt(ctx, sandboxagent.Text("/silence"))
+		left <- err
+	}()
+	waitInfo(t, session, func(info *api.Session) bool { return info.Status == api.SessionRunning })
+	leave()
+	if err := <-left; !errors.Is(err, context.Canceled) {
+		t.Errorf("left with %v", err)
+	}
+	info, err := session.Info(testContext(t))
+	if err != nil || info.Status != api.SessionRunning {
+		t.Errorf("session is %+v, %v", info, err)
+	}
+	events := make(chan error, 1)
+	go func() {
+		var last error
+		for _, last = range session.Events(testContext(t), info.LastEvent) {
+		}
+		events <- last
+	}()
+	waitInfo(t, session, func(info *api.Session) bool { return len(info.Clients) == 1 })
+	if err := session.Purge(testContext(t)); err != nil {
 		t.Fatal(err)
 	}
-	_, err := session.Prompt(testContext(t), sandboxagent.Text("/crash 3"))
-	var exited *sandboxagent.AgentExitedError
-	if !errors.Is(err, sandboxagent.ErrAgentExited) || !errors.As(err, &exited) {
-		t.Fatalf("error is %v", err)
-	}
-	if exited.Agent != "mock" || exited.ExitCode == nil || *exited.ExitCode != 3 {
-		t.Errorf("error is %+v", exited)
-	}
-	id := session.ID()
-	turn, err := session.Prompt(testContext(t), sandboxagent.Text("what did I say"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if session.Restored() == "" || session.ID() != id || !strings.Contains(turn.Text, "seven") {
-		t.Errorf("restored %q as %s, it said %q", session.Restored(), session.ID(), turn.Text)
-	}
-	if mode := session.Modes(); mode == nil || mode.CurrentModeID != "plan" {
-		t.Errorf("mode is %+v", mode)
-	}
-	if line := <-told; !strings.Contains(line, "session is back") || !strings.Contains(line, id) {
-		t.Errorf("the log tells %s", line)
+	if err := <-events; !errors.Is(err, sandboxagent.ErrSessionNotFound) {
+		t.Errorf("events of a purged session end with %v", err)
 	}
 }
 
-// lines are what a log says.
-type lines chan string
-
-func (l lines) Write(line []byte) (int, error) {
-	l <- string(line)
-	return len(line), nil
-}
-
-func TestResumeSession(t *testing.T) {
-	s := newServer(t)
-	first := newSession(t, s, sandboxagent.CreateSessionOptions{})
-	if _, err := first.Prompt(testContext(t), sandboxagent.Text("/echo the word is swordfish")); err != nil {
-		t.Fatal(err)
-	}
-	other := sandboxagent.New(s.BaseURL(), sandboxagent.WithToken(sandboxagent.Token(s.Client)))
-	defer other.Close()
-	session, err := other.ResumeSession(testContext(t), "mock", first.ID(), sandboxagent.ResumeSessionOptions{
-		CreateSessionOptions: sandboxagent.CreateSessionOptions{CWD: s.dir},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	turn, err := session.Prompt(testContext(t), sandboxagent.Text("what did I say"))
-	if err != nil || !strings.Contains(turn.Text, "swordfish") {
-		t.Errorf("got %+v, %v", turn, err)
-	}
-	if session.ID() != first.ID() || session.Restored() == "" {
-		t.Errorf("restored %q as %s", session.Restored(), session.ID())
-	}
-
-	t.Run("unknown", func(t *testing.T) {
-		if _, err := other.ResumeSession(testContext(t), "mock", "nope", sandboxagent.ResumeSessionOptions{}); err == nil {
-			t.Error("no error")
+func BenchmarkEvents(b *testing.B) {
+	s := newServer(b)
+	session := newSession(b, s.Client, sandboxagent.SessionOptions{})
+	last := mustPrompt(b, session, "/burst 10000").LastEvent
+	for b.Loop() {
+		for e, err := range session.Events(testContext(b), 0) {
+			if err != nil {
+				b.Fatal(err)
+			}
+			if e.EventIndex == last {
+				break
+			}
 		}
-	})
-	t.Run("replayed", func(t *testing.T) {
-		session, err := other.ResumeSession(testContext(t), "mock", "nope", sandboxagent.ResumeSessionOptions{Transcript: first.Transcript()})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if session.Restored() != sandboxagent.Replayed || session.ID() == "nope" {
-			t.Errorf("restored %q as %s", session.Restored(), session.ID())
-		}
-		if _, err := session.Prompt(testContext(t), sandboxagent.Text("go on")); err != nil {
-			t.Fatal(err)
-		}
-		turn, err := session.Prompt(testContext(t), sandboxagent.Text("what did I say"))
-		if err != nil || !strings.Contains(turn.Text, "swordfish") {
-			t.Errorf("got %+v, %v", turn, err)
-		}
-	})
-}
-
-func TestSettings(t *testing.T) {
-	s := newServer(t)
-	ctx := testContext(t)
-	session := newSession(t, s, sandboxagent.CreateSessionOptions{Model: "mock-fast", Mode: "plan", ThoughtLevel: "high"})
-	value := func(category string) string {
-		if o := acp.OptionOfCategory(session.ConfigOptions(), category); o != nil {
-			return o.CurrentValue
-		}
-		return ""
 	}
-	if value("model") != "mock-fast" || value("mode") != "plan" || value("thought_level") != "high" || session.Modes().CurrentModeID != "plan" {
-		t.Errorf("options are %+v, modes %+v", session.ConfigOptions(), session.Modes())
-	}
-	if err := session.SetMode(ctx, "normal"); err != nil || value("mode") != "normal" || session.Modes().CurrentModeID != "normal" {
-		t.Errorf("mode is %s / %s, %v", value("mode"), session.Modes().CurrentModeID, err)
-	}
-	var unsupported *sandboxagent.UnsupportedValueError
-	if err := session.SetModel(ctx, "nope"); !errors.As(err, &unsupported) || len(unsupported.Allowed) < 2 || !errors.Is(err, sandboxagent.ErrUnsupported) {
-		t.Errorf("error is %v", err)
-	}
-	if err := session.SetMode(ctx, "nope"); !errors.As(err, &unsupported) || unsupported.Category != "mode" {
-		t.Errorf("error is %v", err)
-	}
-	var option *sandboxagent.UnsupportedOptionError
-	if err := session.SetConfigOption(ctx, "nope", "x"); !errors.As(err, &option) || len(option.Available) == 0 {
-		t.Errorf("error is %v", err)
-	}
-	if err := session.SetConfigOption(ctx, " ", "x"); err == nil {
-		t.Error("empty id is no error")
-	}
-	if _, err := s.CreateSession(ctx, "mock", sandboxagent.CreateSessionOptions{Model: "nope"}); !errors.As(err, &unsupported) {
-		t.Errorf("error is %v", err)
-	}
-}
-
-func TestRawSend(t *testing.T) {
-	s := newServer(t)
-	session := newSession(t, s, sandboxagent.CreateSessionOptions{})
-	result, err := session.RawSend(testContext(t), "x/custom", map[string]any{"n": 1})
-	if err != nil || !strings.Contains(string(result), session.ID()) {
-		t.Errorf("got %s, %v", result, err)
-	}
-	if err := session.RawNotify(testContext(t), "x/note", nil); err != nil {
-		t.Error(err)
-	}
-	if _, err := session.RawSend(testContext(t), acp.MethodSessionCancel, nil); err == nil {
-		t.Error("cancel is no error")
-	}
-}
-
-func TestPromptErrors(t *testing.T) {
-	s := newServer(t)
-	ctx := testContext(t)
-	session := newSession(t, s, sandboxagent.CreateSessionOptions{})
-	var refused *sandboxagent.RPCError
-	turn, err := session.Prompt(ctx, sandboxagent.Text("/error -32000 no key"))
-	if !errors.As(err, &refused) || refused.Code != -32000 || turn == nil {
-		t.Errorf("got %+v, %v", turn, err)
-	}
-	if _, err := session.Prompt(ctx); err == nil {
-		t.Error("empty prompt is no error")
-	}
-	if err := session.Close(ctx); err != nil {
-		t.Error(err)
-	}
-	if _, err := session.Prompt(ctx, sandboxagent.Text("/echo x")); !errors.Is(err, sandboxagent.ErrClosed) {
-		t.Errorf("error is %v", err)
-	}
-	if _, err := s.CreateSession(ctx, "no-such-agent", sandboxagent.CreateSessionOptions{}); !errors.Is(err, sandboxagent.ErrUnsupportedAgent) {
-		t.Errorf("error is %v", err)
-	}
-	other := newSession(t, s, sandboxagent.CreateSessionOptions{})
-	if err := s.Client.Close(); err != nil {
-		t.Error(err)
-	}
-	if _, err := other.Prompt(ctx, sandboxagent.Text("/echo x")); !errors.Is(err, sandboxagent.ErrClosed) {
-		t.Errorf("error is %v", err)
-	}
-	if _, err := s.Health(ctx); err != nil {
-		t.Errorf("health after close: %v", err)
-	}
+	b.ReportMetric(float64(last)*float64(b.N)/b.Elapsed().Seconds(), "events/s")
 }

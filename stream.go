@@ -10,8 +10,6 @@ import (
 	"iter"
 	"net/http"
 	"time"
-
-	"github.com/sandboxagent/sandboxagent/api"
 )
 
 // maxEvent bounds one server-sent event, in bytes. It is above what a server
@@ -137,6 +135,10 @@ const (
 	// silence is how long a stream may say nothing, three heartbeats of the
 	// server, before its connection counts as dead.
 	silence = 45 * time.Second
+
+	// streamPatience is how long an event stream may be unreachable before the
+	// calls that wait on it are given up.
+	streamPatience = 30 * time.Second
 )
 
 // A follower reads an event stream, and opens it again where it broke.
@@ -247,10 +249,4 @@ func (w *watched) Read(p []byte) (int, error) {
 		w.watch.Reset(silence)
 	}
 	return n, err
-}
-
-// isGone reports whether the thing a stream is of does not exist any more.
-func isGone(err error) bool {
-	var problem *api.Error
-	return errors.As(err, &problem) && (problem.Status == http.StatusNotFound || problem.Status == http.StatusGone)
 }

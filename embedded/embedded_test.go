@@ -42,7 +42,7 @@ func TestStartWithoutMain(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer server.Close()
-	_, err = server.CreateSession(ctx, "mock", sandboxagent.CreateSessionOptions{})
+	_, err = server.CreateSession(ctx, sandboxagent.SessionOptions{Agent: "mock"})
 	if err == nil || !strings.Contains(err.Error(), "embedded.Main()") {
 		t.Errorf("got %v", err)
 	}
@@ -66,7 +66,7 @@ func ExampleStart() {
 		return
 	}
 	defer server.Close()
-	session, err := server.CreateSession(ctx, "mock", sandboxagent.CreateSessionOptions{})
+	session, err := server.CreateSession(ctx, sandboxagent.SessionOptions{Agent: "mock"})
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -96,7 +96,7 @@ func TestStart(t *testing.T) {
 	if _, err := stranger.Health(ctx); !errors.Is(err, sandboxagent.ErrUnauthorized) {
 		t.Errorf("without token: %v", err)
 	}
-	session, err := first.CreateSession(ctx, "mock", sandboxagent.CreateSessionOptions{OnPermission: sandboxagent.AllowAll})
+	session, err := first.CreateSession(ctx, sandboxagent.SessionOptions{Agent: "mock", OnPermission: sandboxagent.AllowAll})
 	if err != nil {
 		t.Fatal(err)
 	}

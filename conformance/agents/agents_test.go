@@ -6,18 +6,14 @@
 package agents
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"flag"
 	"fmt"
-	"iter"
-	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -92,7 +88,7 @@ type real struct {
 }
 
 // TestTask gives each agent a task: it writes a file, asks for it first, gets the
-// permission and ends its turn; and the journal has all of it.
+// permission and ends its turn; and the events of the session have all of it.
 func TestTask(t *testing.T) {
 	for _, agent := range []real{
 		{id: "claude", mode: "default"},
@@ -114,13 +110,13 @@ func task(t *testing.T, agent real) {
 	work := t.TempDir()
 
 	var mu sync.Mutex
-	var asked []acp.PermissionRequest
-	session, err := sandbox.CreateSession(ctx, agent.id, sandboxagent.CreateSessionOptions{
-		CWD: work, Mode: agent.mode,
-		OnPermission: func(_ context.Context, r *sandboxagent.PermissionRequest) (sandboxagent.Reply, error) {
+	var asked []api.Permission
+	session, err := sandbox.CreateSession(ctx, sandboxagent.SessionOptions{
+		Agent: agent.id, CWD: work, Mode: agent.mode,
+		OnPermission: func(_ context.Context, p api.Permission) (sandboxagent.Reply, error) {
 			mu.Lock()
 			defer mu.Unlock()
-			asked = append(asked, r.PermissionRequest)
+			asked = append(asked, p)
 			if _, err := os.Stat(filepath.Join(work, "notes.txt")); err == nil {
 				t.Error("the file is there before the permission")
 			}
@@ -147,8 +143,8 @@ func task(t *testing.T, agent real) {
 	if len(model.Requests()) == 0 {
 		t.Error("the model was not asked")
 	}
-	checkJournal(ctx, t, sandbox, agent.id)
-	if err := session.Close(ctx); err != nil {
+	checkEvents(ctx, t, session)
+	if err := session.Destroy(ctx); err != nil {
 		t.Error(err)
 	}
 }
@@ -192,82 +188,33 @@ func startServer(ctx context.Context, t *testing.T, agent real, url string) *san
 	return sandbox
 }
 
-// checkJournal reads the journal of the only connection from its beginning and
-// looks for the course of the task in it.
-func checkJournal(ctx context.Context, t *testing.T, sandbox *sandboxagent.Sandbox, agent string) {
+// checkEvents reads the events of a session from the beginning and looks for the
+// course of the task in them.
+func checkEvents(ctx context.Context, t *testing.T, session *sandboxagent.Session) {
 	t.Helper()
-	servers, err := sandbox.ACPServers(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(servers) != 1 || servers[0].Agent != agent || servers[0].LastEvent == 0 {
-		t.Fatalf("connections are %+v", servers)
-	}
 	// Codex asks before it tells of the call, Claude after.
-	steps := []string{"initialize", "session/new", "session/request_permission", "completed", "agent_message_chunk", "end_turn"}
+	steps := []string{"session/new", "session/request_permission", "completed", "agent_message_chunk", "end_turn"}
 	next := 0
 	last := uint64(0)
-	for id, frame := range events(ctx, t, sandbox, servers[0]) {
-		if id != last+1 {
-			t.Errorf("event %d follows event %d", id, last)
+	for e, err := range session.History(ctx, 0) {
+		if err != nil {
+			t.Fatal(err)
 		}
-		last = id
-		if next < len(steps) && matches(t, frame, steps[next]) {
+		if e.EventIndex != last+1 {
+			t.Errorf("event %d follows event %d", e.EventIndex, last)
+		}
+		last = e.EventIndex
+		if e.Sender == "agent" && next < len(steps) && matches(t, e.Payload, steps[next]) {
 			next++
 		}
 	}
 	if next < len(steps) {
-		t.Errorf("the journal of %d events has no %s after %v", last, steps[next], steps[:next])
+		t.Errorf("the %d events have no %s after %v", last, steps[next], steps[:next])
 	}
 }
 
-// token is that of the servers of this test, to read their streams by hand.
+// token is that of the servers of this test, to ask them by hand.
 const token = "conformance"
-
-// events yields what a connection's stream replays from its beginning, up to the
-// newest event there is.
-func events(ctx context.Context, t *testing.T, sandbox *sandboxagent.Sandbox, server api.ACPServer) iter.Seq2[uint64, []byte] {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, sandbox.BaseURL()+"/v1/acp/"+server.ServerID, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Header.Set("Accept", "text/event-stream")
-	req.Header.Set("Last-Event-ID", "0")
-	req.Header.Set("Authorization", "Bearer "+token)
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if resp.StatusCode != http.StatusOK {
-		t.Fatalf("stream answered %s", resp.Status)
-	}
-	return func(yield func(uint64, []byte) bool) {
-		defer cancel()
-		defer resp.Body.Close()
-		lines := bufio.NewReader(resp.Body)
-		var id uint64
-		for {
-			line, err := lines.ReadString('\n')
-			if err != nil {
-				t.Errorf("the stream ended after event %d of %d: %v", id, server.LastEvent, err)
-				return
-			}
-			if text, ok := strings.CutPrefix(line, "id: "); ok {
-				if id, err = strconv.ParseUint(strings.TrimSpace(text), 10, 64); err != nil {
-					t.Error(err)
-					return
-				}
-			}
-			if data, ok := strings.CutPrefix(line, "data: "); ok {
-				if !yield(id, []byte(data)) || id >= server.LastEvent {
-					return
-				}
-			}
-		}
-	}
-}
 
 // matches reports whether a frame of the agent is the step of a task: the result
 // of a request, a request, or an update, by what only they have.
@@ -279,9 +226,8 @@ func matches(t *testing.T, frame []byte, step string) bool {
 			Update struct{ SessionUpdate, Status string }
 		}
 		Result struct {
-			ProtocolVersion json.Number
-			SessionID       string
-			StopReason      string
+			SessionID  string
+			StopReason string
 		}
 	}
 	if err := json.Unmarshal(frame, &f); err != nil {
@@ -289,8 +235,6 @@ func matches(t *testing.T, frame []byte, step string) bool {
 		return false
 	}
 	switch step {
-	case "initialize":
-		return f.Result.ProtocolVersion != ""
 	case "session/new":
 		return f.Result.SessionID != ""
 	case "session/request_permission":

@@ -49,7 +49,7 @@ func TestKilledAgentRemembers(t *testing.T) {
 	vendor := httptest.NewServer(model)
 	defer vendor.Close()
 	sandbox := startServer(ctx, t, real{id: "claude"}, vendor.URL)
-	session, err := sandbox.Sessions().Create(ctx, api.SessionCreateRequest{Agent: "claude", CWD: t.TempDir()})
+	session, err := sandbox.CreateSession(ctx, sandboxagent.SessionOptions{Agent: "claude", CWD: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -62,7 +62,7 @@ func TestSettingsReachTheAgent(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	session, err := sandbox.CreateSession(ctx, "claude", sandboxagent.CreateSessionOptions{CWD: work, Mode: "default", OnPermission: sandboxagent.AllowAll})
+	session, err := sandbox.CreateSession(ctx, sandboxagent.SessionOptions{Agent: "claude", CWD: work, Mode: "default", OnPermission: sandboxagent.AllowAll})
 	if err != nil {
 		t.Fatal(err)
 	}

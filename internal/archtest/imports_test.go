@@ -23,9 +23,6 @@ var rules = []rule{
 	{"api", "acp", "wire types need nothing but the standard library"},
 	{"acp", "", "the protocol needs nothing but the standard library"},
 	{"sdk", "api acp github.com/coder/websocket", "who imports the SDK must not link a server"},
-	{"store/...", "sdk api acp store/internal/page internal/filelock internal/atomicfile", "a store is on top of the SDK"},
-	{"store/sqlite", "store/internal/table modernc.org/sqlite", "one store, one library"},
-	{"store/postgres", "store/internal/table github.com/jackc/pgx/v5", "one store, one library"},
 
 	// The floor: what everything stands on stands on nothing.
 	{"internal/atomicfile", "", "one atomic write"},

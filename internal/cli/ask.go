@@ -10,6 +10,7 @@ import (
 
 	"github.com/sandboxagent/sandboxagent"
 	"github.com/sandboxagent/sandboxagent/acp"
+	"github.com/sandboxagent/sandboxagent/api"
 )
 
 // asker answers the questions of an agent: by --yes, by whoever sits at the
@@ -23,7 +24,7 @@ type asker struct {
 	unasked bool   // something was rejected because nobody could be asked
 }
 
-func (a *asker) decide(ctx context.Context, req *sandboxagent.PermissionRequest) sandboxagent.Reply {
+func (a *asker) decide(ctx context.Context, req api.Permission) sandboxagent.Reply {
 	switch {
 	case a.yes:
 		return sandboxagent.Once
@@ -112,11 +113,11 @@ func replyChoices(always bool) string {
 
 // ask asks on the terminal until a line that was typed since then is a reply. The
 // end of the input means no.
-func (a *asker) ask(ctx context.Context, req *sandboxagent.PermissionRequest) sandboxagent.Reply {
+func (a *asker) ask(ctx context.Context, req api.Permission) sandboxagent.Reply {
 	if a.in == nil {
 		a.in = newInput(a.g.env)
 	}
-	always := slices.Contains(req.Replies(), sandboxagent.Always)
+	always := slices.Contains(req.AvailableReplies, api.ReplyAlways)
 	question := fmt.Sprintf("Allow %s? %s: ", describeCall(req.ToolCall), replyChoices(always))
 	a.in.show(func(early bool) {
 		if early {
@@ -128,7 +129,7 @@ func (a *asker) ask(ctx context.Context, req *sandboxagent.PermissionRequest) sa
 	for {
 		t, err := a.in.next(ctx)
 		if err != nil {
-			return sandboxagent.NoReply
+			return ""
 		}
 		a.view.entered()
 		reply, ok := replyOf(t.line())

@@ -39,11 +39,11 @@ to cancel.`,
 		Args:              arguments(1, 1),
 		ValidArgsFunction: g.completeSession,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			client := g.dialNamed()
+			client := g.dial()
 			defer client.Close()
 			a := &attachment{
 				g: g, view: &sessionView{view: newView(g)}, in: newInput(g.env),
-				session: client.Sessions().Session(args[0]), seen: make(map[string]bool),
+				session: client.Session(args[0]), seen: make(map[string]bool),
 			}
 			a.session.Queue = true
 			return g.explain(client, a.run(cmd.Context(), after))
@@ -58,7 +58,7 @@ type attachment struct {
 	g       *globals
 	view    *sessionView
 	in      *input
-	session *sandboxagent.ServerSession
+	session *sandboxagent.Session
 
 	last      uint64           // newest event that was shown
 	present   uint64           // event from which on questions are asked
@@ -347,7 +347,7 @@ func (a *attachment) reply(ctx context.Context, t typed, reply sandboxagent.Repl
 		return
 	}
 	a.seen[p.ID] = true
-	if _, err := a.session.ReplyPermission(ctx, p.ID, reply); err != nil {
+	if _, err := a.session.Reply(ctx, p.ID, reply); err != nil {
 		a.complain(err)
 	}
 	a.look(ctx)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/sandboxagent/sandboxagent"
 	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/shellwords"
 )
 
 // defaultEndpoint is where a server is unless it was told otherwise.
@@ -101,7 +102,19 @@ func (g *globals) dial() *sandboxagent.Client {
 	if endpoint == "" {
 		endpoint = defaultEndpoint
 	}
-	return sandboxagent.New(endpoint, sandboxagent.WithToken(g.bearer()))
+	return sandboxagent.New(endpoint, sandboxagent.WithToken(g.bearer()), sandboxagent.WithClientName(g.clientName()))
+}
+
+// command is a command line that does something more with the same server and the
+// same data: it can be pasted.
+func (g *globals) command(name string, words ...string) string {
+	line := []string{"sandbox-agent", name}
+	for _, flag := range []struct{ name, value string }{{"--endpoint", g.endpoint}, {"--data-dir", g.dataDir}} {
+		if flag.value != "" {
+			line = append(line, flag.name, shellwords.Quote(flag.value))
+		}
+	}
+	return strings.Join(append(line, words...), " ")
 }
 
 // remoteFunc is the body of a command that works on a server.

@@ -41,7 +41,7 @@ type inside struct {
 
 // openInside starts a server on a free port of this machine that only this
 // program has the token for.
-func openInside(cfg server.Config) (*inside, error) {
+func (g *globals) openInside(cfg server.Config) (*inside, error) {
 	cfg.Token = rand.Text()
 	srv, err := server.Open(cfg)
 	if err != nil {
@@ -54,7 +54,7 @@ func openInside(cfg server.Config) (*inside, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(ctx, listener) }()
-	client := sandboxagent.New("http://"+listener.Addr().String(), sandboxagent.WithToken(cfg.Token))
+	client := sandboxagent.New("http://"+listener.Addr().String(), sandboxagent.WithToken(cfg.Token), sandboxagent.WithClientName(g.clientName()))
 	return &inside{client, func() {
 		client.Close()
 		cancel()

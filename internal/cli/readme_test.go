@@ -12,7 +12,7 @@ import (
 
 var (
 	consoleBlock = regexp.MustCompile("(?s)```console\n(.*?)```")
-	sessionID    = regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`)
+	sessionID    = regexp.MustCompile(`\b[0-9a-f]{16}\b`)
 )
 
 // TestReadme types the commands of the README's tour, and compares what they

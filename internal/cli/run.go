@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -46,10 +47,11 @@ Without --agent the first agent is taken that is installed and has credentials,
 else the built-in mock. Without --endpoint the server runs inside this command.
 What the agent says goes to standard output; what it does, to standard error.
 
-The agent's questions are asked on the terminal. Without a terminal, changes of
-files below the working folder are allowed and everything else is rejected;
---yes allows everything.
+The agent's permission requests are shown on the terminal. Without a terminal,
+changes of files below the working directory are allowed and everything else is
+rejected; --yes allows everything.
 
+The session is kept: --resume goes on with it, as do the sessions commands.
 Ctrl-C cancels the turn; a second one leaves at once.
 
 Exit codes: 0 the turn ended; 1 something went wrong; 2 the command was not
@@ -58,7 +60,7 @@ but a permission was rejected because nobody could be asked; 130 cancelled.`,
 		Example: `  sandbox-agent run "add a README that says hello"
   sandbox-agent run --agent claude --yes "make the tests pass"
   git diff | sandbox-agent run --json
-  sandbox-agent run --agent mock --resume mock-3f2a "now add a licence"`,
+  sandbox-agent run --resume 3f2a91c05b7de468 "now add a licence"`,
 		RunE: func(cmd *cobra.Command, args []string) error { return runTask(cmd.Context(), g, o, args) },
 	}
 	f := cmd.Flags()
@@ -66,8 +68,8 @@ but a permission was rejected because nobody could be asked; 130 cancelled.`,
 	f.StringVarP(&o.model, "model", "m", "", "model of the agent")
 	f.StringVar(&o.mode, "mode", "", "mode of the agent, such as plan")
 	f.StringVar(&o.thought, "thought-level", "", "thought level of the agent")
-	f.StringVarP(&o.cwd, "cwd", "C", "", "folder to work in (default the current one, or the server's home where that is not there)")
-	f.StringVarP(&o.resume, "resume", "r", "", "go on with a session of the agent")
+	f.StringVarP(&o.cwd, "cwd", "C", "", "directory to work in (default the working directory, or the server's home directory where the server does not have it)")
+	f.StringVarP(&o.resume, "resume", "r", "", "go on with the session of this id")
 	f.BoolVarP(&o.yes, "yes", "y", false, "allow whatever the agent asks for")
 	f.StringVarP(&g.endpoint, "endpoint", "e", "", "server to use instead of one inside this command (default $SANDBOX_AGENT_ENDPOINT)")
 	must(cmd.RegisterFlagCompletionFunc("agent", g.completeAgent))
@@ -76,6 +78,9 @@ but a permission was rejected because nobody could be asked; 130 cancelled.`,
 }
 
 func runTask(ctx context.Context, g *globals, o *runOptions, args []string) error {
+	if o.resume != "" && (o.cwd != "" || o.agent != "") {
+		return usagef("--resume goes on with the agent and the directory of the session; leave out --agent and --cwd")
+	}
 	task, err := readTask(g, args)
 	if err != nil {
 		return err
@@ -95,7 +100,7 @@ func runTask(ctx context.Context, g *globals, o *runOptions, args []string) erro
 		return err
 	}
 	defer stop()
-	return interrupted(ctx, g.explain(client, g.explainLogin(o.agent, o.run(ctx, g, client, task))))
+	return interrupted(ctx, g.explain(client, o.run(ctx, g, client, task)))
 }
 
 // explainLogin says what an agent needs that wants a login.
@@ -111,9 +116,9 @@ func (g *globals) explainLogin(id string, err error) error {
 	return fmt.Errorf("%w: %s", err, agent.Credentials.Hint)
 }
 
-// pickFolder sees to a folder to work in: the one that was named, else on this
-// machine the one here, and elsewhere that of the server.
-func (o *runOptions) pickFolder(ctx context.Context, g *globals, client *sandboxagent.Client) error {
+// pickDirectory sees to a directory to work in: the one that was named, else the
+// working directory where the server has it, else that of the server.
+func (o *runOptions) pickDirectory(ctx context.Context, g *globals, client *sandboxagent.Client) error {
 	info, err := client.Stat(ctx, cmp.Or(o.cwd, g.env.Dir))
 	found := err == nil && info.IsDir()
 	switch {
@@ -121,7 +126,7 @@ func (o *runOptions) pickFolder(ctx context.Context, g *globals, client *sandbox
 		o.cwd = g.env.Dir
 	case o.cwd == "" || found:
 	case err == nil || errors.Is(err, fs.ErrNotExist):
-		return usagef("--cwd %s is not a folder", o.cwd)
+		return usagef("--cwd %s is not a directory", o.cwd)
 	default:
 		return err
 	}
@@ -130,27 +135,28 @@ func (o *runOptions) pickFolder(ctx context.Context, g *globals, client *sandbox
 
 // run gives an agent the task and says how it went.
 func (o *runOptions) run(ctx context.Context, g *globals, client *sandboxagent.Client, task string) error {
-	view := newView(g)
-	if err := o.pickFolder(ctx, g, client); err != nil {
-		return err
-	}
-	if err := o.pickAgent(ctx, g, client, view); err != nil {
-		return err
-	}
-	session, err := o.openSession(ctx, client)
+	view := &sessionView{view: newView(g), own: []string{task}}
+	session, err := o.openSession(ctx, g, client, view.view)
 	if err != nil {
 		return err
 	}
-	view.session(session)
-	ask := &asker{g: g, view: view, cwd: session.CWD(), yes: o.yes}
-	turn, err := o.turn(ctx, session, task, view, ask)
+	info, err := session.Info(ctx)
+	if err != nil {
+		return err
+	}
+	view.session(info)
+	r := &run{view: view, session: session, ask: &asker{g: g, view: view.view, cwd: info.CWD, yes: o.yes}}
+	turn, err := r.turn(ctx, task)
+	if err == nil {
+		err = context.Cause(ctx) // an agent may call a turn that was cancelled a success
+	}
 	if err == nil || ctx.Err() != nil {
-		view.end(turn, session)
+		view.end(turn, info)
 	}
 	switch {
 	case err != nil:
 		return err
-	case ask.unasked:
+	case r.ask.unasked:
 		fmt.Fprintln(g.env.Err, "sandbox-agent: a permission was rejected because nobody could be asked; run in a terminal, or allow everything with --yes")
 		return exitStatus(exitUnasked)
 	}
@@ -225,31 +231,161 @@ func firstReady(ctx context.Context, g *globals, client *sandboxagent.Client) (s
 	return "mock", nil
 }
 
-func (o *runOptions) openSession(ctx context.Context, client *sandboxagent.Client) (*sandboxagent.Session, error) {
-	options := sandboxagent.CreateSessionOptions{CWD: o.cwd, Mode: o.mode, Model: o.model, ThoughtLevel: o.thought}
+// openSession starts a session, or goes on with the one that was named.
+func (o *runOptions) openSession(ctx context.Context, g *globals, client *sandboxagent.Client, view *view) (*sandboxagent.Session, error) {
 	if o.resume != "" {
-		return client.ResumeSession(ctx, o.agent, o.resume, sandboxagent.ResumeSessionOptions{CreateSessionOptions: options})
+		return o.resumeSession(ctx, client)
 	}
-	return client.CreateSession(ctx, o.agent, options)
+	if err := o.pickDirectory(ctx, g, client); err != nil {
+		return nil, err
+	}
+	if err := o.pickAgent(ctx, g, client, view); err != nil {
+		return nil, err
+	}
+	return client.CreateSession(ctx, sandboxagent.SessionOptions{
+		Agent: o.agent, CWD: o.cwd, Mode: o.mode, Model: o.model, ThoughtLevel: o.thought,
+	})
 }
 
-// turn runs the task and shows it as it goes.
-func (o *runOptions) turn(ctx context.Context, session *sandboxagent.Session, task string, view *view, ask *asker) (*sandboxagent.Turn, error) {
-	for update, err := range session.Stream(ctx, sandboxagent.Text(task)) {
-		if update.Turn != nil {
-			return update.Turn, err
+func (o *runOptions) resumeSession(ctx context.Context, client *sandboxagent.Client) (*sandboxagent.Session, error) {
+	session := client.Session(o.resume)
+	if err := session.Resume(ctx); err != nil {
+		return nil, err
+	}
+	for _, setting := range []struct {
+		value string
+		set   func(context.Context, string) error
+	}{{o.mode, session.SetMode}, {o.model, session.SetModel}, {o.thought, session.SetThoughtLevel}} {
+		if setting.value == "" {
+			continue
 		}
-		if err != nil {
+		if err := setting.set(ctx, setting.value); err != nil {
 			return nil, err
 		}
-		view.update(update)
-		if update.Permission != nil {
-			if err := update.Permission.Reply(ask.decide(ctx, update.Permission)); err != nil {
-				return nil, err
+	}
+	return session, nil
+}
+
+// run is a turn that is shown, and takes replies, on the terminal.
+type run struct {
+	view    *sessionView
+	session *sandboxagent.Session
+	ask     *asker
+}
+
+// streamed is a step of a turn.
+type streamed struct {
+	sandboxagent.Update
+	err error
+}
+
+// maxWaiting bounds the updates that are kept while the user is asked.
+const maxWaiting = 4096
+
+// turn gives the agent the task and shows what it does. The end of ctx cancels the
+// turn, which then ends like any other.
+func (r *run) turn(ctx context.Context, task string) (*sandboxagent.Turn, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	streaming, leave := context.WithCancel(context.WithoutCancel(ctx))
+	defer leave()
+	defer context.AfterFunc(ctx, func() { cancelTurn(streaming, r.session) })()
+	updates := make(chan streamed)
+	go func() {
+		defer close(updates)
+		for u, err := range r.session.Stream(streaming, sandboxagent.Text(task)) {
+			select {
+			case updates <- streamed{u, err}:
+			case <-streaming.Done():
+				return
+			}
+		}
+	}()
+	var waiting []streamed
+	for {
+		var u streamed
+		var ok bool
+		if len(waiting) > 0 {
+			u, waiting, ok = waiting[0], waiting[1:], true
+		} else if u, ok = <-updates; !ok {
+			return nil, errors.New("the turn ended without a result")
+		}
+		if u.err != nil || u.Turn != nil {
+			r.view.line()
+			return u.Turn, u.err
+		}
+		r.view.step(u.Update)
+		if u.Permission == nil || resolvedIn(waiting, u.Permission.ID) {
+			continue
+		}
+		reply, more := r.decide(ctx, *u.Permission, updates)
+		waiting = append(waiting, more...)
+		if reply == "" {
+			continue
+		}
+		_, err := r.session.Reply(streaming, u.Permission.ID, reply)
+		if err != nil && !errors.Is(err, sandboxagent.ErrPermissionResolved) && !errors.Is(err, api.CodeNotFound) {
+			return nil, err
+		}
+	}
+}
+
+// decide gets the reply to a permission request, nothing when another client
+// replies first, and what happens meanwhile.
+func (r *run) decide(ctx context.Context, p api.Permission, updates <-chan streamed) (sandboxagent.Reply, []streamed) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	decided := make(chan sandboxagent.Reply, 1)
+	go func() { decided <- r.ask.decide(ctx, p) }()
+	var waiting []streamed
+	for {
+		more := updates
+		if len(waiting) == maxWaiting {
+			more = nil
+		}
+		select {
+		case reply := <-decided:
+			if ctx.Err() != nil {
+				return "", waiting
+			}
+			return reply, waiting
+		case u, ok := <-more:
+			if !ok {
+				updates = nil
+				cancel()
+				continue
+			}
+			waiting = append(waiting, u)
+			if u.err != nil || u.Turn != nil || resolvedIn(waiting[len(waiting)-1:], p.ID) {
+				cancel()
 			}
 		}
 	}
-	return nil, errors.New("the turn ended without a result")
+}
+
+// resolvedIn reports whether a permission request was resolved in some updates.
+func resolvedIn(updates []streamed, id string) bool {
+	return slices.ContainsFunc(updates, func(u streamed) bool { return u.Resolved != nil && u.Resolved.PermissionID == id })
+}
+
+// cancelAgain is how long a turn may take to begin before it is cancelled again.
+const cancelAgain = 100 * time.Millisecond
+
+// cancelTurn cancels the turn under way, or the one that is about to begin, unless
+// ctx ends with it.
+func cancelTurn(ctx context.Context, session *sandboxagent.Session) error {
+	for {
+		result, err := session.Cancel(ctx)
+		if err != nil || result.Cancelled > 0 {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(cancelAgain):
+		}
+	}
 }
 
 // startInside runs a server in this program, on the data of the user and a
@@ -263,10 +399,10 @@ func (g *globals) startInside(o *serverOptions) (*sandboxagent.Client, func(), e
 	if sqlite.Held(g.journalFile()) {
 		cfg.Journal = g.runJournal()
 	}
-	inside, err := openInside(cfg)
+	inside, err := g.openInside(cfg)
 	if errors.Is(err, api.CodeDataLocked) {
 		cfg.Journal = g.runJournal()
-		inside, err = openInside(cfg)
+		inside, err = g.openInside(cfg)
 	}
 	if err != nil {
 		return nil, nil, err

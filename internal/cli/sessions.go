@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,28 +28,21 @@ prompt and attach have more.`,
 	return g.endpointFlag(cmd, defaultEndpoint)
 }
 
-// dialNamed is dial with a name for who answers and who is attached.
-func (g *globals) dialNamed() *sandboxagent.Client {
-	endpoint := g.givenEndpoint()
-	if endpoint == "" {
-		endpoint = defaultEndpoint
-	}
-	name := g.env.lookup("USER")
-	if name == "" {
-		name = "sandbox-agent"
-	}
-	return sandboxagent.New(endpoint, sandboxagent.WithToken(g.bearer()), sandboxagent.WithClientName(name))
-}
+// clientName is what this user is called among the clients of a session.
+func (g *globals) clientName() string { return cmp.Or(g.env.lookup("USER"), "sandbox-agent") }
 
 // onSessions runs the body of a command on the sessions of a server, with a
 // context that ends with a signal.
-func (g *globals) onSessions(do func(ctx context.Context, sessions *sandboxagent.Sessions, args []string) error) func(*cobra.Command, []string) error {
+func (g *globals) onSessions(do remoteFunc) func(*cobra.Command, []string) error {
 	return g.local(func(ctx context.Context, args []string) error {
-		client := g.dialNamed()
+		client := g.dial()
 		defer client.Close()
-		return g.explain(client, do(ctx, client.Sessions(), args))
+		return g.explain(client, do(ctx, client, args))
 	})
 }
+
+// maxCompletions is how many of the newest sessions are offered.
+const maxCompletions = 100
 
 // completeSession completes ids of sessions.
 func (g *globals) completeSession(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
@@ -56,19 +50,18 @@ func (g *globals) completeSession(cmd *cobra.Command, args []string, _ string) (
 	defer client.Close()
 	ctx, cancel := context.WithTimeout(cmd.Context(), completionTimeout)
 	defer cancel()
-	list, err := client.Sessions().List(ctx, sandboxagent.SessionFilter{}, "", 0)
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
 	var ids []cobra.Completion
-	for _, s := range list.Sessions {
+	for s, err := range client.Sessions(ctx, sandboxagent.SessionFilter{}) {
+		if err != nil || len(ids) == maxCompletions {
+			break
+		}
 		ids = append(ids, cobra.CompletionWithDesc(s.ID, printable(s.Title)))
 	}
 	return ids, cobra.ShellCompDirectiveNoFileComp
 }
 
 func newSessionsNew(g *globals) *cobra.Command {
-	var req api.SessionCreateRequest
+	var opts sandboxagent.SessionOptions
 	var decision string
 	cmd := &cobra.Command{
 		Use:   "new",
@@ -77,14 +70,14 @@ func newSessionsNew(g *globals) *cobra.Command {
 		Example: `  sandbox-agent sessions new --agent claude --cwd /workspace/project
   sandbox-agent sessions new --agent mock --id nightly --permissions allow`,
 		Args: arguments(0, 0),
-		RunE: g.onSessions(func(ctx context.Context, sessions *sandboxagent.Sessions, _ []string) error {
-			if req.Agent == "" {
+		RunE: g.onSessions(func(ctx context.Context, client *sandboxagent.Client, _ []string) error {
+			if opts.Agent == "" {
 				return usagef("say which agent, with --agent; see sandbox-agent agents list")
 			}
 			if decision != "" {
-				req.Permissions = &api.PermissionPolicy{Default: api.DefaultDecision(decision)}
+				opts.Permissions.Default = api.DefaultDecision(decision)
 			}
-			session, err := sessions.Create(ctx, req)
+			session, err := client.CreateSession(ctx, opts)
 			if err != nil {
 				return err
 			}
@@ -100,13 +93,13 @@ func newSessionsNew(g *globals) *cobra.Command {
 		}),
 	}
 	f := cmd.Flags()
-	f.StringVarP(&req.Agent, "agent", "a", "", "agent to run (see sandbox-agent agents list)")
-	f.StringVar(&req.ID, "id", "", "id of the session (default one that the server makes)")
-	f.StringVarP(&req.CWD, "cwd", "C", "", "folder of the sandbox to work in (default the home folder of the server)")
-	f.StringVarP(&req.Model, "model", "m", "", "model of the agent")
-	f.StringVar(&req.Mode, "mode", "", "mode of the agent, such as plan")
-	f.StringVar(&req.ThoughtLevel, "thought-level", "", "thought level of the agent")
-	f.StringVar(&req.Title, "title", "", "title of the session (default what the agent calls it)")
+	f.StringVarP(&opts.Agent, "agent", "a", "", "agent to run (see sandbox-agent agents list)")
+	f.StringVar(&opts.ID, "id", "", "id of the session (default one that the server makes)")
+	f.StringVarP(&opts.CWD, "cwd", "C", "", "folder of the sandbox to work in (default the home folder of the server)")
+	f.StringVarP(&opts.Model, "model", "m", "", "model of the agent")
+	f.StringVar(&opts.Mode, "mode", "", "mode of the agent, such as plan")
+	f.StringVar(&opts.ThoughtLevel, "thought-level", "", "thought level of the agent")
+	f.StringVar(&opts.Title, "title", "", "title of the session (default what the agent calls it)")
 	f.StringVar(&decision, "permissions", "", "what becomes of the agent's questions: ask, allow or reject (default ask)")
 	return cmd
 }
@@ -125,12 +118,12 @@ questions that wait for an answer, and title.`,
   sandbox-agent sessions ls --status waiting
   sandbox-agent sessions ls --agent claude readme`,
 		Args: arguments(0, 1),
-		RunE: g.onSessions(func(ctx context.Context, sessions *sandboxagent.Sessions, args []string) error {
+		RunE: g.onSessions(func(ctx context.Context, client *sandboxagent.Client, args []string) error {
 			if len(args) > 0 {
 				filter.Text = args[0]
 			}
 			list := []api.Session{}
-			for s, err := range sessions.All(ctx, filter) {
+			for s, err := range client.Sessions(ctx, filter) {
 				if err != nil {
 					return err
 				}
@@ -175,8 +168,8 @@ func newSessionsShow(g *globals) *cobra.Command {
   sandbox-agent sessions show --transcript=markdown 3f2a >session.md`,
 		Args:              arguments(1, 1),
 		ValidArgsFunction: g.completeSession,
-		RunE: g.onSessions(func(ctx context.Context, sessions *sandboxagent.Sessions, args []string) error {
-			session := sessions.Session(args[0])
+		RunE: g.onSessions(func(ctx context.Context, client *sandboxagent.Client, args []string) error {
+			session := client.Session(args[0])
 			if transcript != "" {
 				if g.json {
 					transcript = sandboxagent.TranscriptJSON
@@ -259,8 +252,8 @@ that goes away meanwhile is waited for. With --json, one object on a line.`,
   sandbox-agent sessions events --after 120 --follow --json 3f2a`,
 		Args:              arguments(1, 1),
 		ValidArgsFunction: g.completeSession,
-		RunE: g.onSessions(func(ctx context.Context, sessions *sandboxagent.Sessions, args []string) error {
-			session := sessions.Session(args[0])
+		RunE: g.onSessions(func(ctx context.Context, client *sandboxagent.Client, args []string) error {
+			session := client.Session(args[0])
 			events := session.History(ctx, after)
 			if follow {
 				events = session.Events(ctx, after)
@@ -331,8 +324,8 @@ func newSessionsCancel(g *globals) *cobra.Command {
 		Example:           "  sandbox-agent sessions cancel 3f2a",
 		Args:              arguments(1, 1),
 		ValidArgsFunction: g.completeSession,
-		RunE: g.onSessions(func(ctx context.Context, sessions *sandboxagent.Sessions, args []string) error {
-			result, err := sessions.Session(args[0]).Cancel(ctx)
+		RunE: g.onSessions(func(ctx context.Context, client *sandboxagent.Client, args []string) error {
+			result, err := client.Session(args[0]).Cancel(ctx)
 			switch {
 			case err != nil:
 				return err
@@ -359,14 +352,14 @@ said is kept, unless --purge wants that gone too.`,
   sandbox-agent sessions rm --purge 3f2a`,
 		Args:              arguments(1, -1),
 		ValidArgsFunction: g.completeSession,
-		RunE: g.onSessions(func(ctx context.Context, sessions *sandboxagent.Sessions, args []string) error {
-			end := (*sandboxagent.ServerSession).Destroy
+		RunE: g.onSessions(func(ctx context.Context, client *sandboxagent.Client, args []string) error {
+			end := (*sandboxagent.Session).Destroy
 			if purge {
-				end = (*sandboxagent.ServerSession).Purge
+				end = (*sandboxagent.Session).Purge
 			}
 			var failed []error
 			for _, id := range args {
-				failed = append(failed, end(sessions.Session(id), ctx))
+				failed = append(failed, end(client.Session(id), ctx))
 			}
 			return errors.Join(failed...)
 		}),

@@ -42,7 +42,7 @@ go on meanwhile.
 			return g.withFileSessions(ctx, false, func(at fileSessions) error {
 				var done sandboxagent.Exported
 				err := g.writeOutput(output, func(w io.Writer) (err error) {
-					done, err = at.Export(ctx, w, args...)
+					done, err = at.ExportSessions(ctx, w, args...)
 					return err
 				})
 				switch {
@@ -90,7 +90,7 @@ run programs and allow itself anything with them. --keep takes them along.
 				in = f
 			}
 			return g.withFileSessions(ctx, true, func(at fileSessions) error {
-				done, err := at.Import(ctx, in, keep...)
+				done, err := at.ImportSessions(ctx, in, sandboxagent.ImportOptions{Keep: keep})
 				switch {
 				case err != nil:
 					return err
@@ -117,7 +117,7 @@ in the default folder, when no server was named and none answers.`
 
 // fileSessions are the sessions that files are written from or read into.
 type fileSessions struct {
-	*sandboxagent.Sessions
+	*sandboxagent.Client
 	where string // for people
 }
 
@@ -127,12 +127,12 @@ func (g *globals) withFileSessions(ctx context.Context, writes bool, do func(fil
 	if g.endpoint != "" && g.dataDir != "" {
 		return usagef("--endpoint and --data-dir name two places; give one of them")
 	}
-	client := g.dialNamed()
+	client := g.dial()
 	defer client.Close()
 	if g.dataDir == "" {
 		named := g.givenEndpoint() != ""
 		if named || !unreachable(ctx, client) {
-			return g.explain(client, do(fileSessions{client.Sessions(), client.BaseURL()}))
+			return g.explain(client, do(fileSessions{client, client.BaseURL()}))
 		}
 	}
 	if _, err := os.Stat(g.journalFile()); errors.Is(err, fs.ErrNotExist) && !writes {
@@ -147,7 +147,7 @@ func (g *globals) withFileSessions(ctx context.Context, writes bool, do func(fil
 	}
 	// What the server of the folder is told to keep and to take is not known here.
 	cfg.Limits.JournalRetentionDays, cfg.Limits.MaxUploadBytes = math.MaxInt32, math.MaxInt64
-	inside, err := openInside(cfg)
+	inside, err := g.openInside(cfg)
 	if errors.Is(err, api.CodeDataLocked) {
 		return fmt.Errorf("%w; name the server that uses %s with --endpoint, or stop it first, for example with sandbox-agent daemon stop", err, g.data())
 	}
@@ -155,7 +155,7 @@ func (g *globals) withFileSessions(ctx context.Context, writes bool, do func(fil
 		return err
 	}
 	defer inside.stop()
-	return do(fileSessions{inside.client.Sessions(), g.data()})
+	return do(fileSessions{inside.client, g.data()})
 }
 
 // unreachable reports whether nobody answers.

@@ -10,7 +10,6 @@ import (
 
 	"github.com/sandboxagent/sandboxagent"
 	"github.com/sandboxagent/sandboxagent/acp"
-	"github.com/sandboxagent/sandboxagent/api"
 )
 
 // sessionPrompt are the flags of sessions prompt.
@@ -42,9 +41,9 @@ understood; 3 the agent refused; 4 the agent reached a limit; 130 cancelled.`,
 			if err != nil {
 				return err
 			}
-			client := g.dialNamed()
+			client := g.dial()
 			defer client.Close()
-			session := client.Sessions().Session(args[0])
+			session := client.Session(args[0])
 			session.Queue = o.queue
 			return g.explain(client, o.run(cmd.Context(), g, session, task))
 		},
@@ -56,7 +55,7 @@ understood; 3 the agent refused; 4 the agent reached a limit; 130 cancelled.`,
 	return cmd
 }
 
-func (o *sessionPrompt) run(ctx context.Context, g *globals, session *sandboxagent.ServerSession, task string) error {
+func (o *sessionPrompt) run(ctx context.Context, g *globals, session *sandboxagent.Session, task string) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	if o.async {
@@ -72,25 +71,20 @@ func (o *sessionPrompt) run(ctx context.Context, g *globals, session *sandboxage
 	}
 	go o.cancelOnSignal(ctx, g, session)
 	if o.yes {
-		go func() {
-			err := session.OnPermission(ctx, func(context.Context, api.Permission) (sandboxagent.Reply, error) { return sandboxagent.Once, nil })
-			if err != nil {
-				fmt.Fprintln(g.env.Err, "sandbox-agent:", err)
-			}
-		}()
+		session.OnPermission(sandboxagent.AllowAll)
 	}
 	view := &sessionView{view: newView(g), own: []string{task}}
-	var turn *api.SessionTurn
-	for e, err := range session.PromptStream(ctx, sandboxagent.Text(task)) {
+	var turn *sandboxagent.Turn
+	for u, err := range session.Stream(ctx, sandboxagent.Text(task)) {
 		if err != nil {
 			view.line()
 			return err
 		}
-		if turn = e.Turn; turn != nil {
+		if turn = u.Turn; turn != nil {
 			break
 		}
-		view.event(e)
-		if e.Method() == acp.MethodRequestPermission && !o.yes {
+		view.event(u.Event)
+		if u.Permission != nil && !o.yes {
 			view.note("the agent asks; answer with: sandbox-agent sessions attach " + session.ID)
 		}
 	}
@@ -102,7 +96,7 @@ func (o *sessionPrompt) run(ctx context.Context, g *globals, session *sandboxage
 	case g.json:
 		view.json(map[string]any{"turn": turn})
 	case turn.Unsaved:
-		view.errorLine(view.paint(red, "the disk of the server fails: this turn is in its memory alone"))
+		view.errorLine(view.paint(red, unsaved))
 	}
 	return stopStatus(turn.StopReason)
 }
@@ -122,7 +116,7 @@ func stopStatus(reason string) error {
 
 // cancelOnSignal cancels the turn at the first signal and ends the program at
 // the second.
-func (o *sessionPrompt) cancelOnSignal(ctx context.Context, g *globals, session *sandboxagent.ServerSession) {
+func (o *sessionPrompt) cancelOnSignal(ctx context.Context, g *globals, session *sandboxagent.Session) {
 	select {
 	case <-g.env.Signals:
 	case <-ctx.Done():
@@ -130,7 +124,7 @@ func (o *sessionPrompt) cancelOnSignal(ctx context.Context, g *globals, session 
 	}
 	fmt.Fprintln(g.env.Err, "\ncancelling; Ctrl-C again leaves at once")
 	go func() {
-		if _, err := session.Cancel(ctx); err != nil && ctx.Err() == nil {
+		if err := cancelTurn(ctx, session); err != nil && ctx.Err() == nil {
 			fmt.Fprintln(g.env.Err, "sandbox-agent:", err)
 		}
 	}()

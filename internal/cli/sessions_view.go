@@ -28,6 +28,16 @@ func (v *sessionView) said(text string) {
 
 func (v *sessionView) running() bool { return len(v.calls) > 0 }
 
+// step shows one step of a turn of our own.
+func (v *sessionView) step(u sandboxagent.Update) {
+	switch {
+	case u.Kind != sandboxagent.UpdateEvent && u.Kind != sandboxagent.UpdateResolved, v.g.json && u.Kind == sandboxagent.UpdateResolved:
+		v.update(u)
+	case !v.g.json && !(u.Resolved != nil && u.Resolved.By == v.g.clientName()):
+		v.notice(u.Event)
+	}
+}
+
 func (v *sessionView) event(e sandboxagent.SessionEvent) {
 	answered := v.track(e)
 	if v.g.json && e.Gap == nil {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/sandboxagent/sandboxagent"
 	"github.com/sandboxagent/sandboxagent/acp"
+	"github.com/sandboxagent/sandboxagent/api"
 )
 
 // view shows a turn: what the agent says on standard output, what it does on
@@ -124,12 +125,24 @@ func (v *view) discarded(why string) {
 	v.errorLine(v.paint(dim, "· discarded what was "+why))
 }
 
-func (v *view) session(s *sandboxagent.Session) {
+// session shows in a line which session works, and where.
+func (v *view) session(s *api.Session) {
+	how := ""
+	if s.Restored != nil {
+		how = s.Restored.How
+	}
 	if v.g.json {
-		v.json(map[string]string{"sessionUpdate": "session_started", "sessionId": s.ID(), "agent": s.Agent(), "cwd": s.CWD(), "restored": s.Restored()})
+		v.json(map[string]string{"sessionUpdate": "session_started", "sessionId": s.ID, "agent": s.Agent, "mode": s.Mode, "cwd": s.CWD, "restored": how})
 		return
 	}
-	v.note(fmt.Sprintf("%s in %s", s.Agent(), s.CWD()))
+	text := s.Agent
+	if s.Mode != "" {
+		text += " (" + s.Mode + " mode)"
+	}
+	if text += " in " + s.CWD; how != "" {
+		text += ", " + how
+	}
+	v.note(printable(text))
 }
 
 // update shows one step of a turn.
@@ -232,7 +245,7 @@ func (v *view) diff(c acp.ToolContent) {
 }
 
 // end says how the turn ended and how to go on.
-func (v *view) end(turn *sandboxagent.Turn, s *sandboxagent.Session) {
+func (v *view) end(turn *sandboxagent.Turn, s *api.Session) {
 	if v.g.json {
 		if turn != nil {
 			v.json(sandboxagent.Update{Update: acp.Update{Kind: sandboxagent.UpdateTurnEnd}, Turn: turn})
@@ -252,9 +265,15 @@ func (v *view) end(turn *sandboxagent.Turn, s *sandboxagent.Session) {
 		if u := turn.Usage; u != nil {
 			words = append(words, fmt.Sprintf("after %d tokens", u.TotalTokens))
 		}
+		if turn.Unsaved {
+			v.errorLine(v.paint(red, unsaved))
+		}
 	}
-	v.note(strings.Join(words, " ") + "; go on with --agent " + s.Agent() + " --resume " + s.ID())
+	v.note(strings.Join(words, " ") + "; go on with: " + v.g.command("run", "--resume", s.ID, `"what is next"`))
 }
+
+// unsaved says that a turn is not on disk.
+const unsaved = "the disk of the server fails: this turn is in its memory alone"
 
 // describeCall names a tool call in a few words, on one line and without what a
 // terminal would obey: people decide by it.

@@ -178,11 +178,19 @@ func (s *session) answered(p *permissionRequest, frame []byte) {
 }
 
 // Permissions returns the questions of a session that wait for an answer, the
-// oldest first.
+// oldest first. A question whose event a client has seen is there, unless it was
+// answered.
 func (m *Manager) Permissions(id string) (*api.PermissionList, error) {
 	s, err := m.find(id)
 	if err != nil {
 		return nil, err
+	}
+	s.mu.Lock()
+	l := s.link
+	s.mu.Unlock()
+	if l != nil {
+		l.mu.Lock() // waits for the observer of a frame that is an event already
+		defer l.mu.Unlock()
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -19,28 +19,27 @@ import (
 
 // Prompt gives the agent a task and returns how the turn ended, whatever its
 // StopReason; all of its events are on disk then, unless it says that they are
-// unsaved. There is no limit of time but ctx, whose end leaves the turn alone:
-// [ServerSession.Cancel] ends it. A connection that breaks does no harm either,
-// except that the id of the turn is not known then. An agent without a process is
-// started first.
+// unsaved. An agent without a process is started first.
+//
+// There is no limit of time but ctx, whose end leaves the turn to the server:
+// [Session.Cancel] ends it. A connection that breaks does no harm either, except
+// that the id of the turn is not known then.
 //
 // A session does one turn at a time, for all clients; a second prompt is
-// [ErrSessionBusy] unless Queue is set.
-func (s *ServerSession) Prompt(ctx context.Context, prompt ...ContentBlock) (*api.SessionTurn, error) {
-	for e, err := range s.PromptStream(ctx, prompt...) {
-		if err != nil {
-			return nil, err
-		}
-		if e.Turn != nil {
-			return e.Turn, nil
+// [ErrSessionBusy] unless Queue is set. An error of the handler of
+// [Session.OnPermission] comes together with the turn.
+func (s *Session) Prompt(ctx context.Context, prompt ...ContentBlock) (*Turn, error) {
+	for u, err := range s.Stream(ctx, prompt...) {
+		if err != nil || u.Turn != nil {
+			return u.Turn, err
 		}
 	}
 	return nil, s.failed("prompt", ctx.Err())
 }
 
 // PromptAsync gives the agent a task and returns where its turn begins: the
-// events of the turn follow in [ServerSession.Events].
-func (s *ServerSession) PromptAsync(ctx context.Context, prompt ...ContentBlock) (*api.SessionTurnStarted, error) {
+// events of the turn follow in [Session.Events].
+func (s *Session) PromptAsync(ctx context.Context, prompt ...ContentBlock) (*api.SessionTurnStarted, error) {
 	resp, err := s.sendPrompt(ctx, prompt, http.Header{"Prefer": {"respond-async"}}, "")
 	if err != nil {
 		return nil, s.failed("prompt", err)
@@ -49,25 +48,29 @@ func (s *ServerSession) PromptAsync(ctx context.Context, prompt ...ContentBlock)
 	return started, s.failed("prompt", err)
 }
 
-// PromptStream is [ServerSession.Prompt] that yields the events of the session
-// as they come, those of other clients among them. What it yields last has Turn
-// set, or is the error with which the turn ended. When ctx ends, or the loop is
-// left, the turn goes on.
-func (s *ServerSession) PromptStream(ctx context.Context, prompt ...ContentBlock) iter.Seq2[SessionEvent, error] {
-	return func(yield func(SessionEvent, error) bool) {
-		w := &turnWatch{s: s, said: acp.Prompt(prompt)}
-		result, err := w.run(ctx, func(e SessionEvent) bool { return yield(e, nil) }, prompt)
+// Stream is [Session.Prompt] that yields what happens in the session meanwhile,
+// in order and each once. Its last update is of kind [UpdateTurnEnd], unless the
+// turn ended with an error, which is yielded alone.
+//
+// A permission request that neither the policy nor a handler replies to is an
+// update of kind [UpdatePermission], for [Session.Reply]; the turn waits for the
+// reply of any client. When ctx ends, or the loop is left, the turn goes on.
+func (s *Session) Stream(ctx context.Context, prompt ...ContentBlock) iter.Seq2[Update, error] {
+	return func(yield func(Update, error) bool) {
+		w := &turnWatch{s: s, said: acp.Prompt(prompt), replies: newReplier(ctx, s)}
+		turn, err := w.run(ctx, yield, prompt)
+		failed := w.replies.close()
 		switch {
 		case errors.Is(err, errStopped):
 		case err != nil:
-			yield(SessionEvent{}, s.failed("prompt", err))
+			yield(Update{}, s.failed("prompt", errors.Join(err, failed)))
 		default:
-			yield(SessionEvent{Turn: result}, nil)
+			yield(Update{Update: acp.Update{Kind: UpdateTurnEnd}, Turn: turn}, s.failed("reply to permission request of", failed))
 		}
 	}
 }
 
-func (s *ServerSession) sendPrompt(ctx context.Context, prompt []ContentBlock, header http.Header, accept string) (*http.Response, error) {
+func (s *Session) sendPrompt(ctx context.Context, prompt []ContentBlock, header http.Header, accept string) (*http.Response, error) {
 	if len(prompt) == 0 {
 		return nil, errors.New("nothing to say")
 	}
@@ -83,8 +86,9 @@ func (s *ServerSession) sendPrompt(ctx context.Context, prompt []ContentBlock, h
 
 // A turnWatch follows one turn to its end.
 type turnWatch struct {
-	s    *ServerSession
-	said acp.Prompt
+	s       *Session
+	said    acp.Prompt
+	replies *replier // nil without a handler
 
 	seen  atomic.Uint64 // newest event
 	first uint64        // event of the prompt, once it has come
@@ -96,12 +100,17 @@ type turnWatch struct {
 
 // run does the turn. The server tells its end at the end of the answer; where
 // that breaks off, the events of the session do.
-func (w *turnWatch) run(ctx context.Context, yield func(SessionEvent) bool, prompt []ContentBlock) (*api.SessionTurn, error) {
+func (w *turnWatch) run(ctx context.Context, yield func(Update, error) bool, prompt []ContentBlock) (*api.SessionTurn, error) {
 	info, err := get[api.Session](ctx, w.s.c, w.s.route(), nil)
 	if err != nil {
 		return nil, err
 	}
 	w.seen.Store(info.LastEvent) // an answer that breaks off at once does not say
+	if w.replies != nil && info.PendingPermissions > 0 {
+		if err := w.replies.look(ctx); err != nil {
+			return nil, err
+		}
+	}
 	result, err := w.answer(ctx, yield, prompt)
 	if !errors.Is(err, errBrokeOff) {
 		return result, err
@@ -117,7 +126,7 @@ func (w *turnWatch) run(ctx context.Context, yield func(SessionEvent) bool, prom
 // an end before the turn.
 var errBrokeOff = errors.New("answer broke off")
 
-func (w *turnWatch) answer(ctx context.Context, yield func(SessionEvent) bool, prompt []ContentBlock) (*api.SessionTurn, error) {
+func (w *turnWatch) answer(ctx context.Context, yield func(Update, error) bool, prompt []ContentBlock) (*api.SessionTurn, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	resp, err := w.s.sendPrompt(ctx, prompt, nil, "text/event-stream")
@@ -158,10 +167,9 @@ func (w *turnWatch) answer(ctx context.Context, yield func(SessionEvent) bool, p
 		if !fresh {
 			continue
 		}
-		w.take(e)
 		watch.Stop()
-		if !yield(e) {
-			return nil, errStopped
+		if err := w.show(ctx, e, yield); err != nil {
+			return nil, err
 		}
 		watch.Reset(silence)
 	}
@@ -175,6 +183,41 @@ func (d *eventDecoder) begin(raw event) {
 	if raw.name == "message" && json.Unmarshal(raw.data, &first) == nil && first.EventIndex > 0 {
 		d.last = first.EventIndex - 1
 	}
+}
+
+// show notes what an event says of the turn and yields it. A permission request
+// is one that waits for a reply, or else an event like any other.
+func (w *turnWatch) show(ctx context.Context, e SessionEvent, yield func(Update, error) bool) error {
+	w.take(e)
+	u, ok := e.Update()
+	if !ok {
+		u = Update{Update: acp.Update{Kind: UpdateEvent}, Event: e}
+	}
+	switch method := e.Method(); {
+	case e.Gap != nil && w.replies != nil:
+		if err := w.replies.look(ctx); err != nil {
+			return err
+		}
+	case method == acp.MethodRequestPermission:
+		p, err := w.s.permission(ctx, e.EventIndex)
+		if err != nil {
+			return err
+		}
+		if p != nil {
+			u.Kind, u.Permission = UpdatePermission, p
+			w.replies.ask(*p)
+		}
+	case method == api.EventPermissionResolved:
+		resolved := new(api.PermissionResolved)
+		if e.Params(resolved) == nil {
+			u.Kind, u.Resolved = UpdateResolved, resolved
+			w.replies.resolved(resolved.PermissionID)
+		}
+	}
+	if !yield(u, nil) {
+		return errStopped
+	}
+	return nil
 }
 
 // take notes what an event says of the turn.
@@ -230,7 +273,7 @@ func (w *turnWatch) end(e SessionEvent, m message) {
 
 // follow watches the turn by the events of the session, and by asking the server
 // whether it still has a turn, since one that was killed leaves no answer.
-func (w *turnWatch) follow(ctx context.Context, yield func(SessionEvent) bool) (*api.SessionTurn, error) {
+func (w *turnWatch) follow(ctx context.Context, yield func(Update, error) bool) (*api.SessionTurn, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	if w.ended != nil {
@@ -252,9 +295,8 @@ func (w *turnWatch) follow(ctx context.Context, yield func(SessionEvent) bool) (
 		if err != nil {
 			return nil, err
 		}
-		w.take(e)
-		if !yield(e) {
-			return nil, errStopped
+		if err := w.show(ctx, e, yield); err != nil {
+			return nil, err
 		}
 		if w.ended != nil {
 			return w.ended, w.err

@@ -13,18 +13,14 @@ import (
 	"github.com/sandboxagent/sandboxagent/api"
 )
 
-// A SessionEvent is one event of a [ServerSession]: a frame between client and
-// agent, or a notice of the server. In a gap, and at the end of a turn, there is
-// no event but only Gap or Turn.
+// A SessionEvent is one event of a [Session]: a frame between client and
+// agent, or a notice of the server.
 type SessionEvent struct {
 	api.SessionEvent
 
 	// Gap is set where events are missing because the server no longer keeps
-	// them.
+	// them. There is no event then.
 	Gap *api.Gap
-
-	// Turn is set in what [ServerSession.PromptStream] yields last.
-	Turn *api.SessionTurn
 }
 
 // message is what telling events apart needs of a frame.
@@ -55,18 +51,18 @@ func (e SessionEvent) Params(v any) error {
 	return nil
 }
 
-// Update returns what the agent tells of its work, or a gap. It reports false
-// for events of other kinds, which Method tells apart.
+// Update returns what the agent reports of its work, or a gap. It is false for
+// events of other kinds, which Method tells apart.
 func (e SessionEvent) Update() (Update, bool) {
 	if e.Gap != nil {
-		return Update{Update: acp.Update{Kind: UpdateGap}, Gap: e.Gap}, true
+		return Update{Update: acp.Update{Kind: UpdateGap}, Event: e, Gap: e.Gap}, true
 	}
 	m := e.message()
 	var n acp.SessionNotification
 	if m.Method != acp.MethodSessionUpdate || json.Unmarshal(m.Params, &n) != nil {
 		return Update{}, false
 	}
-	return Update{Update: n.Update, EventID: e.EventIndex}, true
+	return Update{Update: n.Update, Event: e}, true
 }
 
 // Prompt returns what a client said to the agent. What the server itself told
@@ -87,27 +83,18 @@ func (e SessionEvent) Prompt() (acp.Prompt, bool) {
 	return said, true
 }
 
-// EventsPage returns up to limit events behind the one numbered after; a limit
-// of 0 leaves the size to the server. NextCursor of the page is the next after.
-func (s *ServerSession) EventsPage(ctx context.Context, after uint64, limit int) (*api.SessionEvents, error) {
-	q := url.Values{"after": {strconv.FormatUint(after, 10)}}
-	if limit > 0 {
-		q.Set("limit", strconv.Itoa(limit))
-	}
-	page, err := get[api.SessionEvents](ctx, s.c, s.route("events"), q)
-	return page, s.failed("get events of", err)
-}
-
-// History yields the events there are behind the one numbered after, in order,
+// History yields the events there are after the one numbered after, in order,
 // each once. Events that are no longer kept are a [SessionEvent] with a Gap. An
 // error is the last thing it yields.
-func (s *ServerSession) History(ctx context.Context, after uint64) iter.Seq2[SessionEvent, error] {
+func (s *Session) History(ctx context.Context, after uint64) iter.Seq2[SessionEvent, error] {
 	return func(yield func(SessionEvent, error) bool) {
 		to := uint64(0)
 		for {
-			page, err := s.EventsPage(ctx, after, maxEventsPage)
+			page, err := get[api.SessionEvents](ctx, s.c, s.route("events"), url.Values{
+				"after": {strconv.FormatUint(after, 10)}, "limit": {strconv.Itoa(maxEventsPage)},
+			})
 			if err != nil {
-				yield(SessionEvent{}, err)
+				yield(SessionEvent{}, s.failed("get events of", err))
 				return
 			}
 			if to == 0 {
@@ -134,16 +121,16 @@ func (s *ServerSession) History(ctx context.Context, after uint64) iter.Seq2[Ses
 
 const maxEventsPage = 500
 
-// Events yields the events behind the one numbered after, those there are and
+// Events yields the events after the one numbered after, those there are and
 // then those to come, in order and each once, until ctx ends. It finds its way
 // back when the connection breaks or the server is away. Events that are no
 // longer kept are a [SessionEvent] with a Gap. An error, for example
 // [ErrSessionNotFound] once the session is purged, is the last thing it yields;
 // the end of ctx is none.
 //
-// Whoever reads is listed among the clients of the session; see
+// A client that reads is listed among the clients of the session; see
 // [WithClientName].
-func (s *ServerSession) Events(ctx context.Context, after uint64) iter.Seq2[SessionEvent, error] {
+func (s *Session) Events(ctx context.Context, after uint64) iter.Seq2[SessionEvent, error] {
 	return func(yield func(SessionEvent, error) bool) {
 		f := &follower{
 			c:       s.c,
