@@ -6,20 +6,16 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"net/url"
 	"os"
-	"path"
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/sandboxagent/sandboxagent/api"
-	"github.com/sandboxagent/sandboxagent/internal/child"
 	"github.com/sandboxagent/sandboxagent/internal/filelock"
+	"github.com/sandboxagent/sandboxagent/internal/git"
 )
 
 // source is an open source: a folder that stays as it is until close.
@@ -70,11 +66,11 @@ func openLocal(dir string, src api.SkillSource) (source, error) {
 // openGit fetches a repository into the cache, one folder for each address and
 // ref, whose lock is held until the source is closed.
 func (s *Settings) openGit(ctx context.Context, address, ref string) (source, error) {
-	remote, err := parseRemote(address)
+	remote, err := git.ParseRemote(address)
 	if err != nil {
 		return source{}, err
 	}
-	if !validRef(ref) {
+	if !git.ValidRef(ref) {
 		return source{}, api.InvalidRequest("", "ref %q is no name of a branch, tag or commit", ref)
 	}
 	key := sha256.Sum256([]byte(address + "\x00" + ref))
@@ -86,17 +82,17 @@ func (s *Settings) openGit(ctx context.Context, address, ref string) (source, er
 	if err != nil {
 		return source{}, failed("lock", home, err)
 	}
-	src := source{path: filepath.Join(home, "tree"), name: remote.name, base: remote.base, close: func() { _ = lock.Release() }}
+	src := source{path: filepath.Join(home, "tree"), name: remote.Name, base: remote.Base, close: func() { _ = lock.Release() }}
 	info, err := os.Stat(src.path)
 	cached := err == nil
-	if cached && (isCommit(ref) || time.Since(info.ModTime()) < s.opts.Refresh) {
+	if cached && (git.IsCommit(ref) || time.Since(info.ModTime()) < s.opts.Refresh) {
 		return src, nil
 	}
 	if err := s.fetch(ctx, home, remote, ref); err != nil {
 		if cached && ctx.Err() == nil {
 			now := time.Now() // the next try is for the next refresh, not for every session
 			_ = os.Chtimes(src.path, now, now)
-			s.opts.Log.Warn("skill source cannot be fetched, its last copy is used", "source", remote.name, "error", err)
+			s.opts.Log.Warn("skill source cannot be fetched, its last copy is used", "source", remote.Name, "error", err)
 			return src, nil
 		}
 		src.close()
@@ -106,7 +102,7 @@ func (s *Settings) openGit(ctx context.Context, address, ref string) (source, er
 }
 
 // fetch gets one commit without history and puts its files at home/tree.
-func (s *Settings) fetch(ctx context.Context, home string, remote remote, ref string) error {
+func (s *Settings) fetch(ctx context.Context, home string, remote git.Remote, ref string) error {
 	entries, err := os.ReadDir(home)
 	if err != nil {
 		return failed("read", home, err)
@@ -128,17 +124,15 @@ func (s *Settings) fetch(ctx context.Context, home string, remote remote, ref st
 	if err := os.Mkdir(tree, 0o755); err != nil {
 		return failed("create", tree, err)
 	}
-	if ref == "" {
-		ref = "HEAD"
+	err = s.git().Fetch(ctx, tree, remote, ref, s.opts.FetchBytes)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return api.NewError(api.KindTimeout, "", "source %s was not fetched in %v", remote.Name, s.opts.FetchTimeout)
 	}
-	for _, args := range [][]string{
-		{"init", "--quiet", "--template="},
-		{"fetch", "--quiet", "--depth=1", "--no-tags", "--no-recurse-submodules", "--", remote.address, ref},
-		{"checkout", "--quiet", "--force", "--detach", "FETCH_HEAD"},
-	} {
-		if err := s.git(ctx, tree, remote, args); err != nil {
-			return err
-		}
+	if _, ok := errors.AsType[*git.NotFoundError](err); ok {
+		return fmt.Errorf("fetch source %s: %w; skills from github and git sources need git installed", remote.Name, err)
+	}
+	if err != nil {
+		return fmt.Errorf("fetch source: %w", err)
 	}
 	if err := os.RemoveAll(filepath.Join(tree, ".git")); err != nil {
 		return failed("remove", tree, err)
@@ -157,181 +151,4 @@ func (s *Settings) fetch(ctx context.Context, home string, remote remote, ref st
 	return nil
 }
 
-// safeGit keeps a fetched repository from running anything.
-var safeGit = []string{
-	"-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-c", "protocol.ext.allow=never",
-	"-c", "gc.auto=0", "-c", "maintenance.auto=false",
-}
-
-// git runs one git command in tree and watches how much it writes there.
-func (s *Settings) git(ctx context.Context, tree string, remote remote, args []string) error {
-	program := s.opts.Git
-	if program == "" {
-		program = "git"
-	}
-	proc, err := child.Start(child.Spec{
-		Path: program, Args: append(append([]string(nil), safeGit...), args...),
-		Dir: tree, Env: s.gitEnv(remote),
-	})
-	if err != nil {
-		return fmt.Errorf("start git for source %s: %w; skills from github and git sources need git installed", remote.name, err)
-	}
-	var text []byte
-	var output sync.WaitGroup
-	output.Go(func() {
-		_, _ = io.Copy(io.Discard, proc.Stdout)
-		proc.Stdout.Close()
-	})
-	output.Go(func() {
-		text, _ = io.ReadAll(io.LimitReader(proc.Stderr, 8<<10))
-		_, _ = io.Copy(io.Discard, proc.Stderr)
-		proc.Stderr.Close()
-	})
-	stopped := s.watch(ctx, proc, tree, remote)
-	output.Wait()
-	if stopped != nil {
-		return stopped
-	}
-	if exit := proc.Exit(); exit.Code == nil || *exit.Code != 0 {
-		return api.StreamError("", "git %s of source %s: %s", args[0], remote.name, remote.redact(strings.TrimSpace(string(text))))
-	}
-	return nil
-}
-
-// watch waits for a git command and ends it when time or space is used up.
-func (s *Settings) watch(ctx context.Context, proc *child.Child, tree string, remote remote) error {
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		select {
-		case <-proc.Done():
-			return s.tooLarge(tree, remote)
-		case <-ctx.Done():
-			_ = proc.Stop(0)
-			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-				return api.NewError(api.KindTimeout, "", "source %s was not fetched in %v", remote.name, s.opts.FetchTimeout)
-			}
-			return fmt.Errorf("fetch source %s: %w", remote.name, ctx.Err())
-		case <-tick.C:
-			if err := s.tooLarge(tree, remote); err != nil {
-				_ = proc.Stop(0)
-				return err
-			}
-		}
-	}
-}
-
-func (s *Settings) tooLarge(tree string, remote remote) error {
-	var total int64
-	_ = filepath.WalkDir(tree, func(_ string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return nil // git removes files while this looks
-		}
-		if info, err := d.Info(); err == nil && info.Mode().IsRegular() {
-			total += info.Size()
-		}
-		return nil
-	})
-	if total > s.opts.FetchBytes {
-		return api.InvalidRequest(api.CodeLimitExceeded, "source %s is larger than %d bytes", remote.name, s.opts.FetchBytes)
-	}
-	return nil
-}
-
-// gitEnv is the environment of git: it must not ask anybody, nor take another
-// repository for its own. A password of the address is given here, where other
-// users cannot see it as they see arguments.
-func (s *Settings) gitEnv(remote remote) []string {
-	env := []string{
-		"GIT_TERMINAL_PROMPT=0", "GIT_ASKPASS=true", "SSH_ASKPASS=true", "GCM_INTERACTIVE=never",
-		"GIT_ALLOW_PROTOCOL=https:http:ssh:git:file", "GIT_LFS_SKIP_SMUDGE=1", "GIT_SSH_COMMAND=ssh -oBatchMode=yes", "LC_ALL=C",
-	}
-	if remote.secret != "" {
-		env = append(env, "GIT_CONFIG_COUNT=1",
-			"GIT_CONFIG_KEY_0=url."+remote.secret+".insteadOf", "GIT_CONFIG_VALUE_0="+remote.address)
-	}
-	for _, kv := range s.opts.Env {
-		name, _, _ := strings.Cut(kv, "=")
-		switch {
-		case name == "GIT_SSH_COMMAND":
-			env = append(env, kv)
-		case name == "SSH_ASKPASS" || name == "LC_ALL" || name == "GCM_INTERACTIVE":
-		case !strings.HasPrefix(name, "GIT_") || strings.HasPrefix(name, "GIT_SSL_") || strings.HasPrefix(name, "GIT_PROXY_"):
-			env = append(env, kv)
-		}
-	}
-	return env
-}
-
-// remote is the address of a repository.
-type remote struct {
-	address string // as given to git, without a password
-	secret  string // the same with its password; empty when it has none
-	name    string
-	base    string
-	words   []string // to be kept out of texts
-}
-
-// redact takes the password out of what git says.
-func (r remote) redact(text string) string {
-	for _, word := range r.words {
-		text = strings.ReplaceAll(text, word, "xxxxx")
-	}
-	return text
-}
-
-var scpLike = regexp.MustCompile(`^[A-Za-z0-9._-]+@[A-Za-z0-9.-]+:[^:]+$`)
-
-// parseRemote accepts URLs of the usual schemes, user@host:path and absolute
-// paths. Other forms would let git run a program of the address's choice.
-func parseRemote(address string) (remote, error) {
-	base := strings.TrimSuffix(path.Base(strings.TrimRight(address, "/")), ".git")
-	if i := strings.LastIndexByte(base, ':'); i >= 0 {
-		base = base[i+1:]
-	}
-	plain := remote{address: address, name: address, base: base}
-	bad := api.InvalidRequest("", "git source is no https, http, ssh, git or file URL, no user@host:path and no absolute path")
-	switch {
-	case base == "" || base == "." || base == ".." || strings.ContainsAny(address, "\x00\n\r"):
-		return remote{}, bad
-	case filepath.IsAbs(address) || scpLike.MatchString(address):
-		return plain, nil
-	}
-	u, err := url.Parse(address)
-	if err != nil {
-		return remote{}, bad
-	}
-	switch u.Scheme {
-	case "https", "http", "ssh", "git":
-		if u.Host == "" {
-			return remote{}, bad
-		}
-	case "file":
-		return plain, nil
-	default:
-		return remote{}, bad
-	}
-	if u.User == nil || u.Scheme == "ssh" {
-		return plain, nil
-	}
-	clean := *u
-	clean.User = nil
-	r := remote{address: clean.String(), secret: address, name: clean.String(), base: base, words: []string{u.User.String()}}
-	if word, ok := u.User.Password(); ok && word != "" {
-		r.words = append(r.words, word)
-	}
-	return r, nil
-}
-
-// validRef keeps a ref from being read as an option or as a mapping of refs.
-func validRef(ref string) bool {
-	if strings.HasPrefix(ref, "-") || strings.HasPrefix(ref, "+") || strings.Contains(ref, "..") {
-		return false
-	}
-	return !strings.ContainsFunc(ref, func(r rune) bool { return r <= ' ' || r == 0x7f || strings.ContainsRune(`:^~?*[\`, r) })
-}
-
-var fullCommit = regexp.MustCompile(`^[0-9a-f]{40}([0-9a-f]{24})?$`)
-
-// isCommit reports whether a ref always means the same files.
-func isCommit(ref string) bool { return fullCommit.MatchString(ref) }
+func (s *Settings) git() git.Git { return git.Git{Program: s.opts.Git, Env: s.opts.Env} }
