@@ -118,6 +118,11 @@ func Open(store Store, opts Options) (*Journal, error) {
 		done:    make(chan struct{}),
 	}
 	j.room = sync.NewCond(&j.admission)
+	if d, ok := store.(Damaged); ok {
+		for _, found := range d.Damage() {
+			j.opts.Logger.Error("a part of the journal is damaged, readers get a gap", "file", found.File, "bytes", found.Bytes)
+		}
+	}
 	j.removeDrafts(context.Background())
 	go j.run()
 	return j, nil

@@ -54,6 +54,19 @@ type Store interface {
 	Close() error
 }
 
+// Damaged is implemented by stores that can go on after they have found a part of
+// what they keep unreadable. Readers get a gap for it.
+type Damaged interface {
+	// Damage returns what was found when the store was opened.
+	Damage() []Damage
+}
+
+// Damage is a part of a file that cannot be read.
+type Damage struct {
+	File  string
+	Bytes int64
+}
+
 // Records is a small durable table beside the streams: JSON documents of other
 // parts of the server, by kind and id. A record survives the death of the
 // process once PutRecord has returned.

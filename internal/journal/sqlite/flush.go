@@ -62,6 +62,9 @@ func (s *Store) openTail(ctx context.Context) error {
 			return err
 		}
 		s.tail.halves[i], found[i] = h, groups
+		if h.damaged > 0 {
+			s.damage = append(s.damage, journal.Damage{File: s.path + suffix, Bytes: int64(h.damaged)})
+		}
 	}
 	if len(found[1]) > 0 && (len(found[0]) == 0 || found[0][0].number < found[1][0].number) {
 		s.tail.active = 1

@@ -87,7 +87,7 @@ func salvageTail(path string) (map[string][]journal.Block, error) {
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
 			return nil, err
 		}
-		more, _ := decodeTail(data)
+		more, _, _ := decodeTail(data)
 		groups = append(groups, more...)
 	}
 	slices.SortStableFunc(groups, func(a, b group) int { return cmp.Compare(a.number, b.number) })

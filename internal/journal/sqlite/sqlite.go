@@ -46,7 +46,8 @@ type Store struct {
 	update  *sql.Stmt
 	known   map[string]known
 
-	tail tail
+	tail   tail
+	damage []journal.Damage // that Open has found
 }
 
 // known is what the writer remembers of a stream, so that it need not ask.
@@ -171,6 +172,9 @@ func (s *Store) prepare(ctx context.Context, path string) error {
 	}
 	return nil
 }
+
+// Damage returns what could not be read of the tail when the store was opened.
+func (s *Store) Damage() []journal.Damage { return s.damage }
 
 // Close gives the file and its lock back.
 func (s *Store) Close() error {

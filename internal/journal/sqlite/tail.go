@@ -14,8 +14,9 @@ import (
 
 // A tail file is a row of records, each of them what one AppendBlocks has
 // written: the length and the CRC-32C of the rest, four bytes each, a version
-// byte, the number of the record, and blocks up to its end. A record that is
-// cut or damaged ends the file. Numbers go on by one, from file to file.
+// byte, the number of the record, and blocks up to its end. Numbers go on by one,
+// from file to file. A record that is cut ends the file; one that is damaged is
+// passed over, and readers get a gap for what it held.
 const (
 	tailVersion = 1
 	tailHead    = 8
@@ -62,27 +63,57 @@ func encodeGroup(number uint64, blocks []journal.Block) ([]byte, []journal.Block
 	return buf, own, nil
 }
 
-// decodeTail returns the whole records at the start of a tail file and the
-// bytes that they take. Their blocks are parts of data.
-func decodeTail(data []byte) (groups []group, size int) {
-	for len(data)-size > tailHead {
-		rest := data[size:]
-		n := uint64(binary.LittleEndian.Uint32(rest))
-		if n > uint64(len(rest)-tailHead) {
-			break
+// decodeTail returns the whole records of a tail file and the bytes that they
+// take, damaged ones between them included. Their blocks are parts of data.
+// damaged counts the bytes that are of none.
+func decodeTail(data []byte) (groups []group, size, damaged int) {
+	number := uint64(0)
+	for at := 0; len(data)-at > tailHead; {
+		g, n, ok := decodeRecord(data[at:])
+		if !ok || g.number <= number {
+			at = nextRecord(data, at, number)
+			continue
 		}
-		body := rest[tailHead : tailHead+n]
-		if crc32.Checksum(body, castagnoli) != binary.LittleEndian.Uint32(rest[4:]) {
-			break
-		}
-		g, err := decodeGroup(body)
-		if err != nil || len(groups) > 0 && g.number != groups[len(groups)-1].number+1 {
-			break
-		}
-		groups = append(groups, g)
-		size += tailHead + int(n)
+		groups, number = append(groups, g), g.number
+		damaged += at - size
+		at += n
+		size = at
 	}
-	return groups, size
+	return groups, size, damaged + len(data) - size
+}
+
+// decodeRecord returns the record that data starts with, and its size.
+func decodeRecord(data []byte) (g group, size int, ok bool) {
+	n := uint64(binary.LittleEndian.Uint32(data))
+	if n > uint64(len(data)-tailHead) {
+		return g, 0, false
+	}
+	body := data[tailHead : tailHead+n]
+	if crc32.Checksum(body, castagnoli) != binary.LittleEndian.Uint32(data[4:]) {
+		return g, 0, false
+	}
+	g, err := decodeGroup(body)
+	return g, tailHead + int(n), err == nil
+}
+
+// maxMissing is how many records may be damaged in a row. It bounds where a
+// search takes bytes for the head of a record.
+const maxMissing = 1 << 16
+
+// nextRecord returns where a record can start behind the damaged one at at, whose
+// length is not to be trusted. number is that of the last good record, 0 if there
+// is none.
+func nextRecord(data []byte, at int, number uint64) int {
+	for at++; len(data)-at > tailHead; at++ {
+		if data[at+tailHead] != tailVersion || uint64(binary.LittleEndian.Uint32(data[at:])) > uint64(len(data)-at-tailHead) {
+			continue
+		}
+		next, n := binary.Uvarint(data[at+tailHead+1:])
+		if n > 0 && next > number && (number == 0 || next-number <= maxMissing) {
+			return at
+		}
+	}
+	return len(data)
 }
 
 func decodeGroup(body []byte) (g group, err error) {
@@ -146,6 +177,8 @@ type half struct {
 	file  *os.File
 	size  int64 // of the whole records in the file
 	torn  bool  // there may be more behind size
+
+	damaged int // bytes that were found in the file and are of no record
 	runs  []*run
 	index map[string]*run
 	bytes int64
@@ -214,6 +247,6 @@ func readHalf(path string) (*half, []group, error) {
 	if err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("read tail: %w", err), f.Close())
 	}
-	groups, size := decodeTail(data)
-	return &half{file: f, size: int64(size), torn: size < len(data)}, groups, nil
+	groups, size, damaged := decodeTail(data)
+	return &half{file: f, size: int64(size), torn: size < len(data), damaged: damaged}, groups, nil
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -91,7 +92,7 @@ func TestTailTorn(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if groups, size := decodeTail(again); len(groups) != 2 || size != len(again) {
+			if groups, size, _ := decodeTail(again); len(groups) != 2 || size != len(again) {
 				t.Fatalf("%s at %d: %d records in %d of %d bytes", name, at, len(groups), size, len(again))
 			}
 			// The next round must not find this one in SQLite.
@@ -99,6 +100,67 @@ func TestTailTorn(t *testing.T) {
 			mustClose(t, s)
 		}
 	}
+}
+
+// TestTailKeepsWhatFollowsDamage changes each byte of a record that others follow.
+func TestTailKeepsWhatFollowsDamage(t *testing.T) {
+	s := mustOpenTuned(t, filepath.Join(t.TempDir(), "journal.db"), lazy)
+	defer mustClose(t, s)
+	mustAppend(t, s, numbered("a", 1, 2))
+	from := int(s.tail.halves[0].size)
+	mustAppend(t, s, numbered("a", 3, 4), numbered("b", 1, 1))
+	to := int(s.tail.halves[0].size)
+	mustAppend(t, s, numbered("a", 5, 6))
+	mustAppend(t, s, numbered("b", 2, 3), numbered("a", 7, 7))
+	path := filepath.Join(t.TempDir(), "journal.db")
+	whole := copyFiles(t, s.path, path)[path+tailSuffixes[0]]
+	for at := from; at < to; at++ {
+		bad := []byte(whole)
+		bad[at] ^= 0x10
+		if err := os.WriteFile(path+tailSuffixes[0], bad, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		store := mustOpenTuned(t, path, lazy)
+		var log bytes.Buffer
+		j := journaltest.Open(t, store, journal.Options{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+		if got := readAll(t, j, "a", 7); got != "1 2 gap3-4 5 6 7" {
+			t.Errorf("byte %d: a is %s", at, got)
+		}
+		if got := readAll(t, j, "b", 3); got != "gap1-1 2 3" {
+			t.Errorf("byte %d: b is %s", at, got)
+		}
+		if !strings.Contains(log.String(), "damaged") || !strings.Contains(log.String(), fmt.Sprint("bytes=", to-from)) {
+			t.Errorf("byte %d: log %q", at, log.String())
+		}
+		if seq, err := j.Append("a", journal.FromAgent, []byte("next")); seq != 8 || err != nil {
+			t.Errorf("byte %d: the next entry is %d, %v", at, seq, err)
+		}
+		// The next round must not find this one in SQLite.
+		store.tail.halves[0].forget()
+		if err := j.Close(); err != nil {
+			t.Fatal(err)
+		}
+		copyFiles(t, s.path, path)
+	}
+}
+
+// readAll returns the numbers of the entries of a stream up to last, and its gaps.
+func readAll(t *testing.T, j *journal.Journal, stream string, last uint64) string {
+	t.Helper()
+	var got []string
+	for reader := j.Reader(stream, 0); reader.Cursor() < last; {
+		batch, err := reader.Next(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if g := batch.Gap; g != nil {
+			got = append(got, fmt.Sprintf("gap%d-%d", g.From, g.To))
+		}
+		for _, e := range batch.Entries {
+			got = append(got, fmt.Sprint(e.Seq))
+		}
+	}
+	return strings.Join(got, " ")
 }
 
 // TestTailOld opens what a crash leaves between a flush and the cut of the file.
@@ -343,7 +405,7 @@ func FuzzTail(f *testing.F) {
 	f.Add([]byte{})
 	f.Add(make([]byte, 100))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		groups, size := decodeTail(data)
+		groups, size, _ := decodeTail(data)
 		if size > len(data) || len(groups) > 0 != (size > 0) {
 			t.Fatalf("%d records in %d of %d bytes", len(groups), size, len(data))
 		}
@@ -355,8 +417,8 @@ func FuzzTail(f *testing.F) {
 			}
 			again = append(again, record...)
 		}
-		same, n := decodeTail(again)
-		if n != len(again) || len(same) != len(groups) {
+		same, n, damaged := decodeTail(again)
+		if n != len(again) || damaged != 0 || len(same) != len(groups) {
 			t.Fatalf("%d records became %d", len(groups), len(same))
 		}
 		for i := range groups {
@@ -365,7 +427,7 @@ func FuzzTail(f *testing.F) {
 			}
 		}
 		// What is whole stays, whatever comes behind.
-		if _, n := decodeTail(append(again, data...)); n < len(again) {
+		if _, n, _ := decodeTail(append(again, data...)); n < len(again) {
 			t.Fatalf("%d of %d bytes", n, len(again))
 		}
 	})
