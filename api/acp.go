@@ -16,6 +16,14 @@ type ACPServerList struct {
 	Servers []ACPServer `json:"servers"`
 }
 
+// Reset says that a cursor was ahead of the stream it is of: the events up to there
+// were lost with the disk that had them, or were those of an earlier stream of that
+// name. What follows is behind Last.
+type Reset struct {
+	Cursor uint64 `json:"cursor" doc:"The cursor of the request"`
+	Last   uint64 `json:"last" doc:"Number of the last event that there is"`
+}
+
 // Gap takes the place of events that retention has dropped.
 type Gap struct {
 	From uint64 `json:"from" doc:"First event that is gone"`

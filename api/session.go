@@ -237,6 +237,7 @@ type SessionEvents struct {
 	Total      uint64         `json:"total" doc:"Number of the newest event"`
 	NextCursor string         `json:"nextCursor,omitempty" doc:"Value of after for the next page; absent when there is nothing more"`
 	Gap        *Gap           `json:"gap,omitempty" doc:"Events that were asked for and are no longer kept"`
+	Reset      *Reset         `json:"reset,omitempty" doc:"Set when the cursor is ahead of the last event"`
 }
 
 // SessionMessage is one entry of a transcript.

@@ -91,7 +91,11 @@ func (j *Journal) commitLocked(due bool) bool {
 	for {
 		batch := j.take()
 		if len(batch) == 0 {
-			return j.Health() == nil
+			if j.Health() != nil {
+				return false
+			}
+			j.endReserve()
+			return true
 		}
 		if err := j.store.AppendBlocks(context.Background(), j.encode(batch)); err != nil {
 			j.fail(batch, err)

@@ -2,6 +2,7 @@ package journal
 
 import (
 	"context"
+	"maps"
 )
 
 // fail notes that the store does not work and returns a batch to the queue.
@@ -26,6 +27,29 @@ func (j *Journal) recovered() {
 	}
 }
 
+// reserve notes the numbers that are about to be shown, so that a process that
+// comes after this one does not use them again. commitMu is held.
+func (j *Journal) reserve() {
+	r, ok := j.store.(Reserver)
+	if !ok {
+		return
+	}
+	err := r.Reserve(maps.Clone(j.reserved))
+	if err != nil && !j.unreserved {
+		j.opts.Logger.Error("numbers of events cannot be reserved, and may be used again if the process ends now", "error", err)
+	}
+	j.unreserved = err != nil
+}
+
+// endReserve forgets what is reserved, once everything is on disk. commitMu is
+// held.
+func (j *Journal) endReserve() {
+	if len(j.reserved) > 0 {
+		clear(j.reserved)
+		j.reserve()
+	}
+}
+
 // publishUnsaved shows everything that is queued although it is not on disk.
 func (j *Journal) publishUnsaved() {
 	j.mu.Lock()
@@ -37,7 +61,17 @@ func (j *Journal) publishUnsaved() {
 		s.queued = false
 		if !s.deleted {
 			j.failed[s] = struct{}{}
-			j.showUnsaved(s)
+			j.reserved[s.name] = s.last
+		}
+		s.mu.Unlock()
+	}
+	if len(queue) > 0 {
+		j.reserve()
+	}
+	for _, s := range queue {
+		s.mu.Lock()
+		if !s.deleted {
+			j.showUnsaved(s, j.reserved[s.name])
 		}
 		s.mu.Unlock()
 	}
@@ -45,9 +79,10 @@ func (j *Journal) publishUnsaved() {
 	}
 }
 
-func (j *Journal) showUnsaved(s *stream) {
-	n := s.unpublished(s.last)
-	s.published = s.last
+// showUnsaved shows the entries of a stream up to upto. Its mu is held.
+func (j *Journal) showUnsaved(s *stream, upto uint64) {
+	n := s.unpublished(upto)
+	s.published = max(s.published, upto)
 	s.unsaved += n
 	j.unsaved += n
 	j.release(n)
@@ -75,7 +110,9 @@ func (j *Journal) dropOldest() bool {
 	s := oldest
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	j.showUnsaved(s)
+	j.reserved[s.name] = s.last
+	j.reserve()
+	j.showUnsaved(s, s.last)
 	i := s.window.at(s.durable + 1)
 	c := s.window.chunks[i]
 	n := c.unsaved(s.durable)

@@ -284,7 +284,7 @@ func TestWaiting(t *testing.T) {
 		}
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	results := make(chan error, 3)
+	results := make(chan error, 3) // as many as wait at once
 	go func() {
 		_, err := j.Reader("unknown", 0).Next(ctx)
 		results <- err
@@ -296,7 +296,8 @@ func TestWaiting(t *testing.T) {
 	if err := j.Wait(t.Context(), "unknown", 5); !errors.Is(err, api.CodeStreamDeleted) {
 		t.Errorf("wait for what was never appended: %v", err)
 	}
-	// A cursor behind the end waits for what comes behind it.
+	// A cursor at the end waits for what comes behind it.
+	journaltest.Append(t, j, "a", 3)
 	go func() {
 		b, err := j.Reader("a", 3).Next(t.Context())
 		if err == nil && b.Entries[0].Seq != 4 {
@@ -304,20 +305,26 @@ func TestWaiting(t *testing.T) {
 		}
 		results <- err
 	}()
-	journaltest.Append(t, j, "a", 5)
+	journaltest.Append(t, j, "a", 2)
 	if err := <-results; err != nil {
 		t.Error(err)
 	}
-	for _, after := range []uint64{100, math.MaxUint64} {
+	// One that is ahead of all that was appended is taken back, and waits there.
+	for _, after := range []uint64{6, 100, math.MaxUint64} {
+		r := j.Reader("a", after)
+		want := journal.Reset{Cursor: min(after, math.MaxInt64), Last: 5}
+		if b, err := r.Next(t.Context()); err != nil || b.Reset == nil || *b.Reset != want || r.Cursor() != 5 {
+			t.Errorf("reader behind %d: %+v, %v, now behind %d; want %+v", after, b, err, r.Cursor(), want)
+		}
 		go func() {
-			_, err := j.Reader("a", after).Next(t.Context())
+			_, err := r.Next(t.Context())
 			results <- err
 		}()
 	}
 	if err := j.Close(); err != nil {
 		t.Fatal(err)
 	}
-	for range 2 {
+	for range 3 {
 		if err := <-results; !errors.Is(err, journal.ErrClosed) {
 			t.Errorf("reader of a closed journal: %v", err)
 		}

@@ -89,6 +89,9 @@ type Journal struct {
 	unsaved  int64 // bytes shown that are not on disk
 	encoded  []byte
 
+	reserved   map[string]uint64 // numbers that were shown up to here, by stream, while the store failed
+	unreserved bool              // the store could not note them
+
 	maintain sync.Mutex // held while blocks are merged and by Delete, around commitMu
 	freed    atomic.Int64
 	imports  atomic.Int32 // under way
@@ -113,6 +116,9 @@ func Open(store Store, opts Options) (*Journal, error) {
 		streams: make(map[string]*stream),
 		recent:  list.New(),
 		failed:  make(map[*stream]struct{}),
+
+		reserved: make(map[string]uint64),
+
 		kick:    make(chan struct{}, 1),
 		closing: make(chan struct{}),
 		done:    make(chan struct{}),

@@ -18,16 +18,25 @@ type Reader struct {
 	after uint64
 }
 
-// Batch is what a reader gets at once: a gap, or entries that follow each
+// Batch is what a reader gets at once: a reset, a gap, or entries that follow each
 // other. They are shared and must not be changed. A gap is what retention has
 // dropped, what was lost while the store failed, or what is damaged.
 type Batch struct {
+	Reset   *Reset
 	Gap     *Gap
 	Entries []Entry
 }
 
+// Reset takes a reader back whose cursor is ahead of the stream: the events up to
+// there were lost, or are those of another stream that had this name before. What
+// follows is behind Last.
+type Reset struct {
+	Cursor uint64 // where the reader was
+	Last   uint64 // where it is now
+}
+
 // Reader returns a reader of the entries of a stream behind after. The stream
-// need not exist, and after may lie behind its end.
+// need not exist. If after lies behind its end the reader gets a [Reset] first.
 func (j *Journal) Reader(stream string, after uint64) *Reader {
 	return &Reader{j: j, name: stream, after: min(after, math.MaxInt64)}
 }
@@ -74,10 +83,13 @@ func (r *Reader) Next(ctx context.Context) (Batch, error) {
 				return Batch{}, err
 			}
 		}
-		if p.batch.Gap != nil {
-			r.after = p.batch.Gap.To
-		} else {
-			r.after = p.batch.Entries[len(p.batch.Entries)-1].Seq
+		switch b := p.batch; {
+		case b.Reset != nil:
+			r.after = b.Reset.Last
+		case b.Gap != nil:
+			r.after = b.Gap.To
+		default:
+			r.after = b.Entries[len(b.Entries)-1].Seq
 		}
 		return p.batch, nil
 	}
@@ -98,6 +110,8 @@ func (r *Reader) poll() (polled, error) {
 	switch {
 	case s.deleted:
 		return polled{}, io.EOF
+	case r.after > s.last:
+		return polled{batch: Batch{Reset: &Reset{Cursor: r.after, Last: s.published}}}, nil
 	case next < s.first:
 		return polled{batch: Batch{Gap: &Gap{next, s.first - 1}}}, nil
 	case next > s.published:

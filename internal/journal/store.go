@@ -54,6 +54,15 @@ type Store interface {
 	Close() error
 }
 
+// Reserver is implemented by stores that can note, while they can store nothing
+// else, up to where the numbers of streams were given to readers. When such a store
+// is opened again these numbers count as used: their entries are a gap, and no
+// other entry gets them.
+type Reserver interface {
+	// Reserve replaces what was reserved before. The store may add to last.
+	Reserve(last map[string]uint64) error
+}
+
 // Damaged is implemented by stores that can go on after they have found a part of
 // what they keep unreadable. Readers get a gap for it.
 type Damaged interface {

@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"io"
 	"mime"
@@ -167,10 +166,7 @@ func (s *Server) streamJournal(w http.ResponseWriter, r *http.Request, reader *j
 			}
 			return nil
 		}
-		if batch.Gap != nil {
-			data, _ := json.Marshal(api.Gap{From: batch.Gap.From, To: batch.Gap.To})
-			stream.add("gap", batch.Gap.To, data)
-		}
+		addMissing(stream, batch)
 		for _, e := range batch.Entries {
 			if add(stream, e); stream.size() >= flushBytes {
 				if stream.flush() != nil {

@@ -361,7 +361,7 @@ func (s *Server) follow(ended, client context.Context, stream *eventStream, read
 		default:
 			return errors.Is(err, io.EOF)
 		}
-		addGap(stream, batch.Gap)
+		addMissing(stream, batch)
 		for _, e := range batch.Entries {
 			if !add(e) {
 				return false
@@ -373,12 +373,16 @@ func (s *Server) follow(ended, client context.Context, stream *eventStream, read
 	}
 }
 
-func addGap(stream *eventStream, gap *journal.Gap) {
-	if gap == nil {
-		return
+// addMissing adds the event that takes the place of those that cannot be had.
+func addMissing(stream *eventStream, batch journal.Batch) {
+	switch {
+	case batch.Reset != nil:
+		data, _ := json.Marshal(api.Reset{Cursor: batch.Reset.Cursor, Last: batch.Reset.Last})
+		stream.add("reset", batch.Reset.Last, data)
+	case batch.Gap != nil:
+		data, _ := json.Marshal(api.Gap{From: batch.Gap.From, To: batch.Gap.To})
+		stream.add("gap", batch.Gap.To, data)
 	}
-	data, _ := json.Marshal(api.Gap{From: gap.From, To: gap.To})
-	stream.add("gap", gap.To, data)
 }
 
 // encodeEvent writes an event as one line. It is written by hand because it runs

@@ -30,6 +30,10 @@ func (m *Manager) Events(ctx context.Context, id string, after uint64, limit int
 		return nil, err
 	}
 	out := &api.SessionEvents{Events: []api.SessionEvent{}, Page: int(after/uint64(limit)) + 1, PerPage: limit, Total: last}
+	if after > last {
+		out.Reset = &api.Reset{Cursor: after, Last: last}
+		return out, nil
+	}
 	to := min(after+uint64(limit), last)
 	if after+1 < first {
 		out.Gap = &api.Gap{From: after + 1, To: first - 1}
@@ -85,7 +89,7 @@ func (m *Manager) EventPage(ctx context.Context, id string, page, limit int) (*a
 	}
 	out, err := m.Events(ctx, id, after, limit)
 	if err == nil {
-		out.Page = page
+		out.Page, out.Reset = page, nil // a page behind the last one is empty
 	}
 	return out, err
 }

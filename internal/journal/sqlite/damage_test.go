@@ -268,7 +268,7 @@ func salvageLog(t *testing.T) {
 func copyFiles(t *testing.T, from, to string) map[string]string {
 	t.Helper()
 	copied := make(map[string]string)
-	for _, suffix := range []string{"", "-wal", tailSuffixes[0], tailSuffixes[1]} {
+	for _, suffix := range []string{"", "-wal", tailSuffixes[0], tailSuffixes[1], reserveSuffix} {
 		data, err := os.ReadFile(from + suffix)
 		if err != nil {
 			t.Fatal(err)

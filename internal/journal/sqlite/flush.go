@@ -74,7 +74,12 @@ func (s *Store) openTail(ctx context.Context) error {
 			return err
 		}
 	}
-	if len(s.tail.halves[0].runs)+len(s.tail.halves[1].runs) > 0 {
+	var err error
+	if s.reserved, err = openReservation(s.path); err != nil {
+		return err
+	}
+	clear(s.tail.ends) // they were without what is reserved
+	if len(s.tail.halves[0].runs)+len(s.tail.halves[1].runs)+len(s.reserved.found) > 0 {
 		signal(s.tail.wake)
 	}
 	s.tail.done = make(chan struct{})
@@ -117,6 +122,7 @@ func (s *Store) end(ctx context.Context, stream string) (uint64, error) {
 			info.Last = max(info.Last, r.last())
 		}
 	}
+	info.Last = max(info.Last, s.reserved.found[stream])
 	if len(s.tail.ends) >= maxKnown {
 		clear(s.tail.ends)
 	}
@@ -272,6 +278,9 @@ func (s *Store) flush(join bool) error {
 	}
 	s.tail.mu.Lock()
 	defer s.tail.mu.Unlock()
+	if err == nil {
+		err = s.keepReserved()
+	}
 	s.tail.failed = err
 	close(s.tail.tried)
 	s.tail.tried = make(chan struct{})
@@ -412,6 +421,9 @@ func (s *Store) withoutTail(do func() error) error {
 			return err
 		}
 	}
+	if err := s.keepReserved(); err != nil {
+		return err
+	}
 	clear(s.tail.ends)
 	return do()
 }
@@ -439,6 +451,10 @@ func (s *Store) closeTail() error {
 			errs = append(errs, os.Remove(s.path+tailSuffixes[i]))
 		}
 		s.tail.halves[i] = nil
+	}
+	if s.reserved.file != nil {
+		errs = append(errs, s.reserved.file.Close())
+		s.reserved.file = nil
 	}
 	return errors.Join(errs...)
 }

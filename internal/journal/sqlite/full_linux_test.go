@@ -20,8 +20,14 @@ import (
 const fullEnv = "JOURNAL_TEST_FULL"
 
 func TestDiskFull(t *testing.T) {
+	for _, do := range []string{"fill", "kill"} {
+		t.Run(do, func(t *testing.T) { onSmallDisk(t, do) })
+	}
+}
+
+func onSmallDisk(t *testing.T, do string) {
 	cmd := exec.CommandContext(t.Context(), "/proc/self/exe")
-	cmd.Env = append(os.Environ(), fullEnv+"="+t.TempDir())
+	cmd.Env = append(os.Environ(), fullEnv+"="+t.TempDir(), fullEnv+"_DO="+do)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS}
 	if os.Geteuid() != 0 {
 		cmd.SysProcAttr.Cloneflags |= syscall.CLONE_NEWUSER
@@ -33,9 +39,11 @@ func TestDiskFull(t *testing.T) {
 	}
 }
 
-// fillDisk goes on with a journal while its disk is full, twice, and looks for
-// all of it after there was room again.
-func fillDisk(dir string) error {
+// fullDisk does something on a disk of 8 MiB at dir.
+func fullDisk(do, dir string) error {
+	if do == "victim" {
+		return showOnFullDisk(dir)
+	}
 	if err := syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("make mounts private: %w", err)
 	}
@@ -43,6 +51,15 @@ func fillDisk(dir string) error {
 		return fmt.Errorf("mount small disk: %w", err)
 	}
 	defer func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) }()
+	if do == "kill" {
+		return killOnFullDisk(dir)
+	}
+	return fillDisk(dir)
+}
+
+// fillDisk goes on with a journal while its disk is full, twice, and looks for
+// all of it after there was room again.
+func fillDisk(dir string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	path := filepath.Join(dir, "journal.db")

@@ -6,4 +6,4 @@ import "errors"
 
 const fullEnv = "JOURNAL_TEST_FULL"
 
-func fillDisk(string) error { return errors.New("needs a mount namespace") }
+func fullDisk(string, string) error { return errors.New("needs a mount namespace") }

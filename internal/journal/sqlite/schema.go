@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strconv"
 	"sync"
 	"time"
 
@@ -141,6 +142,10 @@ func (s *Store) fault(err error) error {
 		case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
 			return damaged(s.path, err)
 		}
+	}
+	// A number where none can be is what damage leaves that SQLite does not notice.
+	if _, ok := errors.AsType[*strconv.NumError](err); ok {
+		return damaged(s.path, err)
 	}
 	return err
 }

@@ -46,8 +46,9 @@ type Store struct {
 	update  *sql.Stmt
 	known   map[string]known
 
-	tail   tail
-	damage []journal.Damage // that Open has found
+	tail     tail
+	reserved *reservation     // guarded by tail.mu
+	damage   []journal.Damage // that Open has found
 }
 
 // known is what the writer remembers of a stream, so that it need not ask.
@@ -78,7 +79,7 @@ func openTuned(path string, tuning tuning) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{path: path, lock: lock, known: make(map[string]known), tail: tail{tuning: tuning}}
+	s := &Store{path: path, lock: lock, known: make(map[string]known), tail: tail{tuning: tuning}, reserved: &reservation{}}
 	if err := s.open(path); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -311,10 +312,14 @@ func scanStream(row interface{ Scan(...any) error }) (info journal.StreamInfo, e
 func (s *Store) Stream(ctx context.Context, stream string) (journal.StreamInfo, error) {
 	waiting := s.waitingOf(stream)
 	info, err := s.stored(ctx, stream)
-	if err == nil {
-		extend(&info, waiting)
+	if err != nil {
+		return info, err
 	}
-	return info, err
+	extend(&info, waiting)
+	s.tail.mu.Lock()
+	defer s.tail.mu.Unlock()
+	s.reservedOf(stream, &info)
+	return info, nil
 }
 
 // stored returns what SQLite knows of a stream.
@@ -333,8 +338,8 @@ func (s *Store) stored(ctx context.Context, stream string) (journal.StreamInfo, 
 func (s *Store) Streams(ctx context.Context, prefix string) ([]journal.StreamInfo, error) {
 	waiting := s.allWaiting()
 	list, err := s.allStored(ctx, prefix)
-	if err != nil || len(waiting) == 0 {
-		return list, err
+	if err != nil {
+		return nil, err
 	}
 	for i := range list {
 		extend(&list[i], waiting[list[i].Name])
@@ -347,6 +352,7 @@ func (s *Store) Streams(ctx context.Context, prefix string) ([]journal.StreamInf
 			list = append(list, info)
 		}
 	}
+	list = s.withReserved(list, prefix)
 	slices.SortFunc(list, func(a, b journal.StreamInfo) int { return strings.Compare(a.Name, b.Name) })
 	return list, nil
 }

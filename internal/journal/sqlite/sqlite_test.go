@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 		return
 	}
 	if dir := os.Getenv(fullEnv); dir != "" {
-		if err := fillDisk(dir); err != nil {
+		if err := fullDisk(os.Getenv(fullEnv+"_DO"), dir); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}

@@ -174,14 +174,14 @@ func (d *decoder) bytes() []byte {
 
 // half is one of the two tail files, and what it holds that SQLite may lack.
 type half struct {
-	file  *os.File
-	size  int64 // of the whole records in the file
-	torn  bool  // there may be more behind size
+	file *os.File
+	size int64 // of the whole records in the file
+	torn bool  // there may be more behind size
 
 	damaged int // bytes that were found in the file and are of no record
-	runs  []*run
-	index map[string]*run
-	bytes int64
+	runs    []*run
+	index   map[string]*run
+	bytes   int64
 }
 
 // run is what a half holds of one stream.
