@@ -7,6 +7,7 @@ const (
 	CodeInstallFailed     Code = "install_failed"
 	CodeInvalidVersion    Code = "invalid_version"
 	CodeNotInstalledHere  Code = "not_installed_here" // nothing of it in the data folder
+	CodeAgentCannotAsk    Code = "agent_cannot_ask"   // it acts unasked, and the policy has to ask or reject
 )
 
 // AgentList is the answer of GET /v1/agents.
@@ -28,7 +29,29 @@ type AgentInfo struct {
 	Name                 string              `json:"name" doc:"Name for people" example:"Claude Code"`
 	Source               AgentSource         `json:"source,omitempty" doc:"How the agent would be started: launcher, command, path or builtin"`
 	Note                 string              `json:"note,omitempty" doc:"What people should know about this agent"`
+	Asking               AgentAsking         `json:"asking" doc:"How it comes to ask before it acts"`
 }
+
+// AgentAsking says how an agent comes to ask before it changes files or runs
+// commands. The policy of a session judges only what the agent asks about.
+type AgentAsking struct {
+	How       AgentAsks `json:"how" enum:"mode,environment,default,never,unknown" doc:"mode: sessions are put into the mode below; environment: it is started with the variables below; default: it starts in the mode below by itself, and is put back into it where its own settings say otherwise; never: it cannot ask; unknown: not measured"`
+	Mode      string    `json:"mode,omitempty" doc:"Mode in which it asks; sessions start in it unless their client names another one"`
+	Variables []string  `json:"variables,omitempty" doc:"Names of the variables that make it ask, unless a client gives its session the first of them"`
+	Note      string    `json:"note,omitempty" doc:"What it does without asking even so"`
+}
+
+// AgentAsks is the way in which an agent comes to ask.
+type AgentAsks string
+
+// The ways in which agents come to ask.
+const (
+	AsksByMode        AgentAsks = "mode"
+	AsksByEnvironment AgentAsks = "environment"
+	AsksByDefault     AgentAsks = "default"
+	AsksNever         AgentAsks = "never"
+	AsksUnknown       AgentAsks = "unknown"
+)
 
 // AgentCapabilities says what an agent can do, as far as it is known without
 // starting it. What a live session offers is in its ACP capabilities.
@@ -137,6 +160,7 @@ type AgentCheck struct {
 	Detail string `json:"detail" doc:"What was found"`
 	Hint   string `json:"hint,omitempty" doc:"What to do"`
 	Stderr string `json:"stderr,omitempty" doc:"The last lines of the agent's own words"`
+	Asking string `json:"asking,omitempty" doc:"How it comes to ask before it acts, in words"`
 }
 
 // The statuses of an [AgentCheck].
@@ -161,6 +185,14 @@ func AgentNotInstalled(id, hint string) *Error {
 	if hint != "" {
 		e.Detail += ": " + hint
 	}
+	return e
+}
+
+// AgentCannotAsk returns a 400 problem for an agent that acts without asking
+// where the policy of a session has something to ask about or to reject.
+func AgentCannotAsk(id, why string) *Error {
+	e := InvalidRequest(CodeAgentCannotAsk, `%s, so permissions that ask or reject cannot hold; to let it act unasked, set the permissions of the session to {"default":"allow"} without rules that ask or reject (--permissions allow)`, why)
+	e.Agent = id
 	return e
 }
 

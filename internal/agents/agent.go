@@ -1,6 +1,11 @@
 package agents
 
-import "github.com/sandboxagent/sandboxagent/api"
+import (
+	"encoding/json"
+
+	"github.com/sandboxagent/sandboxagent/acp"
+	"github.com/sandboxagent/sandboxagent/api"
+)
 
 // Agent is everything there is to know about one coding agent. Only ID and Name
 // are required; an agent with nothing else can be started by a launcher file or
@@ -53,6 +58,24 @@ type Agent struct {
 	// SkillDirs are the folders, below that of a session, in which the agent
 	// looks for skills.
 	SkillDirs []string
+
+	// Asking says how the agent comes to ask before it acts. An empty How means
+	// that it is not known.
+	Asking api.AgentAsking
+
+	// AskEnv returns the variables that make the agent ask, those of
+	// Asking.Variables, given those that it would have otherwise. Nil means none.
+	AskEnv func(env map[string]string) map[string]string
+
+	// AskParams adds to the parameters that open a session what makes the agent
+	// ask even about what its own settings allow. Nil adds nothing.
+	AskParams func(params map[string]json.RawMessage) error
+
+	// Normalize brings a tool call of the agent, in a session that works in cwd,
+	// into the shape that policies judge: the command line is the command of
+	// rawInput, and the files are in locations. It never hides what the call
+	// touches. Nil leaves calls as they are.
+	Normalize func(cwd string, call acp.ToolCall) acp.ToolCall
 
 	// Builtin gives the arguments with which this program itself is the agent.
 	Builtin []string

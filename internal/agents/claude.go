@@ -1,6 +1,7 @@
 package agents
 
 import (
+	"encoding/json"
 	"slices"
 	"strings"
 
@@ -31,6 +32,12 @@ var claude = Agent{
 	MinNode:       "20.0",
 	RegistryID:    "claude-acp",
 	Environ:       claudeEnviron,
+	Asking: api.AgentAsking{
+		How: api.AsksByMode, Mode: "default",
+		Note: "commands that only read run unasked, and so does what its own settings allow, unless the permissions of the session reject something",
+	},
+	AskParams: claudeAskParams,
+	Normalize: input{command: "command", file: "file_path"}.normalize,
 	Credentials: CredentialNeeds{
 		Providers: []string{"anthropic"},
 		Hint:      "set ANTHROPIC_API_KEY, or log in once with claude",
@@ -45,4 +52,15 @@ func claudeEnviron(env []string) []string {
 		value, ok := strings.CutPrefix(kv, "IS_SANDBOX=")
 		return ok && value != "1"
 	})
+}
+
+// claudeAskParams gives a session settings of its own by which Claude Code asks
+// about these tools in every mode: what asks counts before what the settings of
+// the user and of the project allow.
+func claudeAskParams(params map[string]json.RawMessage) error {
+	var err error
+	params["_meta"], err = json.Marshal(map[string]any{"claudeCode": map[string]any{"options": map[string]any{
+		"settings": map[string]any{"permissions": map[string]any{"ask": []string{"Bash", "Edit", "Write", "NotebookEdit"}}},
+	}}})
+	return err
 }

@@ -1,6 +1,13 @@
 package agents
 
-import "github.com/sandboxagent/sandboxagent/api"
+import (
+	"encoding/json"
+	"strings"
+
+	"github.com/sandboxagent/sandboxagent/acp"
+	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/shellwords"
+)
 
 // Codex. Two adapters run offline: this one starts in a second and takes 120 MB;
 // its successor, @agentclientprotocol/codex-acp, can do more (fork, delete) but
@@ -32,4 +39,30 @@ var codex = Agent{
 		Providers: []string{"openai"},
 		Hint:      "set OPENAI_API_KEY, or log in once with codex",
 	},
+	Asking: api.AgentAsking{
+		How: api.AsksByDefault, Mode: "read-only",
+		Note: "commands run unasked in its own sandbox, which cannot write; it asks for what must leave the sandbox, edits too, as commands",
+	},
+	Normalize: codexCall,
+}
+
+// codexCall reads the command of a call, which is a shell's argv, and where it
+// runs. The other members, among them parsed_cmd, repeat it.
+func codexCall(cwd string, call acp.ToolCall) acp.ToolCall {
+	var input struct {
+		Command []string `json:"command"`
+		CWD     string   `json:"cwd"`
+	}
+	if json.Unmarshal(call.RawInput, &input) != nil || len(input.Command) == 0 {
+		return call
+	}
+	line, ok := lineOf(input.Command)
+	if !ok {
+		words := make([]string, len(input.Command))
+		for i, word := range input.Command {
+			words[i] = shellwords.Quote(word)
+		}
+		line = strings.Join(words, " ")
+	}
+	return executes(call, line, input.CWD, cwd)
 }

@@ -28,4 +28,10 @@ var copilot = Agent{
 		Files: []string{".copilot/config.json"},
 		Hint:  "set GH_TOKEN, or COPILOT_PROVIDER_BASE_URL and COPILOT_PROVIDER_API_KEY, or log in once with copilot",
 	},
+	Asking: api.AgentAsking{
+		How: api.AsksByDefault, Mode: "https://agentclientprotocol.com/protocol/session-modes#agent",
+		Variables: []string{"COPILOT_ALLOW_ALL"},
+	},
+	AskEnv:    func(map[string]string) map[string]string { return map[string]string{"COPILOT_ALLOW_ALL": "false"} },
+	Normalize: input{command: "command", file: "fileName"}.normalize,
 }

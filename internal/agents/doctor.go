@@ -30,7 +30,7 @@ func (c *Catalogue) Doctor(ctx context.Context) []api.AgentCheck {
 }
 
 func (c *Catalogue) check(ctx context.Context, a Agent, creds credentials.Found) api.AgentCheck {
-	k := api.AgentCheck{Agent: a.ID, Name: a.Name}
+	k := api.AgentCheck{Agent: a.ID, Name: a.Name, Asking: AskingWords(a.asking())}
 	f, ok := c.find(a)
 	if !ok {
 		k.Status, k.Detail, k.Hint = api.CheckNotInstalled, c.missing(a), c.remedy(a)

@@ -29,4 +29,9 @@ var droid = Agent{
 		Files: []string{".factory/auth.json"},
 		Hint:  "set FACTORY_API_KEY, or log in once with droid",
 	},
+	Asking: api.AgentAsking{
+		How: api.AsksByDefault, Mode: "normal",
+		Note: "commands that only read run unasked, and so does what its own settings allow",
+	},
+	Normalize: input{command: "command", file: "file_path"}.normalize,
 }

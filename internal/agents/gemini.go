@@ -1,6 +1,11 @@
 package agents
 
-import "github.com/sandboxagent/sandboxagent/api"
+import (
+	"strings"
+
+	"github.com/sandboxagent/sandboxagent/acp"
+	"github.com/sandboxagent/sandboxagent/api"
+)
 
 // Gemini CLI. It has no config options, only the older session/set_model.
 var gemini = Agent{
@@ -32,4 +37,28 @@ var gemini = Agent{
 		Files: []string{".gemini/oauth_creds.json"},
 		Hint:  "set GEMINI_API_KEY, or log in once with gemini",
 	},
+	Asking: api.AgentAsking{
+		How: api.AsksByDefault, Mode: "default",
+		Note: "commands that only read run unasked, and so does what its own settings allow",
+	},
+	Normalize: geminiCall,
+}
+
+// geminiCall reads the command of a call from its title, as there is no input,
+// and where it runs from the text: "[in DIR]", unless it is the directory of the
+// session. The model writes DIR and what follows it.
+func geminiCall(cwd string, call acp.ToolCall) acp.ToolCall {
+	if call.Kind != acp.ToolExecute || len(call.RawInput) > 0 || call.Title == "" {
+		return call
+	}
+	dir := ""
+	for _, c := range call.Content {
+		if c.Content == nil {
+			continue
+		}
+		if in, ok := strings.CutPrefix(c.Content.Text, "[in "); ok {
+			dir = in[:max(strings.LastIndexByte(in, ']'), 0)]
+		}
+	}
+	return executes(call, call.Title, dir, cwd)
 }

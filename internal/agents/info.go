@@ -49,6 +49,7 @@ func (c *Catalogue) info(ctx context.Context, a Agent, creds credentials.Found, 
 		CredentialsAvailable: a.Credentials.Assumed || c.provided(a, creds),
 		Capabilities:         a.Capabilities,
 		Note:                 a.Note,
+		Asking:               a.asking(),
 	}
 	if ok {
 		info.Source = f.source

@@ -28,4 +28,9 @@ var kilo = Agent{
 		Files:     []string{".local/share/kilo/auth.json", ".config/kilo/kilo.json"},
 		Hint:      "set ANTHROPIC_API_KEY or OPENAI_API_KEY, or run: kilo auth login",
 	},
+	Asking: api.AgentAsking{
+		How: api.AsksByEnvironment, Mode: "code", Variables: []string{"KILO_PERMISSION", "KILO_CONFIG_CONTENT"},
+	},
+	AskEnv:    func(env map[string]string) map[string]string { return opencodeAskEnv("KILO", "code", env) },
+	Normalize: input{command: "command", dir: "workdir", file: "filepath"}.normalize,
 }

@@ -19,6 +19,7 @@ var mock = Agent{
 		modes("normal", "normal=Normal", "plan=Plan"),
 		thoughtLevels("low", "low=Low", "medium=Medium", "high=High"),
 	},
+	Asking:    api.AgentAsking{How: api.AsksByDefault, Mode: "normal"},
 	SkillDirs: []string{".agents/skills"},
 	Builtin:   []string{"mock"},
 }

@@ -1,6 +1,10 @@
 package agents
 
-import "github.com/sandboxagent/sandboxagent/api"
+import (
+	"encoding/json"
+
+	"github.com/sandboxagent/sandboxagent/api"
+)
 
 // OpenCode, whose own program speaks ACP.
 var opencode = Agent{
@@ -88,4 +92,57 @@ var opencode = Agent{
 		Providers: []string{"openai", "anthropic", "*"},
 		Hint:      "set ANTHROPIC_API_KEY or OPENAI_API_KEY, or run: opencode auth login",
 	},
+	Asking: api.AgentAsking{
+		How: api.AsksByEnvironment, Mode: "build", Variables: []string{"OPENCODE_PERMISSION", "OPENCODE_CONFIG_CONTENT"},
+	},
+	AskEnv:    func(env map[string]string) map[string]string { return opencodeAskEnv("OPENCODE", "build", env) },
+	Normalize: input{command: "command", dir: "workdir", file: "filepath"}.normalize,
+}
+
+// opencodeAskEnv returns the variables by which OpenCode, or a relative of it
+// whose variables have another prefix, asks before it edits and runs commands.
+// The last pattern that matches counts, and those of an agent after those of
+// all: a pattern of the user's "*" would count where ours replaced an earlier
+// one, so ours are written as nobody else does. Agents of the user's own are
+// kept out by the mode.
+func opencodeAskEnv(prefix, agent string, env map[string]string) map[string]string {
+	ask := map[string]any{"edit*": "ask", "bash*": "ask"}
+	out := make(map[string]string, 2)
+	for name, members := range map[string]map[string]any{
+		prefix + "_PERMISSION":     ask,
+		prefix + "_CONFIG_CONTENT": {"agent": map[string]any{agent: map[string]any{"permission": ask}}},
+	} {
+		var object map[string]any
+		if text := env[name]; text != "" && json.Unmarshal([]byte(text), &object) != nil {
+			continue // it is not JSON, and the agent says so
+		}
+		if object == nil {
+			object = make(map[string]any)
+		}
+		merge(object, members)
+		data, _ := json.Marshal(object) // made of JSON
+		out[name] = string(data)
+	}
+	return out
+}
+
+// merge adds members to a configuration, at any depth. A decision in place of an
+// object stands for all that the object has no pattern for.
+func merge(into, members map[string]any) {
+	for key, value := range members {
+		inner, isObject := value.(map[string]any)
+		if !isObject {
+			into[key] = value
+			continue
+		}
+		outer, wasObject := into[key].(map[string]any)
+		if !wasObject {
+			outer = map[string]any{}
+			if decision, ok := into[key].(string); ok {
+				outer["*"] = decision
+			}
+		}
+		merge(outer, inner)
+		into[key] = outer
+	}
 }

@@ -31,6 +31,7 @@ var pi = Agent{
 		Assumed:   true,
 		Hint:      "set ANTHROPIC_API_KEY or OPENAI_API_KEY, or log in once with pi",
 	},
+	Asking: api.AgentAsking{How: api.AsksNever},
 	Hints: map[string]string{
 		"Cannot call write after a stream was destroyed": "pi has ended, mostly for want of an API key: set ANTHROPIC_API_KEY or OPENAI_API_KEY, or log in once with pi",
 	},

@@ -30,4 +30,6 @@ var qwen = Agent{
 		Files:     []string{".qwen/oauth_creds.json"},
 		Hint:      "set OPENAI_API_KEY and OPENAI_BASE_URL, or log in once with qwen",
 	},
+	Asking:    api.AgentAsking{How: api.AsksByMode, Mode: "default", Note: "what its own settings allow runs unasked"},
+	Normalize: input{command: "command", dir: "directory", file: "file_path"}.normalize,
 }

@@ -35,7 +35,7 @@ var rules = []rule{
 	// The nouns do the work. They know neither HTTP handlers, nor the SDK, nor
 	// the command line.
 	{"internal/credentials", "internal/lazyregexp internal/shellwords", "credentials are looked for, not used"},
-	{"internal/agents", "api internal/atomicfile internal/child internal/credentials internal/filelock internal/lazyregexp internal/shellwords", "the catalogue starts no session"},
+	{"internal/agents", "acp api internal/atomicfile internal/child internal/credentials internal/filelock internal/lazyregexp internal/shellwords", "the catalogue knows what agents say, and starts no session"},
 	{"internal/files", "api internal/filelock github.com/bmatcuk/doublestar/v4 github.com/fsnotify/fsnotify github.com/klauspost/compress golang.org/x/sys", "the file system of the user"},
 	{"internal/git", "api internal/child", "git runs as a child like others"},
 	{"internal/settings", "api internal/atomicfile internal/filelock internal/git", "settings start no MCP server"},
