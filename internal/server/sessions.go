@@ -31,6 +31,7 @@ func (s *Server) openSessions() error {
 			_, err := s.agents.Agent(agent)
 			return err
 		},
+		Agents:      s.agents,
 		Options:     s.agentOptions,
 		Params:      s.addSessionMCP,
 		CheckStored: s.checkSessionConfig,

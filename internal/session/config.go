@@ -188,7 +188,7 @@ func join(list []string) string {
 func (s *session) setAgain(ctx context.Context, l *link, key, value string) error {
 	option, isOption := strings.CutPrefix(key, chosenOption)
 	s.mu.Lock()
-	mode, model := s.rec.mode(), s.rec.model()
+	model := s.rec.model()
 	s.mu.Unlock()
 	switch {
 	case isOption:
@@ -200,8 +200,6 @@ func (s *session) setAgain(ctx context.Context, l *link, key, value string) erro
 			return nil
 		}
 		return s.setOptionValue(ctx, l, *o, value)
-	case key == chosenMode && mode != value:
-		return s.useMode(ctx, l, value)
 	case key == chosenModel && model != value:
 		return s.setModel(ctx, l, value)
 	}

@@ -85,6 +85,12 @@ func (m *Manager) insert(req api.SessionCreateRequest, virtual string) (*session
 	if err != nil {
 		return nil, err
 	}
+	if err := m.canAsk(req.Agent, policy); err != nil {
+		if virtual == "" || req.Permissions != nil {
+			return nil, err
+		}
+		policy = &api.PermissionPolicy{Default: api.DefaultDecision(api.DecideAllow)} // its client knows nothing of policies
+	}
 	cwd, err := m.folder(req.CWD)
 	if err != nil {
 		return nil, err
@@ -99,6 +105,9 @@ func (m *Manager) insert(req api.SessionCreateRequest, virtual string) (*session
 		Title: req.Title, CWD: cwd, MCPServers: servers, Env: req.Env,
 		Policy: policy, Metadata: req.Metadata,
 	})
+	if req.Mode != "" {
+		s.choose(chosenMode, req.Mode)
+	}
 	s.starting = true
 	s.rec.Server = s.server()
 	s.rec.Bound = []binding{{From: 1, Server: s.server()}}
@@ -145,18 +154,14 @@ func (m *Manager) folder(cwd string) (string, error) {
 	return cwd, nil
 }
 
-// begin starts the agent of a new session and makes its settings.
+// begin starts the agent of a new session and makes its settings, beside the mode
+// that it starts in.
 func (m *Manager) begin(ctx context.Context, s *session, req api.SessionCreateRequest) error {
 	l, err := s.open(ctx)
 	if err != nil {
 		return err
 	}
 	defer s.unlock()
-	if req.Mode != "" {
-		if err := s.useMode(ctx, l, req.Mode); err != nil {
-			return err
-		}
-	}
 	if req.Model != "" {
 		if err := s.setModel(ctx, l, req.Model); err != nil {
 			return err
@@ -189,6 +194,9 @@ func (m *Manager) Update(ctx context.Context, id string, patch api.SessionPatch)
 		if policy, err = permission.Check(patch.Permissions); err != nil {
 			return nil, err
 		}
+	}
+	if err := m.canAsk(s.rec.Agent, policy); err != nil {
+		return nil, err
 	}
 	s.mu.Lock()
 	if patch.Title != nil {

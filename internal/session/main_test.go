@@ -38,6 +38,8 @@ func TestMain(m *testing.M) {
 		err = plain(os.Stdin, os.Stdout)
 	case "scripted":
 		err = scripted(os.Stdin, os.Stdout)
+	case "moody": // has the modes that are named
+		err = moody(os.Stdin, os.Stdout, args[2:])
 	case "serve":
 		err = serve(args[2], args[3])
 	case "small-disk":
@@ -106,6 +108,15 @@ func config(data, home string) (server.Config, error) {
 			"keeper": {exe, "keeper", data + "/agent"},
 			"loader": {exe, "loader", data + "/agent"},
 			"plain":  {exe, "plain", "agent"},
+
+			"moody":    {exe, "moody", "first", "second"},
+			"claude":   {exe, "moody", "auto", "default", "plan"},
+			"gemini":   {exe, "moody", "yolo", "default"},
+			"codex":    {exe, "moody", "read-only"},
+			"opencode": {exe, "moody", "build", "plan"},
+			"qwen":     {exe, "moody", "auto", "yolo"},
+			"droid":    {exe, "moody", "auto-high", "normal"},
+			"pi":       {exe, "moody", ""},
 
 			"scripted": {exe, "scripted", "agent"},
 		},

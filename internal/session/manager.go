@@ -33,6 +33,10 @@ type Config struct {
 	// means that there never is.
 	Known func(agent string) error
 
+	// Agents knows what is particular about each agent. Nil means that nothing is
+	// known of any.
+	Agents Agents
+
 	// Options returns the choices of an agent that does not tell them itself.
 	// Nil means none.
 	Options func(agent string) []acp.ConfigOption
@@ -112,6 +116,9 @@ type Manager struct {
 // bridge and the journal.
 func New(cfg Config) (*Manager, error) {
 	cfg.Limits = cfg.Limits.withDefaults()
+	if cfg.Agents == nil {
+		cfg.Agents = noAgents{}
+	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}

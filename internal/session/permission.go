@@ -44,11 +44,11 @@ func (s *session) asked(l *link, id json.RawMessage, req acp.PermissionRequest, 
 		ID: s.permissionID(seq), SessionID: s.id, AgentSessionID: s.rec.AgentSessionID, ToolCall: whole,
 		Options: req.Options, CreatedAt: now.UnixMilli(), Event: seq,
 	}
-	judge := s.judge()
-	verdict := judge.Verdict(whole)
+	judge, judged := s.judge(), s.m.cfg.Agents.Normalize(s.rec.Agent, s.rec.CWD, whole)
+	verdict := judge.Verdict(judged)
 	outcome, res, ok := decided(req, verdict.Decision)
 	if !ok {
-		p.Always, p.NoAlways = judge.Always(whole)
+		p.Always, p.NoAlways = judge.Always(judged)
 		p.AvailableReplies = replies(req, len(p.Always) > 0)
 		s.hold(p, now)
 	}

@@ -34,11 +34,16 @@ func (s *session) open(ctx context.Context) (*link, error) {
 // ready is open for who holds the opening token.
 func (s *session) ready(ctx context.Context) (*link, error) {
 	s.mu.Lock()
-	l, gone := s.link, s.rec.DestroyedAt != 0
+	l, gone, outgrown := s.link, s.rec.DestroyedAt != 0, s.outgrown()
 	s.mu.Unlock()
 	switch {
 	case gone:
 		return nil, destroyed(s.id)
+	case outgrown:
+		if err := s.halt(ctx, "has to ask for more"); err != nil {
+			return nil, err
+		}
+		return s.attach(ctx)
 	case l == nil:
 		return s.attach(ctx)
 	}
@@ -60,6 +65,9 @@ func (s *session) attach(ctx context.Context) (l *link, err error) {
 		s.mu.Unlock()
 		s.changed()
 	}()
+	if err = s.mayStart(); err != nil {
+		return nil, err
+	}
 	l = s.m.link(s.server(), s.rec.Agent)
 	if err := s.launch(ctx); err != nil {
 		return nil, err
@@ -76,10 +84,7 @@ func (s *session) attach(ctx context.Context) (l *link, err error) {
 
 func (s *session) launch(ctx context.Context) error {
 	s.mu.Lock()
-	env := make([]string, 0, len(s.rec.Env))
-	for key, value := range s.rec.Env {
-		env = append(env, key+"="+value)
-	}
+	env := s.environ()
 	s.mu.Unlock()
 	err := s.m.cfg.Bridge.Start(ctx, s.server(), s.rec.Agent, env)
 	if errors.Is(err, api.CodeLimitExceeded) && s.m.makeRoom() {
@@ -112,10 +117,12 @@ func (s *session) establish(ctx context.Context, l *link) error {
 			return err
 		}
 	}
-	if !created {
-		return nil
+	if created {
+		s.restored(how)
 	}
-	s.restored(how)
+	if err := s.startMode(ctx, l, created); err != nil || !created {
+		return err
+	}
 	s.chooseAgain(ctx, l)
 	return nil
 }
@@ -189,7 +196,7 @@ func signIn(info acp.InitializeResult) string {
 // params returns the parameters with which the session is opened.
 func (s *session) params(ctx context.Context, sid string) (json.RawMessage, error) {
 	s.mu.Lock()
-	cwd, servers := s.rec.CWD, append([]acp.MCPServer{}, s.rec.MCPServers...)
+	cwd, servers, always := s.rec.CWD, append([]acp.MCPServer{}, s.rec.MCPServers...), s.asks == asksAlways
 	s.mu.Unlock()
 	if cwd == "" {
 		cwd = s.m.cfg.CWD
@@ -199,6 +206,9 @@ func (s *session) params(ctx context.Context, sid string) (json.RawMessage, erro
 		CWD        string          `json:"cwd"`
 		MCPServers []acp.MCPServer `json:"mcpServers"`
 	}{sid, cwd, servers})
+	if err == nil && always {
+		raw, err = s.m.cfg.Agents.AskParams(s.rec.Agent, raw)
+	}
 	if err != nil || s.m.cfg.Params == nil {
 		return raw, err
 	}
@@ -313,6 +323,7 @@ func (s *session) chooseAgain(ctx context.Context, l *link) {
 	s.mu.Lock()
 	chosen := maps.Clone(s.rec.Chosen)
 	s.mu.Unlock()
+	delete(chosen, chosenMode)                             // startMode has seen to it
 	for _, key := range slices.Sorted(maps.Keys(chosen)) { // the model before what depends on it
 		value := chosen[key]
 		if err := s.setAgain(ctx, l, key, value); err != nil {

@@ -28,6 +28,7 @@ type session struct {
 	mu       sync.Mutex
 	rec      record
 	link     *link // connection on which an agent has the session open; nil when none has
+	asks     asks  // what the agent was last started to ask about
 	starting bool
 	failed   bool
 	stopping string // why the agent is being stopped, if it is

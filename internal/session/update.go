@@ -3,6 +3,7 @@ package session
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
 
 	"github.com/sandboxagent/sandboxagent/acp"
 	"github.com/sandboxagent/sandboxagent/internal/bridge"
@@ -209,7 +210,8 @@ func (s *session) described(result acp.SessionResult) {
 	case result.ConfigOptions != nil:
 		r.Options = result.ConfigOptions
 	case r.Options == nil:
-		r.Options = options
+		// Modes are only what the agent itself offers.
+		r.Options = slices.DeleteFunc(options, func(o acp.ConfigOption) bool { return o.Category == acp.CategoryMode })
 	}
 	if result.Modes != nil {
 		r.Modes = result.Modes
