@@ -145,7 +145,7 @@ func newAgentsShow(g *globals) *cobra.Command {
 	return &cobra.Command{
 		Use:               "show AGENT",
 		Short:             "Describe one agent",
-		Long:              "Describe one agent: whether it is installed, from where it is started, what it can do\nand which settings it has.",
+		Long:              "Describe one agent: whether it is installed, from where it is started, whether and how it\nasks before it acts, what it can do and which settings it has.",
 		Example:           "  sandbox-agent agents show mock",
 		Args:              arguments(1, 1),
 		ValidArgsFunction: g.completeAgent,
@@ -177,6 +177,7 @@ func (g *globals) printAgent(a *api.AgentInfo) error {
 	field("started by", string(a.Source))
 	field("note", a.Note)
 	field("problem", a.ConfigError)
+	field("asks before it acts", agents.AskingWords(a.Asking))
 	field("can do", strings.Join(capabilities(a.Capabilities), ", "))
 	for _, o := range a.ConfigOptions {
 		values := make([]string, len(o.Options))

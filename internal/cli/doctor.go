@@ -262,6 +262,9 @@ func (g *globals) printReport(r doctorReport, wanted []string) error {
 	}
 	for _, c := range r.Agents {
 		item(marks[c.Status], c.Name+" ("+c.Agent+")", c.Detail, c.Hint, c.Stderr)
+		if c.Status != api.CheckNotInstalled || len(wanted) > 0 {
+			fmt.Fprintf(&b, "    asks before it acts: %s\n", c.Asking)
+		}
 	}
 	_, err := io.WriteString(g.env.Out, b.String())
 	return err
