@@ -20,6 +20,8 @@ type Client struct {
 	http    *http.Client
 	log     *slog.Logger
 
+	reconnect func(err error) // nil, or told when streams lose the server and find it again
+
 	base    *url.URL
 	baseErr error
 }

@@ -32,6 +32,13 @@ func WithLogger(log *slog.Logger) Option {
 	return func(c *Client) { c.log = log }
 }
 
+// WithReconnect sets a function that is called when an event stream cannot reach
+// its server, with the reason, and with nil once it can again. Streams call it
+// from the goroutine that reads them, which waits for it.
+func WithReconnect(f func(err error)) Option {
+	return func(c *Client) { c.reconnect = f }
+}
+
 // WithDir sets the folder in the sandbox that sessions work in when they name
 // none. Without it that is the home folder of the server.
 func WithDir(dir string) Option {

@@ -157,6 +157,8 @@ type follower struct {
 	// patience is how long to go on trying while the server cannot be reached.
 	// Zero means until the context ends.
 	patience time.Duration
+
+	away bool // the server could not be reached when it was last tried
 }
 
 // events yields events until the stream ends for good. An error is the last
@@ -199,8 +201,8 @@ var errStopped = errors.New("stopped")
 
 // read reads one response to its end. A nil error means that the server ended
 // it; got, that at least one event came.
-func (f *follower) read(ctx context.Context, yield func(event, error) bool) (got bool, err error) {
-	ctx, cancel := context.WithCancel(ctx)
+func (f *follower) read(parent context.Context, yield func(event, error) bool) (got bool, err error) {
+	ctx, cancel := context.WithCancel(parent)
 	defer cancel()
 	r := f.request
 	r.method, r.accept = http.MethodGet, "text/event-stream"
@@ -211,6 +213,9 @@ func (f *follower) read(ctx context.Context, yield func(event, error) bool) (got
 	watch := time.AfterFunc(silence, cancel)
 	defer watch.Stop()
 	resp, err := f.c.send(ctx, r)
+	if parent.Err() == nil {
+		f.report(err)
+	}
 	if err != nil {
 		return false, err
 	}
@@ -235,6 +240,18 @@ func (f *follower) read(ctx context.Context, yield func(event, error) bool) (got
 		}
 		watch.Reset(silence)
 	}
+}
+
+// report says when the server is out of reach, and when it is back.
+func (f *follower) report(err error) {
+	away := err != nil && transient(err)
+	if f.c.reconnect == nil || away == f.away {
+		return
+	}
+	if f.away = away; !away {
+		err = nil
+	}
+	f.c.reconnect(err)
 }
 
 // watched puts a watch back with every read that gave something.

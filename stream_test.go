@@ -2,7 +2,10 @@ package sandboxagent
 
 import (
 	"errors"
+	"fmt"
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"strconv"
 	"strings"
 	"testing"
@@ -81,6 +84,42 @@ func FuzzEventReader(f *testing.F) {
 			t.Errorf("%q, %v at once; %q, %v by bytes", whole, err, bytewise, err2)
 		}
 	})
+}
+
+// Each time a stream loses its server, and each time it finds it again, is told
+// once, however often it tries in between.
+func TestReconnectIsReported(t *testing.T) {
+	answers := make(chan int, 16)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		status := <-answers
+		w.Header().Set("Content-Type", "text/event-stream")
+		w.WriteHeader(status)
+		if status == http.StatusOK {
+			fmt.Fprint(w, "data: x\n\n")
+		}
+	}))
+	defer server.Close()
+	for _, status := range []int{200, 200, 503, 429, 503, 200, 504, 200, 404} {
+		answers <- status
+	}
+	var told []string
+	c := New(server.URL, WithReconnect(func(err error) {
+		if err == nil {
+			told = append(told, "back")
+		} else {
+			told = append(told, "lost")
+		}
+	}))
+	f := &follower{c: c, request: request{path: "/stream"}, ended: func() bool { return false }}
+	events := 0
+	for _, err := range f.events(t.Context()) {
+		if err == nil {
+			events++
+		}
+	}
+	if got := strings.Join(told, " "); got != "lost back lost back" || events != 4 {
+		t.Errorf("told %q, with %d events", got, events)
+	}
 }
 
 func BenchmarkEventReader(b *testing.B) {

@@ -21,8 +21,8 @@ func newSessionsAttach(g *globals) *cobra.Command {
 		Use:   "attach ID",
 		Short: "Watch a session and take part in it",
 		Long: `Watch a session and take part in it: first what happened so far, then what happens,
-whoever causes it. Any number may be attached at once, and a server that goes away
-is waited for.
+whoever causes it. Any number may be attached at once. A server that goes away is
+waited for, and what you type until it is back is kept for it.
 
 A line that you type is a prompt; while another one is worked on it waits. When the
 agent asks, reply y (yes), a (always) or n (no). Only a line that you began after the
@@ -39,12 +39,10 @@ to cancel.`,
 		Args:              arguments(1, 1),
 		ValidArgsFunction: g.completeSession,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			client := g.dial()
+			a := &attachment{g: g, view: &sessionView{view: newView(g)}, in: newInput(g.env), seen: make(map[string]bool), reach: make(reach, 1)}
+			client := g.dial(sandboxagent.WithReconnect(a.reach.report))
 			defer client.Close()
-			a := &attachment{
-				g: g, view: &sessionView{view: newView(g)}, in: newInput(g.env),
-				session: client.Session(args[0]), seen: make(map[string]bool),
-			}
+			a.session = client.Session(args[0])
 			a.session.Queue = true
 			return g.explain(client, a.run(cmd.Context(), after))
 		},
@@ -72,6 +70,11 @@ type attachment struct {
 	shown     string           // question that was shown last
 	missed    bool             // it was resolved elsewhere, and no line was typed since
 	busy      bool             // a prompt of ours was taken, and no turn has ended since
+
+	reach  reach
+	away   bool             // the server cannot be reached
+	held   []heldPrompt     // that the server does not have yet
+	resend <-chan time.Time // when to give them to it
 }
 
 // How long answers of the server may take, and how often it is asked again.
@@ -97,6 +100,7 @@ func (a *attachment) run(ctx context.Context, after uint64) error {
 	after = min(after, info.LastEvent) // what comes next is wanted in any case
 	a.present, a.last = info.LastEvent, after
 	a.view.note(fmt.Sprintf("session %s: %s in %s, %s", info.ID, info.Agent, info.CWD, info.Status))
+	defer a.lose()
 	events := a.follow(ctx, after)
 	if a.last >= a.present {
 		a.look(ctx)
@@ -135,6 +139,10 @@ func (a *attachment) run(ctx context.Context, after uint64) error {
 			}
 		case <-a.again:
 			a.look(ctx)
+		case err := <-a.reach:
+			a.reached(ctx, err)
+		case <-a.resend:
+			a.deliver(ctx)
 		case <-draining:
 			if done, err := a.drained(ctx); done || err != nil {
 				return err
@@ -147,7 +155,7 @@ func (a *attachment) run(ctx context.Context, after uint64) error {
 // Lines of a file are meant one after the other, so that the next one waits for a
 // question or the end of the turn.
 func (a *attachment) listens() bool {
-	if a.last < a.present || a.again != nil {
+	if a.last < a.present || a.again != nil || !a.g.env.InTerminal && len(a.held) > 0 {
 		return false
 	}
 	return a.g.env.InTerminal || len(a.questions) > 0 || !a.busy && !a.view.running()
@@ -196,6 +204,7 @@ func (a *attachment) detach(id string) {
 // take shows an event, and asks what it asks.
 func (a *attachment) take(ctx context.Context, e sandboxagent.SessionEvent) {
 	a.unmark()
+	a.arrived(e)
 	running := a.view.running()
 	a.view.event(e)
 	switch e.Method() {
@@ -311,6 +320,8 @@ func (a *attachment) typed(ctx context.Context, t typed) {
 		a.refuse(t, "no reply, as the permission request cannot be shown: standard error is not a terminal")
 	case isReply && waits:
 		a.reply(ctx, t, reply)
+	case isReply && a.away:
+		a.refuse(t, "no reply, as the server does not answer")
 	case isReply && missed:
 		a.refuse(t, "too late, as the permission request was resolved before")
 	case isReply && a.g.env.InTerminal && (a.busy || a.view.running()):
@@ -330,7 +341,16 @@ func (a *attachment) refuse(t typed, why string) {
 // what has become of the line, since it may have been meant as a reply.
 func (a *attachment) prompt(ctx context.Context, text string, waits bool) {
 	a.view.said(text)
-	if _, err := a.session.PromptAsync(ctx, sandboxagent.Text(text)); err != nil {
+	if a.away || len(a.held) > 0 {
+		a.hold(heldPrompt{text: text})
+		return
+	}
+	_, err := a.session.PromptAsync(ctx, sandboxagent.Text(text))
+	switch {
+	case unanswered(err):
+		a.hold(heldPrompt{text: text, sent: true})
+		return
+	case err != nil:
 		a.complain(err)
 		return
 	}
@@ -347,14 +367,22 @@ func (a *attachment) reply(ctx context.Context, t typed, reply sandboxagent.Repl
 		return
 	}
 	a.seen[p.ID] = true
-	if _, err := a.session.Reply(ctx, p.ID, reply); err != nil {
+	_, err := a.session.Reply(ctx, p.ID, reply)
+	if err != nil {
 		a.complain(err)
+	}
+	if unanswered(err) {
+		delete(a.seen, p.ID) // it may wait still
+		return
 	}
 	a.look(ctx)
 }
 
 // cancel ends the turn. Without one it is taken for the wish to leave.
 func (a *attachment) cancel(ctx context.Context) error {
+	if a.away {
+		return exitStatus(exitCancelled)
+	}
 	ctx, cancel := context.WithTimeout(ctx, attachCall)
 	defer cancel()
 	a.view.note("cancelling")
@@ -381,7 +409,7 @@ func (a *attachment) drained(ctx context.Context) (bool, error) {
 		fmt.Fprintf(a.g.env.Err, "sandbox-agent: the agent waits for an answer; give it with sandbox-agent sessions attach %s\n", info.ID)
 		return true, exitStatus(exitUnasked)
 	}
-	return info.Turn == "" && info.Queued == 0 && a.last >= info.LastEvent, nil
+	return len(a.held) == 0 && info.Turn == "" && info.Queued == 0 && a.last >= info.LastEvent, nil
 }
 
 func (a *attachment) complain(err error) {

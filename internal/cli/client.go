@@ -97,12 +97,13 @@ func (g *globals) givenEndpoint() string {
 }
 
 // dial returns a client of the server, which it does not talk to yet.
-func (g *globals) dial() *sandboxagent.Client {
+func (g *globals) dial(opts ...sandboxagent.Option) *sandboxagent.Client {
 	endpoint := g.givenEndpoint()
 	if endpoint == "" {
 		endpoint = defaultEndpoint
 	}
-	return sandboxagent.New(endpoint, sandboxagent.WithToken(g.bearer()), sandboxagent.WithClientName(g.clientName()))
+	opts = append(opts, sandboxagent.WithToken(g.bearer()), sandboxagent.WithClientName(g.clientName()))
+	return sandboxagent.New(endpoint, opts...)
 }
 
 // command is a command line that does something more with the same server and the

@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -95,15 +96,7 @@ func startServer(t *testing.T) []string {
 	t.Helper()
 	dir := t.TempDir()
 	env := []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "XDG_DATA_HOME=" + filepath.Join(dir, "data"), "TERM=xterm", "SHELL=/bin/sh", "GORACE=" + noRaceSleep}
-	cmd := exec.Command("sandbox-agent", "server", "--port", "0")
-	cmd.Env = env
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	cmd, endpoint := serveAt(t, env, 0)
 	t.Cleanup(func() {
 		cmd.Process.Signal(syscall.SIGTERM)
 		timer := time.AfterFunc(patience, func() { cmd.Process.Kill() })
@@ -112,13 +105,30 @@ func startServer(t *testing.T) []string {
 			t.Errorf("server: %v", err)
 		}
 	})
+	return append(env, "SANDBOX_AGENT_ENDPOINT="+endpoint)
+}
+
+// serveAt starts a server at a port, which the caller ends, and returns it with
+// its address.
+func serveAt(t *testing.T, env []string, port int) (*exec.Cmd, string) {
+	t.Helper()
+	cmd := exec.Command("sandbox-agent", "server", "--port", strconv.Itoa(port))
+	cmd.Env = env
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
 	line := make([]byte, 256)
 	n, err := out.Read(line)
 	m := listening.FindSubmatch(line[:n])
 	if m == nil {
+		cmd.Process.Kill()
 		t.Fatalf("the server said %q, %v", line[:n], err)
 	}
-	return append(env, "SANDBOX_AGENT_ENDPOINT="+string(m[1]))
+	return cmd, string(m[1])
 }
 
 func TestTerminal(t *testing.T) {
