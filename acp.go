@@ -111,7 +111,7 @@ func (a *ACPConn) Frames(ctx context.Context) iter.Seq2[[]byte, error] {
 			}
 			number, err := strconv.ParseUint(e.id, 10, 64)
 			switch {
-			case e.name == "gap":
+			case e.name == "gap", e.name == "reset":
 				yield(nil, fmt.Errorf("read frames of agent %s: %w", a.agent, lost(e)))
 				return
 			case e.name != "message" || err == nil && number <= seen:
@@ -126,8 +126,15 @@ func (a *ACPConn) Frames(ctx context.Context) iter.Seq2[[]byte, error] {
 	}
 }
 
-// lost is the error of frames that the server no longer keeps.
+// lost is the error of frames that the server no longer keeps, or has lost.
 func lost(e event) error {
+	if e.name == "reset" {
+		var reset api.Reset
+		if err := json.Unmarshal(e.data, &reset); err != nil {
+			return fmt.Errorf("decode reset: %w", err)
+		}
+		return fmt.Errorf("the server has lost the frames behind %d, of which %d was read", reset.Last, reset.Cursor)
+	}
 	var gap api.Gap
 	if err := json.Unmarshal(e.data, &gap); err != nil {
 		return fmt.Errorf("decode gap: %w", err)

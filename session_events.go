@@ -21,6 +21,22 @@ type SessionEvent struct {
 	// Gap is set where events are missing because the server no longer keeps
 	// them. There is no event then.
 	Gap *api.Gap
+
+	// Reset is set, and there is no event, where the reader was ahead of the last
+	// event, because a server has lost some with its disk. What follows is behind
+	// Reset.Last.
+	Reset *api.Reset
+}
+
+// Cursor returns the number after which [Session.Events] goes on behind this event.
+func (e SessionEvent) Cursor() uint64 {
+	switch {
+	case e.Gap != nil:
+		return e.Gap.To
+	case e.Reset != nil:
+		return e.Reset.Last
+	}
+	return e.EventIndex
 }
 
 // message is what telling events apart needs of a frame.
@@ -51,11 +67,14 @@ func (e SessionEvent) Params(v any) error {
 	return nil
 }
 
-// Update returns what the agent reports of its work, or a gap. It is false for
+// Update returns what the agent reports of its work, a gap, or a reset. It is false for
 // events of other kinds, which Method tells apart.
 func (e SessionEvent) Update() (Update, bool) {
 	if e.Gap != nil {
 		return Update{Update: acp.Update{Kind: UpdateGap}, Event: e, Gap: e.Gap}, true
+	}
+	if e.Reset != nil {
+		return Update{Update: acp.Update{Kind: UpdateReset}, Event: e}, true
 	}
 	m := e.message()
 	var n acp.SessionNotification
@@ -84,8 +103,8 @@ func (e SessionEvent) Prompt() (acp.Prompt, bool) {
 }
 
 // History yields the events there are after the one numbered after, in order,
-// each once. Events that are no longer kept are a [SessionEvent] with a Gap. An
-// error is the last thing it yields.
+// each once. Events that are no longer kept are a [SessionEvent] with a Gap; if
+// there are fewer than after there is one with a Reset, and no other. An error is the last thing it yields.
 func (s *Session) History(ctx context.Context, after uint64) iter.Seq2[SessionEvent, error] {
 	return func(yield func(SessionEvent, error) bool) {
 		to := uint64(0)
@@ -99,6 +118,10 @@ func (s *Session) History(ctx context.Context, after uint64) iter.Seq2[SessionEv
 			}
 			if to == 0 {
 				to = page.Total
+			}
+			if page.Reset != nil {
+				yield(SessionEvent{Reset: page.Reset}, nil)
+				return
 			}
 			if g := page.Gap; g != nil && g.To > after {
 				after = g.To
@@ -124,7 +147,8 @@ const maxEventsPage = 500
 // Events yields the events after the one numbered after, those there are and
 // then those to come, in order and each once, until ctx ends. It finds its way
 // back when the connection breaks or the server is away. Events that are no
-// longer kept are a [SessionEvent] with a Gap. An error, for example
+// longer kept are a [SessionEvent] with a Gap, and one with a Reset takes a reader
+// back that is ahead of the last event. An error, for example
 // [ErrSessionNotFound] once the session is purged, is the last thing it yields;
 // the end of ctx is none.
 //
@@ -174,6 +198,12 @@ func (d *eventDecoder) decode(raw event) (e SessionEvent, fresh bool, err error)
 			return e, false, nil
 		}
 		d.last = e.Gap.To
+	case "reset":
+		e.Reset = new(api.Reset)
+		if err := json.Unmarshal(raw.data, e.Reset); err != nil {
+			return e, false, fmt.Errorf("decode reset: %w", err)
+		}
+		d.last = e.Reset.Last
 	case "message":
 		if e.SessionEvent, err = decodeEvent(raw.data); err != nil {
 			return e, false, fmt.Errorf("decode event: %w", err)

@@ -222,11 +222,7 @@ func (w *turnWatch) show(ctx context.Context, e SessionEvent, yield func(Update,
 
 // take notes what an event says of the turn.
 func (w *turnWatch) take(e SessionEvent) {
-	if e.Gap != nil {
-		w.seen.Store(e.Gap.To)
-		return
-	}
-	w.seen.Store(e.EventIndex)
+	w.seen.Store(e.Cursor())
 	m := e.message()
 	switch m.Method {
 	case acp.MethodSessionPrompt:

@@ -303,6 +303,39 @@ func TestEvents(t *testing.T) {
 	}
 }
 
+func TestReadersAheadOfTheLastEventAreTakenBack(t *testing.T) {
+	s := newServer(t)
+	ctx := testContext(t)
+	session := newSession(t, s.Client, sandboxagent.SessionOptions{})
+	last := mustPrompt(t, session, "hello").LastEvent
+	want := api.Reset{Cursor: last + 1000, Last: last}
+	for e, err := range session.History(ctx, want.Cursor) {
+		if err != nil || e.Reset == nil || *e.Reset != want {
+			t.Errorf("history: %+v, %v; want %+v", e, err, want)
+		}
+	}
+	read := 0
+	for e, err := range session.Events(ctx, want.Cursor) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if read++; read == 1 {
+			if u, ok := e.Update(); !ok || u.Kind != sandboxagent.UpdateReset || e.Reset == nil || *e.Reset != want {
+				t.Fatalf("first event %+v, want %+v", e, want)
+			}
+			mustPrompt(t, session, "more")
+			continue
+		}
+		if e.EventIndex != last+1 || e.Cursor() != last+1 {
+			t.Errorf("the next event is %d, want %d", e.EventIndex, last+1)
+		}
+		break
+	}
+	if read != 2 {
+		t.Errorf("%d events", read)
+	}
+}
+
 func TestStream(t *testing.T) {
 	s := newServer(t)
 	session := newSession(t, s.Client, sandboxagent.SessionOptions{})

@@ -13,6 +13,7 @@ const (
 	UpdateResolved   = "permission_resolved" // Resolved is set
 	UpdateTurnEnd    = "turn_end"            // Turn is set; the last update of a stream
 	UpdateGap        = "gap"                 // Gap is set: the server no longer keeps these events
+	UpdateReset      = "reset"               // Event.Reset is set: the server has lost what was read last
 	UpdateEvent      = "event"               // any other event, such as a prompt, for who wants all of them
 )
 
@@ -61,6 +62,11 @@ func (u Update) MarshalJSON() ([]byte, error) {
 			kind
 			*api.Gap
 		}{k, u.Gap})
+	case u.Event.Reset != nil:
+		return json.Marshal(struct {
+			kind
+			*api.Reset
+		}{k, u.Event.Reset})
 	case u.Kind == UpdateEvent:
 		return json.Marshal(struct {
 			kind

@@ -215,9 +215,7 @@ func (a *attachment) take(ctx context.Context, e sandboxagent.SessionEvent) {
 		a.busy = a.busy && (!running || a.view.running())
 	}
 	before := a.last
-	if a.last = e.EventIndex; e.Gap != nil {
-		a.last = e.Gap.To
-	}
+	a.last = e.Cursor()
 	if a.last < a.present {
 		return
 	}

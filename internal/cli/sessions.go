@@ -282,6 +282,11 @@ func (g *globals) printEvent(e sandboxagent.SessionEvent) error {
 	case e.Gap != nil:
 		_, err := fmt.Fprintf(g.env.Err, "sandbox-agent: events %d to %d are no longer kept\n", e.Gap.From, e.Gap.To)
 		return err
+	case e.Reset != nil && g.json:
+		return g.printLine(map[string]any{"reset": e.Reset})
+	case e.Reset != nil:
+		_, err := fmt.Fprintf(g.env.Err, "sandbox-agent: event %d was asked for, and the last one is %d\n", e.Reset.Cursor, e.Reset.Last)
+		return err
 	case g.json:
 		return g.printLine(e.SessionEvent)
 	}

@@ -40,7 +40,7 @@ func (v *sessionView) step(u sandboxagent.Update) {
 
 func (v *sessionView) event(e sandboxagent.SessionEvent) {
 	answered := v.track(e)
-	if v.g.json && e.Gap == nil {
+	if v.g.json && e.Gap == nil && e.Reset == nil {
 		v.json(e.SessionEvent)
 		return
 	}
@@ -88,7 +88,7 @@ func (v *sessionView) track(e sandboxagent.SessionEvent) (answered bool) {
 	var frame struct {
 		ID json.RawMessage `json:"id"`
 	}
-	if e.Gap != nil || json.Unmarshal(e.Payload, &frame) != nil {
+	if len(e.Payload) == 0 || json.Unmarshal(e.Payload, &frame) != nil {
 		return false
 	}
 	id := string(frame.ID)

@@ -162,6 +162,9 @@ func (v *view) update(u sandboxagent.Update) {
 		v.call(u.ToolCall)
 	case sandboxagent.UpdatePermission:
 		v.call(u.Permission.ToolCall)
+	case sandboxagent.UpdateReset:
+		reset := u.Event.Reset
+		v.errorLine(v.paint(red, fmt.Sprintf("the server has lost the events from %d to %d", reset.Last+1, reset.Cursor)))
 	case sandboxagent.UpdateGap:
 		v.errorLine(v.paint(red, fmt.Sprintf("events %d to %d are no longer kept", u.Gap.From, u.Gap.To)))
 	}
