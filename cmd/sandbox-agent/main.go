@@ -5,6 +5,7 @@ package main
 import (
 	"os"
 
+	_ "github.com/sandboxagent/sandboxagent/internal/child/reaper/early" // the parent of a server
 	"github.com/sandboxagent/sandboxagent/internal/cli"
 )
 

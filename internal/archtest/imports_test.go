@@ -29,7 +29,11 @@ var rules = []rule{
 	{"internal/filelock", "golang.org/x/sys", "one file lock"},
 	{"internal/lazyregexp", "", "regular expressions that cost nothing at the start"},
 	{"internal/shellwords", "", "words for a shell"},
-	{"internal/child", "golang.org/x/sys github.com/creack/pty", "the only package that starts children of the server"},
+	{"internal/memory", "", "the parent of a server is made of it, and has to be small"},
+	{"internal/child/tree", "", "the parent of a server is made of it, and has to be small"},
+	{"internal/child/reaper", "internal/child/tree internal/memory", "the parent of a server has to be small"},
+	{"internal/child/reaper/early", "internal/child/reaper", "the parent of a server is made before anything else"},
+	{"internal/child", "internal/child/tree golang.org/x/sys github.com/creack/pty", "the only package that starts children of the server"},
 	{"internal/ui", "", "the page is data"},
 
 	// The nouns do the work. They know neither HTTP handlers, nor the SDK, nor
@@ -53,10 +57,10 @@ var rules = []rule{
 	{"internal/fakemodel", "internal/lazyregexp internal/shellwords", "the scripted model is a server like others"},
 
 	// What is put together from all that.
-	{"internal/server", "acp api internal/agents internal/bridge internal/child internal/files internal/journal internal/journal/postgres internal/journal/sqlite internal/process internal/session internal/settings internal/ui github.com/coder/websocket github.com/danielgtaylor/huma/v2 github.com/prometheus/client_golang", "handlers decode, call, encode"},
+	{"internal/server", "acp api internal/agents internal/bridge internal/child internal/files internal/journal internal/journal/postgres internal/journal/sqlite internal/memory internal/process internal/session internal/settings internal/ui github.com/coder/websocket github.com/danielgtaylor/huma/v2 github.com/prometheus/client_golang", "handlers decode, call, encode"},
 	{"embedded", "sdk api internal/cli internal/server", "the server and the SDK together"},
-	{"internal/cli", "sdk acp api internal/agents internal/atomicfile internal/child internal/credentials internal/fakeagent internal/fakemodel internal/filelock internal/journal internal/journal/sqlite internal/server internal/session internal/shellwords github.com/rogpeppe/go-internal/diff github.com/spf13/cobra github.com/spf13/pflag golang.org/x/sys golang.org/x/term", "the command line is on top of the SDK; it starts servers, and works on their files while none runs"},
-	{"cmd/sandbox-agent", "internal/cli", "a program is the command line"},
+	{"internal/cli", "sdk acp api internal/agents internal/atomicfile internal/child internal/child/reaper internal/child/tree internal/credentials internal/fakeagent internal/fakemodel internal/filelock internal/journal internal/journal/sqlite internal/server internal/session internal/shellwords github.com/rogpeppe/go-internal/diff github.com/spf13/cobra github.com/spf13/pflag golang.org/x/sys golang.org/x/term", "the command line is on top of the SDK; it starts servers, and works on their files while none runs"},
+	{"cmd/sandbox-agent", "internal/child/reaper/early internal/cli", "a program is the command line"},
 
 	// What we do not ship.
 	{"internal/archtest", "internal/agents", "the rules are data"},

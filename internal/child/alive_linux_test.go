@@ -1,11 +1,9 @@
 package child
 
+import "github.com/sandboxagent/sandboxagent/internal/child/tree"
+
 // alive reports whether a process runs and is no zombie.
 func alive(pid int) bool {
-	for _, e := range processTable() {
-		if e.pid == pid {
-			return true
-		}
-	}
-	return false
+	_, ok := tree.Find(pid)
+	return ok
 }

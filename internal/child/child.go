@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sandboxagent/sandboxagent/internal/child/tree"
 )
 
 // DefaultDrain is how long after the exit of a child its output may still grow
@@ -242,7 +244,7 @@ func (c *Child) wait(cmd *exec.Cmd, drain time.Duration) {
 
 // disown tells the guard that the process is gone, or that it left others behind.
 func (c *Child) disown() {
-	if errors.Is(syscall.Kill(-c.pid, 0), syscall.ESRCH) && (c.tty == nil || len(members(c.pid, true)) == 0) {
+	if errors.Is(syscall.Kill(-c.pid, 0), syscall.ESRCH) && (c.tty == nil || !remains(c.pid)) {
 		unguardSession(c.pid)
 		return
 	}
@@ -314,7 +316,7 @@ func (c *Child) Signal(signals ...syscall.Signal) error {
 	}
 	// The table first: once a parent is dead, nothing tells whose child an orphan
 	// was. Then the group in one call, so that none of it forks in between.
-	all := members(c.pid, exited)
+	all := members(tree.Table(), c.pid, exited)
 	var reached bool
 	var failure error
 	for _, sig := range signals {
@@ -323,11 +325,11 @@ func (c *Child) Signal(signals ...syscall.Signal) error {
 		} else if !errors.Is(err, syscall.ESRCH) {
 			failure = err
 		}
-		for _, pid := range all {
-			if group, err := syscall.Getpgid(pid); err == nil && group == c.pid {
+		for _, p := range all {
+			if group, err := syscall.Getpgid(p.PID); err == nil && group == c.pid {
 				continue // has it already
 			}
-			if syscall.Kill(pid, sig) == nil {
+			if syscall.Kill(p.PID, sig) == nil {
 				reached = true
 			}
 		}

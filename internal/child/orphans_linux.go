@@ -13,6 +13,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sandboxagent/sandboxagent/internal/child/tree"
 )
 
 // family knows the children that somebody here waits for, once orphans are
@@ -87,9 +89,9 @@ func signalOrphans(sig syscall.Signal) (found bool) {
 	guard.mu.Unlock()
 	family.mu.Lock() // what is an orphan now is waited for by nobody else
 	defer family.mu.Unlock()
-	for _, e := range processTable() {
-		if e.parent == os.Getpid() && e.pid != guardian && family.ours[e.pid] == nil && len(family.starting) == 0 {
-			found = syscall.Kill(e.pid, sig) == nil || found
+	for _, e := range tree.Table() {
+		if e.Parent == os.Getpid() && e.PID != guardian && family.ours[e.PID] == nil && len(family.starting) == 0 {
+			found = syscall.Kill(e.PID, sig) == nil || found
 		}
 	}
 	return found

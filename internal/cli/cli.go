@@ -22,6 +22,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/child/reaper"
 )
 
 // The exit codes of all commands. Commands that have more say so in their help.
@@ -43,6 +44,10 @@ type Environment struct {
 	Exe     string // path of this program
 	Signals <-chan os.Signal
 
+	// EnsureParent starts this program again as the child of this process, if it is
+	// a server without a parent; see package reaper. Nil does without one.
+	EnsureParent func() error
+
 	InTerminal  bool // In is a terminal
 	OutTerminal bool // Out is a terminal
 	ErrTerminal bool // Err is a terminal
@@ -50,6 +55,7 @@ type Environment struct {
 
 // System returns the environment of this process.
 func System() Environment {
+	reaper.Join()
 	home, _ := os.UserHomeDir()
 	if u, err := user.Current(); home == "" && err == nil {
 		home = u.HomeDir // as in a container whose programs are started without HOME
@@ -58,9 +64,12 @@ func System() Environment {
 	exe, _ := os.Executable()
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	if !signal.Ignored(syscall.SIGHUP) { // as nohup has it
+		signal.Notify(signals, syscall.SIGHUP)
+	}
 	return Environment{
 		Args: os.Args[1:], Env: os.Environ(), In: os.Stdin, Out: os.Stdout, Err: os.Stderr,
-		Home: home, Dir: dir, Exe: exe, Signals: signals,
+		Home: home, Dir: dir, Exe: exe, Signals: signals, EnsureParent: reaper.Ensure,
 		InTerminal:  term.IsTerminal(int(os.Stdin.Fd())),
 		OutTerminal: term.IsTerminal(int(os.Stdout.Fd())),
 		ErrTerminal: term.IsTerminal(int(os.Stderr.Fd())),

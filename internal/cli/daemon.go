@@ -363,6 +363,9 @@ func newDaemonServe(g *globals) *cobra.Command {
 	cmd.Use, cmd.Hidden = "serve", true
 	cmd.Short = "Be the daemon"
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := g.ensureParent(); err != nil {
+			return err
+		}
 		host, err := cmd.Flags().GetString("host")
 		must(err)
 		port, err := cmd.Flags().GetUint16("port")

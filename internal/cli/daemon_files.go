@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/sandboxagent/sandboxagent/internal/child/reaper"
+	"github.com/sandboxagent/sandboxagent/internal/child/tree"
 	"github.com/sandboxagent/sandboxagent/internal/filelock"
 )
 
@@ -59,7 +61,7 @@ func (f daemonFiles) hold(build string) (release func() error, err error) {
 		if err := file.Truncate(0); err != nil {
 			return err
 		}
-		if _, err := file.WriteAt([]byte(strconv.Itoa(os.Getpid())), 0); err != nil {
+		if _, err := file.WriteAt([]byte(strconv.Itoa(reaper.PID())), 0); err != nil {
 			return err
 		}
 		if err := os.WriteFile(f.version, []byte(build), 0o600); err != nil {
@@ -97,15 +99,26 @@ func (f daemonFiles) change(create int) (*os.File, error) {
 	}
 }
 
-// owner returns the daemon that lives. The kernel tells who it is; the pid that
-// is written in the file may be that of anybody by now.
+// owner returns the daemon that lives: the process to signal. The kernel tells who
+// holds the lock, and the file the parent of that process, if it has one; what a
+// daemon has written that is gone may be the id of any process by now.
 func (f daemonFiles) owner() (pid int, running bool) {
 	file, err := os.OpenFile(f.pid, os.O_RDWR, 0)
 	if err != nil {
 		return 0, false
 	}
 	defer file.Close()
-	return lockLife.Owner(file)
+	pid, running = lockLife.Owner(file)
+	if !running {
+		return 0, false
+	}
+	var text [20]byte
+	n, _ := file.ReadAt(text[:], 0) // the file is shorter
+	written, err := strconv.Atoi(string(text[:n]))
+	if holder, ok := tree.Find(pid); err == nil && ok && holder.Parent == written {
+		return written, true
+	}
+	return pid, true
 }
 
 // build returns the build of the daemon, or nothing if that is not known.

@@ -23,6 +23,7 @@ import (
 
 	"github.com/sandboxagent/sandboxagent/api"
 	"github.com/sandboxagent/sandboxagent/internal/child"
+	"github.com/sandboxagent/sandboxagent/internal/child/reaper"
 	"github.com/sandboxagent/sandboxagent/internal/server"
 )
 
@@ -56,8 +57,10 @@ token only this machine can reach the server: an address that others can reach
 needs a token (--token, $SANDBOX_AGENT_TOKEN or --token-file), or --no-token to
 say that you know. Agents and processes do not inherit the token.
 
-SIGINT and SIGTERM end streams, agents and processes, and then the server,
-within --shutdown-timeout.`,
+SIGINT, SIGTERM and SIGHUP end streams, agents and processes, and then the server,
+within --shutdown-timeout. A SIGHUP that is ignored from the start, as under nohup,
+stays so. The server has a small parent, whose id is the one to signal; whichever of
+the two is killed, nothing that they have started is left.`,
 		Example: `  sandbox-agent server
   SANDBOX_AGENT_TOKEN=secret sandbox-agent server --host 0.0.0.0 --port 8080
   sandbox-agent server --agent-command "mine=/opt/mine/agent --acp" --limit maxConnections=50`,
@@ -109,6 +112,9 @@ func rustLevel(filter string) slog.Level {
 }
 
 func runServer(ctx context.Context, g *globals, o *serverOptions) error {
+	if err := g.ensureParent(); err != nil {
+		return err
+	}
 	log, err := g.logger(rustLevel(g.env.lookup("RUST_LOG")))
 	if err != nil {
 		return err
@@ -159,6 +165,14 @@ func runServer(ctx context.Context, g *globals, o *serverOptions) error {
 	return err
 }
 
+// ensureParent gives a server its parent.
+func (g *globals) ensureParent() error {
+	if g.env.EnsureParent == nil {
+		return nil
+	}
+	return g.env.EnsureParent()
+}
+
 // announce prints where the server answers.
 func (g *globals) announce(addr net.Addr, host string) error {
 	_, port, err := net.SplitHostPort(addr.String())
@@ -167,7 +181,7 @@ func (g *globals) announce(addr net.Addr, host string) error {
 	}
 	url := "http://" + net.JoinHostPort(host, port)
 	if g.json {
-		return printJSON(g.env.Out, map[string]any{"url": url, "pid": os.Getpid()})
+		return printJSON(g.env.Out, map[string]any{"url": url, "pid": reaper.PID()})
 	}
 	_, err = fmt.Fprintf(g.env.Out, "Sandbox Agent %s listening on %s\n", Version().Version, url)
 	return err

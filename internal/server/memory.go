@@ -2,8 +2,11 @@ package server
 
 import (
 	"runtime"
+	"runtime/debug"
 	gometrics "runtime/metrics"
 	"time"
+
+	"github.com/sandboxagent/sandboxagent/internal/memory"
 )
 
 const (
@@ -38,7 +41,8 @@ func (s *Server) settle() {
 		}
 		if q.over(allocated()) {
 			ticker.Reset(quietTime)
-			releaseMemory()
+			debug.FreeOSMemory()
+			memory.ReleaseProgram()
 		}
 	}
 }

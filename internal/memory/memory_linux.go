@@ -1,20 +1,18 @@
-package server
+// Package memory gives memory back that a program has mapped but does not use.
+package memory
 
 import (
 	"bytes"
 	"os"
-	"runtime/debug"
 	"strconv"
 	"syscall"
 )
 
-// releaseMemory gives back free pages of the heap, and the pages of the program
-// itself, most of which are mapped by the initialisation of packages and by the
-// kernel's reading around. Those that are
-// used again come back from the page cache, at the cost of a minor fault for
-// each 64 KiB. Failing changes nothing, so it does not report.
-func releaseMemory() {
-	debug.FreeOSMemory()
+// ReleaseProgram gives back the pages of the program itself, most of which are mapped
+// by the initialisation of packages and by the kernel's reading around. Those that
+// are used again come back from the page cache, at the cost of a minor fault for each
+// 64 KiB. Failing changes nothing, so it does not report.
+func ReleaseProgram() {
 	maps, err := os.ReadFile("/proc/self/maps")
 	if err != nil {
 		return

@@ -1,4 +1,4 @@
-package server
+package memory
 
 import (
 	"os"
@@ -27,7 +27,7 @@ func TestConstantPart(t *testing.T) {
 
 // TestReleaseMemory goes on after the pages of the program were given back.
 func TestReleaseMemory(t *testing.T) {
-	releaseMemory()
+	ReleaseProgram()
 	path := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(path, []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
