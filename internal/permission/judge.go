@@ -1,138 +1,165 @@
 // Package permission is the one judge of tool calls: what a call of an agent
 // touches, what the rules of a session say about it, and what the reply always
 // would remember. It judges what agents ask about; it starts nothing, and it does
-// not see what an agent does without asking.
+// not see what an agent does without asking. What it decides is stated in
+// docs/guide/permissions.md.
 package permission
 
 import (
-	"crypto/rand"
-	"encoding/hex"
+	"fmt"
 	"slices"
-
-	"github.com/bmatcuk/doublestar/v4"
+	"strings"
 
 	"github.com/sandboxagent/sandboxagent/acp"
 	"github.com/sandboxagent/sandboxagent/api"
 )
 
-// Judge is what decides the tool calls of one session.
+// Judge is what decides the tool calls of one session. It has no state, so that
+// it may be used concurrently.
 type Judge struct {
 	Policy     *api.PermissionPolicy // nil asks about everything
 	Remembered []api.PermissionRule  // made by the reply always
 	Dir        string                // working directory of the session, absolute
 }
 
-// Check returns a copy of a policy that is ready to be kept: with a default, and
-// with ids for its rules. A nil policy asks about everything. What it refuses has
-// the code [api.CodeInvalidPermissionRule].
-func Check(p *api.PermissionPolicy) (*api.PermissionPolicy, error) {
-	if p == nil {
-		return &api.PermissionPolicy{Default: api.DefaultDecision(api.DecideAsk)}, nil
-	}
-	out := *p
-	if len(out.Default) == 0 {
-		out.Default = api.DefaultDecision(api.DecideAsk)
-	}
-	for kind, d := range out.Default {
-		switch {
-		case kind != api.DefaultKind && !slices.Contains(api.PermissionKinds, kind):
-			return nil, invalid("default names a kind that does not exist: %q; use one of %q or %q", kind, api.PermissionKinds, api.DefaultKind)
-		case !decision(d):
-			return nil, invalid("default cannot be %q; use ask, allow or reject", d)
-		}
-	}
-	out.Rules = slices.Clone(p.Rules)
-	for i := range out.Rules {
-		if err := checkRule(i+1, out.Rules[i]); err != nil {
-			return nil, err
-		}
-		if out.Rules[i].ID == "" {
-			out.Rules[i].ID = NewID()
-		}
-	}
-	return &out, nil
-}
-
-func checkRule(n int, r api.PermissionRule) error {
-	switch {
-	case !decision(r.Decision):
-		return invalid("decision of rule %d cannot be %q; use ask, allow or reject", n, r.Decision)
-	case r.Kind != "" && !slices.Contains(api.PermissionKinds, r.Kind):
-		return invalid("rule %d names a kind that does not exist: %q; use one of %q", n, r.Kind, api.PermissionKinds)
-	case AllowsAll(r):
-		return invalid("rule %d allows everything; give it a kind, a path or a command, or set the default to allow", n)
-	case r.Path != "" && !doublestar.ValidatePattern(r.Path):
-		return invalid("path of rule %d is not a pattern: %q", n, r.Path)
-	}
-	return nil
-}
-
-// AllowsAll reports whether a rule allows without saying what. [Check] refuses it.
-func AllowsAll(r api.PermissionRule) bool {
-	return r.Decision == api.DecideAllow && r.Kind == "" && r.Path == "" && r.Command == ""
-}
-
-func invalid(format string, args ...any) error {
-	return api.InvalidRequest(api.CodeInvalidPermissionRule, "check permissions: "+format, args...)
-}
-
-func decision(d string) bool {
-	return d == api.DecideAsk || d == api.DecideAllow || d == api.DecideReject
-}
-
-// NewID returns an id for a rule.
-func NewID() string {
-	var b [8]byte
-	_, _ = rand.Read(b[:]) // never fails
-	return "rule-" + hex.EncodeToString(b[:])
-}
-
 // Verdict decides a tool call: a rule that rejects wins, then one that asks, then
 // one that allows, then the default, over the policy and what is remembered
-// alike.
+// alike. Each thing that the call does is decided by itself, and the strictest
+// decision is that of the call.
 func (j Judge) Verdict(call acp.ToolCall) api.PermissionVerdict {
-	t := target(call, j.Dir)
-	v := api.PermissionVerdict{Kinds: []string{t.kind}, Paths: t.paths}
-	if t.command != "" {
-		v.Commands = []string{t.command}
+	return j.judge(read(call, j.Dir))
+}
+
+func (j Judge) judge(acts []act) api.PermissionVerdict {
+	rules := j.rules()
+	var v api.PermissionVerdict
+	var won *rule
+	for i := range acts {
+		d, r, why := j.decide(&acts[i], rules)
+		if v.Decision == "" || strictness(d) > strictness(v.Decision) {
+			v.Decision, won, v.Reason = d, r, why
+		}
+		describe(&v, &acts[i])
 	}
-	var rules []api.PermissionRule
-	if j.Policy != nil {
-		rules = append(rules, j.Policy.Rules...)
+	if won != nil {
+		v.Rule = &won.PermissionRule
 	}
-	rules = slices.DeleteFunc(append(rules, j.Remembered...), func(r api.PermissionRule) bool { return !t.matches(r) })
-	for _, d := range []string{api.DecideReject, api.DecideAsk, api.DecideAllow} {
-		for i, r := range rules {
-			if r.Decision == d {
-				v.Decision, v.Rule, v.Beaten = d, &r, slices.Delete(rules, i, i+1)
-				v.Reason = "rule " + r.ID + " says " + d
-				return v
-			}
+	for _, r := range rules {
+		if r != won && slices.ContainsFunc(acts, func(a act) bool { return r.matches(&a) == yes }) {
+			v.Beaten = append(v.Beaten, r.PermissionRule)
 		}
 	}
-	v.Decision = api.DecideAsk
-	if j.Policy != nil {
-		v.Decision = j.Policy.Default.For(t.kind)
-	}
-	v.Reason = "the default says " + v.Decision
 	return v
 }
 
-// Forget takes out of the remembered rules what a stricter default revokes: each
-// rule that allows a kind for which the new default is stricter than the old one.
-func Forget(remembered []api.PermissionRule, old, next api.PermissionDefault) (kept, dropped []api.PermissionRule) {
-	for _, r := range remembered {
-		kinds := []string{r.Kind}
-		if r.Kind == "" {
-			kinds = api.PermissionKinds
-		}
-		if slices.ContainsFunc(kinds, func(kind string) bool { return strictness(next.For(kind)) > strictness(old.For(kind)) }) {
-			dropped = append(dropped, r)
-		} else {
-			kept = append(kept, r)
+// decide returns the decision for one act, the rule that makes it or is the cause
+// of asking, and why.
+func (j Judge) decide(a *act, rules []*rule) (decision string, cause *rule, why string) {
+	for _, r := range rules {
+		switch found := r.matches(a); {
+		case r.Decision == api.DecideReject && found == yes:
+			return api.DecideReject, r, fmt.Sprintf("%s: %s", a.text, r.says())
+		case r.Decision == api.DecideAllow || found == no || cause != nil:
+		case found == yes:
+			cause, why = r, fmt.Sprintf("%s: %s", a.text, r.says())
+		default:
+			cause, why = r, fmt.Sprintf("%s: %s, which may match%s", a.text, r.says(), because(a))
 		}
 	}
-	return kept, dropped
+	if cause != nil {
+		return api.DecideAsk, cause, why
+	}
+	for _, r := range rules {
+		if r.Decision == api.DecideAllow && r.matches(a) == yes {
+			return api.DecideAllow, r, fmt.Sprintf("%s: %s", a.text, r.says())
+		}
+	}
+	if a.inner || a.named {
+		return api.DecideAllow, nil, a.text + ": no rule is against it"
+	}
+	d := api.DecideAsk
+	if j.Policy != nil {
+		d = j.Policy.Default.For(a.kind)
+	}
+	if a.may && d == api.DecideReject {
+		d = api.DecideAsk
+	}
+	return d, nil, fmt.Sprintf("%s: the default for %s is %s%s", a.text, a.kind, d, because(a))
+}
+
+func because(a *act) string {
+	if a.unclear == "" {
+		return ""
+	}
+	return "; it is not understood, as " + a.unclear
+}
+
+// rules returns all rules, ready to be matched.
+func (j Judge) rules() []*rule {
+	var list []*rule
+	add := func(r api.PermissionRule, remembered bool) {
+		out := &rule{PermissionRule: r, remembered: remembered}
+		if r.Command != "" {
+			out.command, _ = parsePattern(r.Command) // one that cannot be read allows nothing, and may match anything
+		}
+		if r.Path != "" {
+			out.path = newGlob(r.Path, j.Dir)
+		}
+		list = append(list, out)
+	}
+	if j.Policy != nil {
+		for _, r := range j.Policy.Rules {
+			add(r, false)
+		}
+	}
+	for _, r := range j.Remembered {
+		add(r, true)
+	}
+	return list
+}
+
+// says describes a rule.
+func (r *rule) says() string {
+	var b strings.Builder
+	b.WriteString("rule")
+	if r.remembered {
+		b.WriteString(" remembered by always")
+	}
+	if r.ID != "" {
+		b.WriteString(" " + r.ID)
+	}
+	b.WriteString(" (" + r.Decision)
+	for _, part := range []struct{ name, value string }{{"kind", r.Kind}, {"path", r.Path}, {"command", r.Command}} {
+		if part.value != "" {
+			fmt.Fprintf(&b, ", %s %s", part.name, part.value)
+		}
+	}
+	return b.String() + ")"
+}
+
+// describe adds an act to what a verdict tells of the call.
+func describe(v *api.PermissionVerdict, a *act) {
+	add := func(list *[]string, text string) {
+		if text != "" && !slices.Contains(*list, text) {
+			*list = append(*list, text)
+		}
+	}
+	if a.unclear != "" {
+		add(&v.NotUnderstood, a.text+": "+a.unclear)
+	}
+	if a.named || a.may {
+		return
+	}
+	add(&v.Kinds, a.kind)
+	if a.command && a.words != nil {
+		add(&v.Commands, a.text)
+	}
+	if a.path != nil {
+		add(&v.Paths, a.path.String())
+	}
+	for _, m := range a.mentions {
+		add(&v.Paths, m.String())
+	}
 }
 
 func strictness(decision string) int {

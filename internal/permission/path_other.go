@@ -1,0 +1,5 @@
+//go:build !linux
+
+package permission
+
+func onProc(string) bool { return false }
