@@ -31,6 +31,7 @@ func commands(g *globals) []*cobra.Command {
 		newVersion(g),
 		newMock(g),
 		newFakeModel(g),
+		newShim(g),
 	}
 }
 
