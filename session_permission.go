@@ -71,11 +71,7 @@ func (s *Session) permission(ctx context.Context, event uint64) (*api.Permission
 //
 // [Always] makes a rule, which [Session.ForgetPermissionRule] takes back.
 func (s *Session) Reply(ctx context.Context, id string, reply Reply) (*api.PermissionResolved, error) {
-	resolved, err := call[api.PermissionResolved](ctx, s.c, http.MethodPost, s.route("permissions", id), nil, api.PermissionReply{Reply: string(reply)})
-	if err != nil {
-		return nil, fmt.Errorf("reply to permission request of session %s: %w", s.ID, permissionError(id, reply, err))
-	}
-	return resolved, nil
+	return s.c.ReplyPermission(ctx, s.ID, id, api.PermissionReply{Reply: string(reply)})
 }
 
 // PermissionRules returns what decides the permission requests of the agent.

@@ -99,6 +99,7 @@ type PermissionRules struct {
 	Default    PermissionDefault `json:"default"`
 	Rules      []PermissionRule  `json:"rules"`
 	Remembered []PermissionRule  `json:"remembered"`
+	Words      map[string]string `json:"words" doc:"What each rule does, in words, by its id"`
 }
 
 // PermissionVerdict is what a policy says about a tool call, and why.

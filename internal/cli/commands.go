@@ -15,6 +15,7 @@ func commands(g *globals) []*cobra.Command {
 		newRun(g),
 		newServer(g),
 		newSessions(g),
+		newPermissions(g),
 		newAgents(g),
 		newFS(g),
 		newProcess(g),
@@ -31,7 +32,6 @@ func commands(g *globals) []*cobra.Command {
 		newVersion(g),
 		newMock(g),
 		newFakeModel(g),
-		newShim(g),
 	}
 }
 

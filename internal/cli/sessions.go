@@ -29,7 +29,13 @@ prompt and attach have more.`,
 }
 
 // clientName is what this user is called among the clients of a session.
-func (g *globals) clientName() string { return cmp.Or(g.env.lookup("USER"), "sandbox-agent") }
+func (g *globals) clientName() string {
+	name := cmp.Or(g.env.lookup("USER"), "sandbox-agent")
+	if api.ReservedName(name) { // as the users of containers are often called
+		return "user " + name
+	}
+	return name
+}
 
 // onSessions runs the body of a command on the sessions of a server, with a
 // context that ends with a signal.

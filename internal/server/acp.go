@@ -14,9 +14,11 @@ import (
 
 	"github.com/sandboxagent/sandboxagent/acp"
 	"github.com/sandboxagent/sandboxagent/api"
-	"github.com/sandboxagent/sandboxagent/internal/httpkit"
 	"github.com/sandboxagent/sandboxagent/internal/journal"
 )
+
+// flushBytes is how much of an event stream is collected before it is sent.
+const flushBytes = 64 << 10
 
 // acpRoutes are the routes of the Agent Client Protocol.
 func (s *Server) acpRoutes() {
@@ -126,8 +128,8 @@ func (s *Server) streamACP(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 	}
-	return s.streamJournal(w, r, reader, func(stream *httpkit.Stream, e journal.Entry) {
-		stream.Add("message", e.Seq, e.Frame)
+	return s.streamJournal(w, r, reader, func(stream *eventStream, e journal.Entry) {
+		stream.add("message", e.Seq, e.Frame)
 	})
 }
 
@@ -145,34 +147,34 @@ func (s *Server) closeACP(w http.ResponseWriter, r *http.Request) error {
 
 // streamJournal sends what a journal reader gives until the reader, the client
 // or the server ends.
-func (s *Server) streamJournal(w http.ResponseWriter, r *http.Request, reader *journal.Reader, add func(*httpkit.Stream, journal.Entry)) error {
-	stream, err := httpkit.NewStream(w, r)
+func (s *Server) streamJournal(w http.ResponseWriter, r *http.Request, reader *journal.Reader, add func(*eventStream, journal.Entry)) error {
+	stream, err := newEventStream(w, r)
 	if err != nil {
 		return nil // the client has gone
 	}
 	for {
-		ctx, cancel := context.WithTimeout(r.Context(), httpkit.Heartbeat)
+		ctx, cancel := context.WithTimeout(r.Context(), heartbeat)
 		batch, err := reader.Next(ctx)
 		cancel()
 		switch {
 		case err == nil:
 		case errors.Is(err, context.DeadlineExceeded) && r.Context().Err() == nil:
-			stream.Comment("heartbeat")
+			stream.comment("heartbeat")
 		default:
 			if !errors.Is(err, io.EOF) && r.Context().Err() == nil {
-				s.log.Warn("read journal", "id", httpkit.RequestID(w), "error", err)
+				s.log.Warn("read journal", "id", requestID(w), "error", err)
 			}
 			return nil
 		}
 		addMissing(stream, batch)
 		for _, e := range batch.Entries {
-			if add(stream, e); stream.Size() >= httpkit.FlushBytes {
-				if stream.Flush() != nil {
+			if add(stream, e); stream.size() >= flushBytes {
+				if stream.flush() != nil {
 					return nil
 				}
 			}
 		}
-		if stream.Flush() != nil {
+		if stream.flush() != nil {
 			return nil
 		}
 	}
@@ -189,6 +191,27 @@ func lastEventID(r *http.Request) (*uint64, error) {
 		return nil, api.InvalidRequest(api.CodeInvalidCursor, "Last-Event-ID must be a positive integer")
 	}
 	return &n, nil
+}
+
+// eventCursor returns the event behind which a stream starts: Last-Event-ID, else
+// the query parameter after, else 0.
+func eventCursor(r *http.Request) (uint64, error) {
+	cursor, err := lastEventID(r)
+	switch {
+	case err != nil:
+		return 0, err
+	case cursor != nil:
+		return *cursor, nil
+	}
+	text := r.URL.Query().Get("after")
+	if text == "" {
+		return 0, nil
+	}
+	after, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		return 0, api.InvalidRequest(api.CodeInvalidCursor, "after must be a number")
+	}
+	return after, nil
 }
 
 // accepts reports whether the Accept header is absent or allows a media type.

@@ -12,7 +12,6 @@ import (
 
 	"github.com/sandboxagent/sandboxagent/api"
 	"github.com/sandboxagent/sandboxagent/internal/agents"
-	"github.com/sandboxagent/sandboxagent/internal/httpkit"
 )
 
 // AgentQuery is what both routes that describe agents take. It is exported for
@@ -127,7 +126,7 @@ func (s *Server) installAgent(w http.ResponseWriter, r *http.Request) error {
 // streamInstall installs and tells the steps. A client that leaves ends the
 // install.
 func (s *Server) streamInstall(w http.ResponseWriter, r *http.Request, id string, request api.AgentInstallRequest) error {
-	stream, err := httpkit.NewStream(w, r)
+	stream, err := newEventStream(w, r)
 	if err != nil {
 		return nil
 	}
@@ -150,14 +149,14 @@ func (s *Server) streamInstall(w http.ResponseWriter, r *http.Request, id string
 	send := func(name string, v any) {
 		data, err := json.Marshal(v)
 		if err == nil {
-			stream.Add(name, 0, data)
-			err = stream.Flush()
+			stream.add(name, 0, data)
+			err = stream.flush()
 		}
 		if err != nil {
 			cancel()
 		}
 	}
-	beat := time.NewTicker(httpkit.Heartbeat)
+	beat := time.NewTicker(heartbeat)
 	defer beat.Stop()
 	for open := true; open; {
 		select {
@@ -166,14 +165,14 @@ func (s *Server) streamInstall(w http.ResponseWriter, r *http.Request, id string
 				send("progress", e)
 			}
 		case <-beat.C:
-			stream.Comment("heartbeat")
-			if stream.Flush() != nil {
+			stream.comment("heartbeat")
+			if stream.flush() != nil {
 				cancel()
 			}
 		}
 	}
 	if failure != nil {
-		send("error", s.router.Problem(httpkit.RequestID(w), failure))
+		send("error", s.problem(requestID(w), failure))
 		return nil
 	}
 	send("result", result)

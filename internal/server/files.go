@@ -17,7 +17,6 @@ import (
 
 	"github.com/sandboxagent/sandboxagent/api"
 	"github.com/sandboxagent/sandboxagent/internal/files"
-	"github.com/sandboxagent/sandboxagent/internal/httpkit"
 )
 
 // nextCursor is the header with the cursor of the page after a listing, whose
@@ -36,7 +35,7 @@ func (s *Server) fileRoutes(fsys *files.FS) {
 	home := fileParam("path", "string", "Absolute, or relative to the home folder; home when absent")
 	at := fileParam("path", "string", "Absolute, or relative to the home folder")
 	at.Required = true
-	add := func(id, method, route, summary string, do httpkit.HandlerFunc, answers *huma.Response, params ...*huma.Param) huma.Operation {
+	add := func(id, method, route, summary string, do handlerFunc, answers *huma.Response, params ...*huma.Param) huma.Operation {
 		o := op(id, method, route, "files", summary)
 		o.Parameters = params
 		o.Responses = map[string]*huma.Response{"200": answers}
@@ -71,7 +70,7 @@ func (s *Server) fileRoutes(fsys *files.FS) {
 
 	route(s, op("moveFile", http.MethodPost, "/v1/fs/move", "files", "Move a file or folder"), h.move)
 	batch := op("writeFiles", http.MethodPost, "/v1/fs/batch", "files", "Write several files, all or none")
-	httpkit.LimitBody(&batch, "maxUploadBytes", s.limits.MaxUploadBytes)
+	limitBody(&batch, "maxUploadBytes", s.limits.MaxUploadBytes)
 	route(s, batch, h.batch)
 }
 
@@ -390,7 +389,7 @@ func (h fileHandlers) archive(w http.ResponseWriter, r *http.Request) error {
 		}
 		return err
 	}
-	h.s.log.Warn("send archive", "id", httpkit.RequestID(w), "error", err)
+	h.s.log.Warn("send archive", "id", requestID(w), "error", err)
 	panic(http.ErrAbortHandler) // a broken transfer, not a short archive
 }
 
@@ -444,11 +443,11 @@ func (h fileHandlers) watch(w http.ResponseWriter, r *http.Request) error {
 		for range events { // until the watch has let go of its descriptors
 		}
 	}()
-	stream, err := httpkit.NewStream(w, r)
+	stream, err := newEventStream(w, r)
 	if err != nil {
 		return nil // the client has gone
 	}
-	ticker := time.NewTicker(httpkit.Heartbeat)
+	ticker := time.NewTicker(heartbeat)
 	defer ticker.Stop()
 	for {
 		select {
@@ -460,11 +459,11 @@ func (h fileHandlers) watch(w http.ResponseWriter, r *http.Request) error {
 			if err != nil {
 				return err
 			}
-			stream.Add("change", 0, data)
+			stream.add("change", 0, data)
 		case <-ticker.C:
-			stream.Comment("heartbeat")
+			stream.comment("heartbeat")
 		}
-		if stream.Flush() != nil {
+		if stream.flush() != nil {
 			return nil
 		}
 	}
@@ -495,10 +494,10 @@ func (h fileHandlers) search(w http.ResponseWriter, r *http.Request) error {
 // streamSearch sends matches as they are found. The stream begins with the
 // first match or the end, so that a bad request is still a problem document.
 func (h fileHandlers) streamSearch(w http.ResponseWriter, r *http.Request, req api.FileSearchRequest) error {
-	var stream *httpkit.Stream
+	var stream *eventStream
 	send := func(event string, v any) (err error) {
 		if stream == nil {
-			if stream, err = httpkit.NewStream(w, r); err != nil {
+			if stream, err = newEventStream(w, r); err != nil {
 				return err
 			}
 		}
@@ -506,8 +505,8 @@ func (h fileHandlers) streamSearch(w http.ResponseWriter, r *http.Request, req a
 		if err != nil {
 			return err
 		}
-		stream.Add(event, 0, data)
-		return stream.Flush()
+		stream.add(event, 0, data)
+		return stream.flush()
 	}
 	sum, err := h.fs.Search(r.Context(), req, func(m api.FileSearchMatch) error { return send("match", m) })
 	if err != nil && stream == nil {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"runtime"
+	"sync"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -17,6 +18,11 @@ var docsPage []byte
 
 // metaRoutes are the routes about the server itself.
 func (s *Server) metaRoutes() {
+	s.document = sync.OnceValues(func() ([]byte, error) {
+		s.describe()
+		return json.Marshal(s.api.OpenAPI())
+	})
+
 	root := op("getRoot", http.MethodGet, "/", "server", "Name of the server")
 	root.Responses = map[string]*huma.Response{"200": s.jsonResponse("Name of the server", typeOf[api.Root]())}
 	s.handle(root, s.getRoot)
@@ -31,7 +37,11 @@ func (s *Server) metaRoutes() {
 
 	metrics := op("getMetrics", http.MethodGet, "/metrics", "server", "Metrics in the Prometheus text format")
 	metrics.Responses = map[string]*huma.Response{"200": {Description: "Metrics", Content: map[string]*huma.MediaType{"text/plain": {}}}}
-	s.handle(metrics, s.router.ServeMetrics)
+	handler := s.metrics.handler()
+	s.handle(metrics, func(w http.ResponseWriter, r *http.Request) error {
+		handler.ServeHTTP(w, r)
+		return nil
+	})
 
 	document := op("getOpenAPI", http.MethodGet, "/openapi.json", "server", "This document")
 	document.Responses = map[string]*huma.Response{"200": {Description: "OpenAPI 3.1", Content: map[string]*huma.MediaType{"application/json": {}}}}
@@ -74,7 +84,7 @@ func (s *Server) getLimits(context.Context, *struct{}) (*body[api.Limits], error
 }
 
 func (s *Server) getOpenAPI(w http.ResponseWriter, r *http.Request) error {
-	data, err := s.router.Document()
+	data, err := s.document()
 	if err != nil {
 		return err
 	}
@@ -84,4 +94,4 @@ func (s *Server) getOpenAPI(w http.ResponseWriter, r *http.Request) error {
 }
 
 // OpenAPI returns the OpenAPI 3.1 document of the API as JSON.
-func (s *Server) OpenAPI() ([]byte, error) { return s.router.Document() }
+func (s *Server) OpenAPI() ([]byte, error) { return s.document() }

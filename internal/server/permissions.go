@@ -43,6 +43,8 @@ func (s *Server) permissionRoutes() {
 		return nil, s.sessions.DeleteRule(ctx, in.ID, in.Rule)
 	})
 
+	s.inboxRoutes()
+
 	reply := op("replySessionPermission", http.MethodPost, "/v1/sessions/{id}/permissions/{permission}", "sessions", "Answer a question of the agent")
 	reply.Description = "The first answer counts; a later one is a conflict that tells of the first."
 	reply.Parameters = []*huma.Param{sessionParam(),

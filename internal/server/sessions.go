@@ -17,7 +17,6 @@ import (
 
 	"github.com/sandboxagent/sandboxagent/acp"
 	"github.com/sandboxagent/sandboxagent/api"
-	"github.com/sandboxagent/sandboxagent/internal/httpkit"
 	"github.com/sandboxagent/sandboxagent/internal/journal"
 	"github.com/sandboxagent/sandboxagent/internal/session"
 )
@@ -297,7 +296,7 @@ func (s *Server) streamTurn(w http.ResponseWriter, r *http.Request, id string, t
 	if err != nil {
 		return err
 	}
-	stream, err := httpkit.NewStream(w, r)
+	stream, err := newEventStream(w, r)
 	if err != nil {
 		return nil // the client has gone
 	}
@@ -314,8 +313,8 @@ func (s *Server) streamTurn(w http.ResponseWriter, r *http.Request, id string, t
 		if turn.Behind(e.Seq) {
 			return true // the next turn's
 		}
-		stream.Add("message", e.Seq, encodeEvent(event(e)))
-		return stream.Size() < httpkit.FlushBytes || stream.Flush() == nil
+		stream.add("message", e.Seq, encodeEvent(event(e)))
+		return stream.size() < flushBytes || stream.flush() == nil
 	}
 	if !s.follow(ended, r.Context(), stream, reader, add) {
 		return nil
@@ -325,9 +324,9 @@ func (s *Server) streamTurn(w http.ResponseWriter, r *http.Request, id string, t
 		if r.Context().Err() != nil {
 			return nil
 		}
-		data, _ := json.Marshal(s.router.Problem(httpkit.RequestID(w), err))
-		stream.Add("error", 0, data)
-		stream.Flush()
+		data, _ := json.Marshal(s.problem(requestID(w), err))
+		stream.add("error", 0, data)
+		stream.flush()
 		return nil
 	}
 	for reader.Cursor() < result.LastEvent { // what came while the turn ended
@@ -342,16 +341,16 @@ func (s *Server) streamTurn(w http.ResponseWriter, r *http.Request, id string, t
 		}
 	}
 	data, _ := json.Marshal(result)
-	stream.Add("result", 0, data)
-	stream.Flush()
+	stream.add("result", 0, data)
+	stream.flush()
 	return nil
 }
 
 // follow sends what a reader gives until ended is. It reports whether the client
 // is still there.
-func (s *Server) follow(ended, client context.Context, stream *httpkit.Stream, reader *journal.Reader, add func(journal.Entry) bool) bool {
+func (s *Server) follow(ended, client context.Context, stream *eventStream, reader *journal.Reader, add func(journal.Entry) bool) bool {
 	for {
-		ctx, cancel := context.WithTimeout(ended, httpkit.Heartbeat)
+		ctx, cancel := context.WithTimeout(ended, heartbeat)
 		batch, err := reader.Next(ctx)
 		cancel()
 		switch {
@@ -359,7 +358,7 @@ func (s *Server) follow(ended, client context.Context, stream *httpkit.Stream, r
 		case ended.Err() != nil:
 			return client.Err() == nil
 		case errors.Is(err, context.DeadlineExceeded):
-			stream.Comment("heartbeat")
+			stream.comment("heartbeat")
 		default:
 			return errors.Is(err, io.EOF)
 		}
@@ -369,21 +368,21 @@ func (s *Server) follow(ended, client context.Context, stream *httpkit.Stream, r
 				return false
 			}
 		}
-		if stream.Flush() != nil {
+		if stream.flush() != nil {
 			return false
 		}
 	}
 }
 
 // addMissing adds the event that takes the place of those that cannot be had.
-func addMissing(stream *httpkit.Stream, batch journal.Batch) {
+func addMissing(stream *eventStream, batch journal.Batch) {
 	switch {
 	case batch.Reset != nil:
 		data, _ := json.Marshal(api.Reset{Cursor: batch.Reset.Cursor, Last: batch.Reset.Last})
-		stream.Add("reset", batch.Reset.Last, data)
+		stream.add("reset", batch.Reset.Last, data)
 	case batch.Gap != nil:
 		data, _ := json.Marshal(api.Gap{From: batch.Gap.From, To: batch.Gap.To})
-		stream.Add("gap", batch.Gap.To, data)
+		stream.add("gap", batch.Gap.To, data)
 	}
 }
 
@@ -474,18 +473,9 @@ func (s *Server) streamSession(w http.ResponseWriter, r *http.Request) error {
 	if !accepts(r, "text/event-stream") {
 		return api.NewError(api.KindNotAcceptable, "", "accept must allow text/event-stream")
 	}
-	cursor, err := lastEventID(r)
+	after, err := eventCursor(r)
 	if err != nil {
 		return err
-	}
-	after := uint64(0)
-	if text := r.URL.Query().Get("after"); text != "" {
-		if after, err = strconv.ParseUint(text, 10, 64); err != nil {
-			return api.InvalidRequest(api.CodeInvalidCursor, "after must be a number")
-		}
-	}
-	if cursor != nil {
-		after = *cursor
 	}
 	id := r.PathValue("id")
 	reader, event, err := s.sessions.Follow(id, after)
@@ -501,8 +491,8 @@ func (s *Server) streamSession(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer detach()
-	return s.streamJournal(w, r, reader, func(stream *httpkit.Stream, e journal.Entry) {
-		stream.Add("message", e.Seq, encodeEvent(event(e)))
+	return s.streamJournal(w, r, reader, func(stream *eventStream, e journal.Entry) {
+		stream.add("message", e.Seq, encodeEvent(event(e)))
 	})
 }
 

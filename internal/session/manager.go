@@ -110,6 +110,7 @@ type Manager struct {
 	closed   bool
 
 	saving saver
+	inbox  inbox
 }
 
 // New returns a Manager with the sessions of the journal. Close it before the
@@ -134,6 +135,7 @@ func New(cfg Config) (*Manager, error) {
 	}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	m.saving.init(m)
+	m.inbox.m = m
 	if err := m.load(m.ctx); err != nil {
 		m.cancel()
 		return nil, err
@@ -156,6 +158,7 @@ func (m *Manager) Close(ctx context.Context) error {
 	done := make(chan struct{})
 	go func() {
 		m.background.Wait()
+		m.inbox.checkpoint(ctx)
 		close(done)
 	}()
 	select {

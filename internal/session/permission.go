@@ -47,10 +47,14 @@ func (s *session) asked(l *link, id json.RawMessage, req acp.PermissionRequest, 
 	judge, judged := s.judge(), s.m.cfg.Agents.Normalize(s.rec.Agent, s.rec.CWD, whole)
 	verdict := judge.Verdict(judged)
 	outcome, res, ok := decided(req, verdict.Decision)
+	var after time.Duration
 	if !ok {
 		p.Always, p.NoAlways = judge.Always(judged)
 		p.AvailableReplies = replies(req, len(p.Always) > 0)
-		s.hold(p, now)
+		if s.rec.Policy != nil && s.rec.Policy.ExpireAfter > 0 {
+			after = time.Duration(s.rec.Policy.ExpireAfter) * time.Millisecond
+			p.ExpiresAt = now.Add(after).UnixMilli()
+		}
 	}
 	s.mu.Unlock()
 	if ok {
@@ -60,6 +64,8 @@ func (s *session) asked(l *link, id json.RawMessage, req acp.PermissionRequest, 
 		s.resolve(p, outcome, res)
 		return p
 	}
+	s.m.inbox.asked(p)
+	s.hold(p, after)
 	s.m.mirrorPermission(s, p, frame)
 	s.changed()
 	return p
@@ -71,14 +77,15 @@ func (s *session) permissionID(event uint64) string {
 	return "perm-" + s.id + "-" + strconv.FormatUint(event, 10)
 }
 
-// hold keeps a question until somebody answers it. The caller holds mu.
-func (s *session) hold(p *permissionRequest, now time.Time) {
+// hold keeps a permission request until a reply comes, or until it expires if after
+// is not 0.
+func (s *session) hold(p *permissionRequest, after time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.pending[p.ID] = p
-	if s.rec.Policy == nil || s.rec.Policy.ExpireAfter <= 0 {
+	if after == 0 {
 		return
 	}
-	after := time.Duration(s.rec.Policy.ExpireAfter) * time.Millisecond
-	p.ExpiresAt = now.Add(after).UnixMilli()
 	p.timer = time.AfterFunc(after, func() {
 		if s.claim(p) {
 			s.resolve(p, acp.Cancelled(), api.PermissionResolved{Reply: api.ReplyCancel, By: api.ByExpiry})
@@ -161,6 +168,7 @@ func (s *session) record(p *permissionRequest, res api.PermissionResolved) api.P
 	s.resolved = append(s.resolved, res)
 	s.mu.Unlock()
 	s.notify(api.EventPermissionResolved, res)
+	s.m.inbox.resolved(s.id, p.Event, res)
 	s.changed()
 	return res
 }

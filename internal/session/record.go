@@ -68,6 +68,9 @@ const streamPrefix = "session/"
 // load reads the sessions of the journal. What was open when the server ended is
 // settled.
 func (m *Manager) load(ctx context.Context) error {
+	if err := m.inbox.load(ctx); err != nil {
+		return err
+	}
 	records, err := m.cfg.Journal.ListRecords(ctx, RecordKind, "")
 	if err != nil {
 		return fmt.Errorf("load sessions: %w", err)
@@ -98,6 +101,7 @@ func (m *Manager) load(ctx context.Context) error {
 			s.changed()
 		}
 	}
+	m.inbox.settle(ctx)
 	return nil
 }
 

@@ -25,6 +25,10 @@ func (m *Manager) Rules(id string) (*api.PermissionRules, error) {
 	if p := s.rec.Policy; p != nil {
 		out.Default, out.Rules = p.Default, append(out.Rules, p.Rules...)
 	}
+	out.Words = make(map[string]string)
+	for _, r := range slices.Concat(out.Rules, out.Remembered) {
+		out.Words[r.ID] = permission.Words(r)
+	}
 	return out, nil
 }
 

@@ -1,0 +1,233 @@
+package server
+
+import (
+	"cmp"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/sandboxagent/sandboxagent/api"
+)
+
+const requestIDHeader = "X-Request-Id"
+
+// requestID returns the id of the request that w answers.
+func requestID(w http.ResponseWriter) string { return w.Header().Get(requestIDHeader) }
+
+// newRequestID returns an id that no other request has, of this server or another.
+func (s *Server) newRequestID() string {
+	return s.nonce + "-" + strconv.FormatUint(s.requests.Add(1), 36)
+}
+
+// ServeHTTP runs the checks that hold for every request, in the order of the
+// earlier server, and then the route: request id, CORS, host and origin, route
+// known, token, method, query. The last four are those of [Server.mount] and
+// [Server.unrouted].
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	started := time.Now()
+	id := r.Header.Get(requestIDHeader)
+	if id == "" || len(id) > 128 {
+		id = s.newRequestID()
+	}
+	rec := &recorder{ResponseWriter: w, pattern: "none"}
+	rec.Header()[requestIDHeader] = []string{id}
+	var sent *sentBody
+	if r.ContentLength != 0 {
+		sent = &sentBody{Reader: r.Body}
+		http.NewResponseController(w).EnableFullDuplex() // fails where it is not needed; without it refusals wait for the body
+		r = r.WithContext(r.Context())                   // that of net/http keeps its body
+		r.Body = io.NopCloser(sent)                      // what is closed cannot be heard out
+	}
+	defer func() {
+		if fault := recover(); fault != nil {
+			if fault == http.ErrAbortHandler {
+				panic(fault)
+			}
+			s.log.Error("panic in handler", "id", id, "fault", fault, "stack", string(debug.Stack()))
+			if rec.status == 0 {
+				s.writeProblem(rec, r, api.NewError(api.KindInternal, "", "the server failed on this request; its log has the details under this request id"))
+			}
+		}
+		s.observe(r, rec, time.Since(started))
+		if sent != nil {
+			sent.hearOut(rec, r)
+		}
+	}()
+
+	if s.cors.answer(rec, r) {
+		return
+	}
+	if err := s.checkBrowser(r); err != nil {
+		s.writeProblem(rec, r, err)
+		return
+	}
+	// The mux would redirect to the canonical path.
+	if !canonical(r.URL.EscapedPath()) {
+		s.writeProblem(rec, r, endpointNotFound())
+		return
+	}
+	s.mux.ServeHTTP(rec, r)
+}
+
+// hearOutTime and hearOutBytes are how long and how much a request may go on
+// sending when it has been answered.
+const (
+	hearOutTime  = 30 * time.Second
+	hearOutBytes = 1 << 30
+)
+
+// sentBody is the body of a request, and knows whether all of it was read.
+type sentBody struct {
+	io.Reader
+	ended bool
+}
+
+func (b *sentBody) Read(p []byte) (int, error) {
+	n, err := b.Reader.Read(p)
+	if err == io.EOF {
+		b.ended = true
+	} else if err != nil {
+		err = brokenBody{err}
+	}
+	return n, err
+}
+
+// brokenBody says why the rest of a body cannot be had.
+type brokenBody struct{ error }
+
+func (e brokenBody) Unwrap() error { return e.error }
+
+// hearOut reads what an answered request still sends: a client that listens only
+// when it has sent all finds its connection broken otherwise, and not the answer.
+// One that expects 100-continue listens before. What is left unread to net/http
+// ends the connection, as that panics on a body which ends after the handler of a
+// full duplex request.
+func (b *sentBody) hearOut(rec *recorder, r *http.Request) {
+	if b.ended || rec.status == http.StatusSwitchingProtocols || r.Header.Get("Expect") != "" {
+		return
+	}
+	rc := http.NewResponseController(rec)
+	if rc.Flush() != nil || rc.SetReadDeadline(time.Now().Add(hearOutTime)) != nil {
+		return
+	}
+	io.CopyN(io.Discard, b, hearOutBytes)
+}
+
+// checkQuery refuses what a query may not hold: bad escapes, repeated keys, and
+// booleans that are neither true nor false.
+func (s *Server) checkQuery(r *http.Request, e *endpoint) error {
+	if r.URL.RawQuery == "" {
+		return nil
+	}
+	values, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return api.InvalidRequest(api.CodeInvalidQuery, "query string does not parse: %w", err)
+	}
+	for key, all := range values {
+		if len(all) > 1 {
+			return api.InvalidRequest(api.CodeInvalidQuery, "duplicate field `%s` in the query string", key)
+		}
+	}
+	s.describe()
+	for _, name := range e.booleans {
+		if value, given := values[name]; given && value[0] != "true" && value[0] != "false" {
+			return api.InvalidRequest(api.CodeInvalidQuery, "query string does not parse: %s: provided string was not `true` or `false`", name)
+		}
+	}
+	return nil
+}
+
+// observe logs and counts a finished request. Queries are left out of the log
+// because they may hold a token.
+func (s *Server) observe(r *http.Request, rec *recorder, took time.Duration) {
+	status := cmp.Or(rec.status, http.StatusOK)
+	method := r.Method
+	if !slices.Contains(methods, method) && method != http.MethodHead && method != http.MethodOptions {
+		method = "other" // clients must not make up series
+	}
+	s.metrics.request(method, rec.pattern, status, took)
+	if s.log.Enabled(r.Context(), slog.LevelDebug) {
+		s.log.Debug("request", "id", requestID(rec), "method", r.Method, "path", r.URL.Path, "status", status, "took", took)
+	}
+}
+
+// recorder notes the status of an answer and the pattern of its route. It passes
+// every optional ability of the writer below through Unwrap, which
+// http.ResponseController looks for.
+type recorder struct {
+	http.ResponseWriter
+	status  int
+	pattern string
+}
+
+func (w *recorder) WriteHeader(status int) {
+	if w.status == 0 && status >= 200 || status == http.StatusSwitchingProtocols {
+		w.status = status
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *recorder) Write(p []byte) (int, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	return w.ResponseWriter.Write(p)
+}
+
+func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// CORS says which pages of other origins may call the server. The zero value
+// allows none.
+type CORS struct {
+	Origins     []string // exact origins, or * for any
+	Methods     []string // empty or * means any
+	Headers     []string // empty or * means any
+	Credentials bool     // whether a page may send cookies and authorization
+}
+
+// allows reports whether pages of origin may read answers.
+func (c CORS) allows(origin string) bool {
+	return origin != "" && (slices.Contains(c.Origins, origin) || slices.Contains(c.Origins, "*"))
+}
+
+// vary is the Vary header of every answer.
+var vary = []string{"origin, access-control-request-method, access-control-request-headers"}
+
+// answer sets the CORS headers and answers preflights, which need neither a
+// token nor a known path. It reports whether the request is done.
+//
+// A wildcard is not valid together with credentials (Fetch standard, 3.3.5),
+// so with credentials the preflight's own wishes are named back.
+func (c CORS) answer(w http.ResponseWriter, r *http.Request) bool {
+	h := w.Header()
+	h["Vary"] = vary
+	if origin := r.Header.Get("Origin"); c.allows(origin) {
+		h.Set("Access-Control-Allow-Origin", origin)
+	}
+	if c.Credentials {
+		h.Set("Access-Control-Allow-Credentials", "true")
+	}
+	if r.Method != http.MethodOptions {
+		return false
+	}
+	h.Set("Access-Control-Allow-Methods", c.list(c.Methods, r.Header.Get("Access-Control-Request-Method")))
+	h.Set("Access-Control-Allow-Headers", strings.ToLower(c.list(c.Headers, r.Header.Get("Access-Control-Request-Headers"))))
+	w.WriteHeader(http.StatusOK)
+	return true
+}
+
+func (c CORS) list(configured []string, requested string) string {
+	switch {
+	case len(configured) > 0 && !slices.Contains(configured, "*"):
+		return strings.Join(configured, ",")
+	case c.Credentials && requested != "":
+		return requested
+	}
+	return "*"
+}

@@ -1,5 +1,0 @@
-//go:build !linux
-
-package run
-
-var engines = map[string]engine{"local": local{}}
