@@ -295,9 +295,32 @@ func TestInstallNode(t *testing.T) {
 	if err != nil || !strings.Contains(string(launcher), filepath.Join(m.data, "node", nodeVersion, "node_modules")) {
 		t.Errorf("launcher %s, %v", launcher, err)
 	}
+	home := filepath.Join(m.data, "node", nodeVersion)
+	for dir := home; dir != m.data; dir = filepath.Dir(dir) {
+		if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o755 {
+			t.Errorf("%s has mode %v, %v: other users cannot run the agent", dir, info.Mode(), err)
+		}
+	}
+	if err := os.Chmod(home, 0o700); err != nil { // as earlier versions made it
+		t.Fatal(err)
+	}
 	mustInstall(t, c, "pi", api.AgentInstallRequest{Reinstall: true})
+	if info, err := os.Stat(home); err != nil || info.Mode().Perm() != 0o755 {
+		t.Errorf("%s has mode %v, %v after the agent was installed again", home, info.Mode(), err)
+	}
 	if runs := m.npmRuns(); len(runs) != 3 {
 		t.Errorf("npm ran %d times, not for node, pi and pi: %q", len(runs), runs)
+	}
+
+	// A Node.js that cannot be used is not replaced by another one of PATH in
+	// silence.
+	if err := os.Rename(home, home+".gone"); err != nil {
+		t.Fatal(err)
+	}
+	for _, check := range c.Doctor(t.Context()) {
+		if check.Agent == "pi" && (check.Status != api.CheckBroken || !strings.Contains(check.Stderr, "cannot be used by this user")) {
+			t.Errorf("doctor says %+v", check)
+		}
 	}
 }
 

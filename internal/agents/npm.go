@@ -182,9 +182,6 @@ func (c *Catalogue) ensureNode(ctx context.Context, why string, progress func(ph
 	root := filepath.Join(c.cfg.DataDir, "node")
 	home := filepath.Join(root, nodeVersion)
 	bin := filepath.Join(home, "node_modules", name, "bin")
-	if executable(filepath.Join(bin, "node")) {
-		return bin, nil
-	}
 	if err := os.MkdirAll(root, 0o755); err != nil {
 		return "", err
 	}
@@ -195,7 +192,7 @@ func (c *Catalogue) ensureNode(ctx context.Context, why string, progress func(ph
 	}
 	defer held.Release()
 	if executable(filepath.Join(bin, "node")) {
-		return bin, nil
+		return bin, os.Chmod(home, 0o755) // earlier versions made it for one user alone
 	}
 	temp, err := os.MkdirTemp(root, ".new-")
 	if err != nil {
@@ -212,6 +209,9 @@ func (c *Catalogue) ensureNode(ctx context.Context, why string, progress func(ph
 	}
 	if _, err := c.askVersion(ctx, filepath.Join(temp, "node_modules", name, "bin", "node")); err != nil {
 		return "", fmt.Errorf("%s, and the installed one does not run: %w", why, err)
+	}
+	if err := os.Chmod(temp, 0o755); err != nil { // other users may run the agents too
+		return "", err
 	}
 	if err := os.RemoveAll(home); err != nil {
 		return "", err

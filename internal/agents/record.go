@@ -91,10 +91,16 @@ func markOf(path string) (dir string, ok bool) {
 }
 
 // launcherText returns the script that starts an installed program: with folders
-// in front of PATH, variables of its own, and arguments before the caller's.
+// in front of PATH, variables of its own, and arguments before the caller's. A
+// folder that the user who runs it cannot search is an error: a program of the
+// same name elsewhere on PATH would be another version.
 func launcherText(mark, program string, path []string, env map[string]string, args []string) []byte {
 	var b bytes.Buffer
 	b.WriteString("#!/bin/sh\n" + launcherMark + mark + "\nset -e\n")
+	for _, dir := range path {
+		b.WriteString("[ -x " + shellwords.Quote(dir) + " ] || { echo " +
+			shellwords.Quote("sandbox-agent: "+dir+" cannot be used by this user: install the agent with --reinstall, as the user that owns it") + " >&2; exit 126; }\n")
+	}
 	if len(path) > 0 {
 		b.WriteString("PATH=" + shellwords.Quote(strings.Join(path, ":")) + ":\"$PATH\"\nexport PATH\n")
 	}
