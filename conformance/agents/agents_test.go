@@ -10,6 +10,8 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"io"
+	"io/fs"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -27,7 +29,7 @@ import (
 )
 
 var (
-	cacheFlag = flag.String("agents.cache", "", "folder in which agents are installed, and kept (default sandbox-agent-conformance in the user's cache)")
+	cacheFlag = flag.String("agents.cache", "", "directory in which agents are installed, and kept (default sandbox-agent-conformance in the user's cache; of root in /var/cache, so that other users can run them)")
 
 	cache  string
 	binary string // our server
@@ -56,7 +58,7 @@ func build(dir, pkg string) (string, error) {
 func setUp(m *testing.M) (int, error) {
 	cache = *cacheFlag
 	if cache == "" {
-		dir, err := os.UserCacheDir()
+		dir, err := cacheDir()
 		if err != nil {
 			return 0, err
 		}
@@ -70,28 +72,63 @@ func setUp(m *testing.M) (int, error) {
 		return 0, err
 	}
 	defer os.RemoveAll(temp)
-	if binary = os.Getenv("SANDBOX_AGENT_BIN"); binary == "" {
-		binary, err = build(temp, "cmd/sandbox-agent")
+	built := os.Getenv("SANDBOX_AGENT_BIN")
+	if built == "" {
+		built, err = build(temp, "cmd/sandbox-agent")
 	}
 	if err != nil {
+		return 0, err
+	}
+	if err := os.Chmod(temp, 0o755); err != nil {
+		return 0, err
+	}
+	binary = filepath.Join(temp, "server") // where every user can run it
+	if err := copyProgram(binary, built); err != nil {
 		return 0, err
 	}
 	return m.Run(), nil
 }
 
-// real is a real agent and how it is made to ask before it writes.
+// cacheDir is where caches are kept, for root one that other users can read.
+func cacheDir() (string, error) {
+	if os.Geteuid() == 0 {
+		return "/var/cache", nil
+	}
+	return os.UserCacheDir()
+}
+
+func copyProgram(to, from string) error {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY, 0o755)
+	if err != nil {
+		return err
+	}
+	if _, err := io.Copy(out, in); err != nil {
+		_ = out.Close()
+		return err
+	}
+	return out.Close()
+}
+
+// real is a real agent, and what it runs with.
 type real struct {
 	id       string
-	mode     string
-	escalate bool
-	env      []string // beside what makes it use the scripted model
+	mode     string            // of its session; empty leaves it to the server
+	escalate bool              // the model asks for more than the sandbox of the agent allows
+	env      []string          // in addition to what makes it use the scripted model
+	settings map[string]string // members added to the settings that do, or whole files, by name below the home
+	uid      int               // user that the server and the agent run as; 0 is the user of this test
 }
 
 // TestTask gives each agent a task: it writes a file, asks for it first, gets the
 // permission and ends its turn; and the events of the session have all of it.
 func TestTask(t *testing.T) {
 	for _, agent := range []real{
-		{id: "claude", mode: "default"},
+		{id: "claude"},
 		{id: "codex", escalate: true}, // it asks only for more than its sandbox allows
 		{id: "opencode"},
 		{id: "gemini"}, // tells of a call by the question alone, and has no settings but models
@@ -157,25 +194,24 @@ func startServer(ctx context.Context, t *testing.T, agent real, url string) *san
 	if _, err := catalogue.Install(ctx, agent.id, api.AgentInstallRequest{}, nil); err != nil {
 		t.Fatal(err)
 	}
-	data := t.TempDir()
+	data := directory(t, agent.uid, "data-")
 	for _, name := range []string{"bin", "node"} {
 		if err := os.Symlink(filepath.Join(cache, "data", name), filepath.Join(data, name)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	// Not in the temporary folder, where Codex refuses to have its home.
-	home, err := os.MkdirTemp(cache, "home-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(home) })
+	home := directory(t, agent.uid, "home-")
 	wired, err := fakemodel.Wire(agent.id, url, home)
 	if err != nil {
 		t.Fatal(err)
 	}
+	for name, text := range agent.settings {
+		addSettings(t, filepath.Join(home, name), text)
+	}
+	own(t, home, agent.uid)
 	env := append([]string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + os.TempDir()}, append(wired, agent.env...)...)
 	sandbox, err := sandboxagent.Start(ctx, sandboxagent.StartOptions{
-		Binary: binary, Token: token, Dir: home, Env: env, Args: []string{"--data-dir", data}, Logs: t.Output(),
+		Binary: program(t, agent.uid), Token: token, Dir: home, Env: env, Args: []string{"--data-dir", data}, Logs: t.Output(),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -186,6 +222,68 @@ func startServer(ctx context.Context, t *testing.T, agent real, url string) *san
 		}
 	})
 	return sandbox
+}
+
+// directory returns a new directory of a user, which the test removes. It is not in
+// the temporary directory, where Codex refuses to have its home.
+func directory(t *testing.T, uid int, prefix string) string {
+	t.Helper()
+	dir, err := os.MkdirTemp(cache, prefix)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	own(t, dir, uid)
+	return dir
+}
+
+// own gives a tree to a user.
+func own(t *testing.T, root string, uid int) {
+	t.Helper()
+	if uid == 0 {
+		return
+	}
+	err := filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		return os.Lchown(path, uid, uid)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// program returns our server as a program that runs as a user.
+func program(t *testing.T, uid int) string {
+	t.Helper()
+	if uid == 0 {
+		return binary
+	}
+	name := filepath.Join(directory(t, uid, "program-"), "server")
+	script := fmt.Sprintf("#!/bin/sh\nexec setpriv --reuid=%d --regid=%d --clear-groups %s \"$@\"\n", uid, uid, binary)
+	if err := os.WriteFile(name, []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
+// addSettings writes a file of settings, or adds members to the object that is
+// there.
+func addSettings(t *testing.T, name, text string) {
+	t.Helper()
+	if old, err := os.ReadFile(name); err == nil {
+		text = strings.Replace(string(old), "{", "{"+text, 1)
+	}
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // checkEvents reads the events of a session from the beginning and looks for the

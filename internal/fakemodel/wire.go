@@ -37,7 +37,6 @@ wire_api = "responses"
 		env: []string{"OPENCODE_DISABLE_AUTOUPDATE=1"},
 		files: map[string]string{".config/opencode/opencode.json": `{
   "model": "fake/` + Model + `", "small_model": "fake/` + Model + `", "autoupdate": false, "share": "disabled",
-  "permission": {"edit": "ask", "bash": "ask"},
   "provider": {"fake": {"npm": "@ai-sdk/openai-compatible", "name": "Fake",
     "options": {"baseURL": "{BASE}/v1", "apiKey": "` + key + `"},
     "models": {"` + Model + `": {"name": "Fake Model"}}}}
@@ -69,7 +68,6 @@ wire_api = "responses"
 		env: []string{"KILO_DISABLE_AUTOUPDATE=1"},
 		files: map[string]string{".config/kilo/kilo.json": `{
   "model": "fake/` + Model + `", "small_model": "fake/` + Model + `", "autoupdate": false, "share": "disabled",
-  "permission": {"edit": "ask", "bash": "ask"},
   "provider": {"fake": {"npm": "@ai-sdk/openai-compatible", "name": "Fake",
     "options": {"baseURL": "{BASE}/v1", "apiKey": "` + key + `"},
     "models": {"` + Model + `": {"name": "Fake Model"}}}}
