@@ -59,7 +59,7 @@ var rules = []rule{
 	// What is put together from all that.
 	{"internal/server", "acp api internal/agents internal/bridge internal/child internal/files internal/journal internal/journal/postgres internal/journal/sqlite internal/memory internal/process internal/session internal/settings internal/ui github.com/coder/websocket github.com/danielgtaylor/huma/v2 github.com/prometheus/client_golang", "handlers decode, call, encode"},
 	{"embedded", "sdk api internal/cli internal/server", "the server and the SDK together"},
-	{"internal/cli", "sdk acp api internal/agents internal/atomicfile internal/child internal/child/reaper internal/child/tree internal/credentials internal/fakeagent internal/fakemodel internal/filelock internal/journal internal/journal/sqlite internal/permission internal/server internal/session internal/shellwords github.com/rogpeppe/go-internal/diff github.com/spf13/cobra github.com/spf13/pflag golang.org/x/sys golang.org/x/term", "the command line is on top of the SDK; it starts servers, and works on their files while none runs"},
+	{"internal/cli", "sdk acp api internal/agents internal/atomicfile internal/child internal/child/reaper internal/child/tree internal/credentials internal/fakeagent internal/fakemodel internal/filelock internal/journal internal/journal/sqlite internal/permission internal/server internal/session internal/shellwords github.com/rogpeppe/go-internal/diff github.com/spf13/cobra github.com/spf13/pflag golang.org/x/sys golang.org/x/term golang.org/x/text", "the command line is on top of the SDK; it starts servers, and works on their files while none runs"},
 	{"cmd/sandbox-agent", "internal/child/reaper/early internal/cli", "a program is the command line"},
 
 	// What we do not ship.

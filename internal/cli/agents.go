@@ -112,7 +112,7 @@ still be refused by its vendor. See sandbox-agent doctor for why one is not.`,
 			if g.json {
 				return printJSON(g.env.Out, api.AgentList{Agents: list})
 			}
-			var t table
+			t := table{give: []int{3, 2}}
 			t.row("AGENT", "STATE", "VERSION", "NAME")
 			for _, a := range list {
 				version := a.Version

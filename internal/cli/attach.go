@@ -42,7 +42,11 @@ to cancel.`,
 			a := &attachment{g: g, view: &sessionView{view: newView(g)}, in: newInput(g.env), seen: make(map[string]bool), reach: make(reach, 1)}
 			client := g.dial(sandboxagent.WithReconnect(a.reach.report))
 			defer client.Close()
-			a.session = client.Session(args[0])
+			session, err := findSession(cmd.Context(), client, args[0])
+			if err != nil {
+				return g.explain(client, err)
+			}
+			a.session = session
 			a.session.Queue = true
 			return g.explain(client, a.run(cmd.Context(), after))
 		},
@@ -198,7 +202,7 @@ func (a *attachment) unmark() {
 
 func (a *attachment) detach(id string) {
 	a.view.line()
-	fmt.Fprintf(a.g.env.Err, "detached; come back with: sandbox-agent sessions attach %s\n", id)
+	fmt.Fprintf(a.g.env.Err, "detached; come back with: %s\n", a.g.command("sessions attach", id))
 }
 
 // take shows an event, and asks what it asks.
@@ -404,7 +408,7 @@ func (a *attachment) drained(ctx context.Context) (bool, error) {
 	case err != nil:
 		return false, nil // the events will tell
 	case info.PendingPermissions > 0 && len(a.questions) > 0:
-		fmt.Fprintf(a.g.env.Err, "sandbox-agent: the agent waits for an answer; give it with sandbox-agent sessions attach %s\n", info.ID)
+		fmt.Fprintf(a.g.env.Err, "sandbox-agent: the agent waits for an answer; give it with: %s\n", a.g.command("sessions attach", info.ID))
 		return true, exitStatus(exitUnasked)
 	}
 	return len(a.held) == 0 && info.Turn == "" && info.Queued == 0 && a.last >= info.LastEvent, nil

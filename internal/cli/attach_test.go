@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -130,6 +131,36 @@ func TestAttachEatsNoLine(t *testing.T) {
 	for _, name := range []string{"early.txt", "late.txt"} {
 		if _, err := os.Stat(filepath.Join(home(env), name)); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("%s was made: %v", name, err)
+		}
+	}
+}
+
+// What a list shows of an id can be typed, however narrow the terminal is.
+func TestSessionsAreListedInANarrowTerminal(t *testing.T) {
+	env := append(startServer(t), "NO_COLOR=1")
+	ids := make([]string, 3)
+	for i := range ids {
+		ids[i] = command(t, env, "sessions", "new", "--agent", "mock", "--title", strings.Repeat("a long title ", 20))
+	}
+	p := sitAt(t, 60, env, "sessions", "ls")
+	if code := p.leaves(); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	<-p.done
+	lines := strings.Split(strings.TrimSpace(p.text()), "\r\n")
+	if len(lines) != len(ids)+1 {
+		t.Fatalf("%d lines:\n%s", len(lines), p.text())
+	}
+	for i, line := range lines {
+		if len([]rune(line)) > 60 {
+			t.Errorf("%q is too long", line)
+		}
+		if i == 0 {
+			continue
+		}
+		shown, _, _ := strings.Cut(line, " ")
+		if got := command(t, env, "sessions", "show", shown); !slices.ContainsFunc(ids, func(id string) bool { return strings.Contains(got, id) }) {
+			t.Errorf("%q shows\n%s", shown, got)
 		}
 	}
 }

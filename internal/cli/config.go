@@ -65,7 +65,7 @@ func (e entries[T]) verbs(g *globals, path string, dir *string) []*cobra.Command
 			if g.json {
 				return printJSON(g.env.Out, e.whole(all))
 			}
-			var t table
+			t := table{give: []int{1}}
 			t.row("NAME", "WHAT")
 			for _, name := range slices.Sorted(maps.Keys(all)) {
 				t.row(printable(name), e.line(all[name]))

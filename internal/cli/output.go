@@ -6,7 +6,6 @@ import (
 	"io"
 	"log/slog"
 	"strings"
-	"text/tabwriter"
 )
 
 // printJSON writes v with two blanks of indent and a line end.
@@ -36,27 +35,6 @@ func (g *globals) logger(fallback slog.Level) (*slog.Logger, error) {
 		return slog.New(slog.NewJSONHandler(g.env.Err, options)), nil
 	}
 	return slog.New(slog.NewTextHandler(g.env.Err, options)), nil
-}
-
-// table aligns rows in columns. The first row is the header, and is left out
-// where programs read, so that a line is always an entry.
-type table struct {
-	rows [][]string
-}
-
-func (t *table) row(cells ...string) { t.rows = append(t.rows, cells) }
-
-// print writes the table, with its header on a terminal.
-func (t *table) print(g *globals) error {
-	rows := t.rows
-	if !g.env.OutTerminal && len(rows) > 0 {
-		rows = rows[1:]
-	}
-	w := tabwriter.NewWriter(g.env.Out, 0, 0, 2, ' ', 0)
-	for _, cells := range rows {
-		fmt.Fprintln(w, strings.TrimRight(strings.Join(cells, "\t"), "\t"))
-	}
-	return w.Flush()
 }
 
 // colour paints text that goes to standard output, if that is a terminal.

@@ -259,7 +259,7 @@ func newProcessList(g *globals) *cobra.Command {
 			if g.json {
 				return printJSON(g.env.Out, api.ProcessList{Processes: all})
 			}
-			var t table
+			t := table{give: []int{3}}
 			t.row("ID", "PID", "STATE", "COMMAND")
 			for _, p := range all {
 				pid := "-"
@@ -311,7 +311,11 @@ on until it ends. Output that is no longer kept is told on standard error. With
 				opts.Tail = -1
 			}
 		}
-		for entry, err := range c.Process(args[0]).Logs(ctx, opts) {
+		p, err := findProcess(ctx, c, args[0])
+		if err != nil {
+			return err
+		}
+		for entry, err := range p.Logs(ctx, opts) {
 			var lost *sandboxagent.OutputLostError
 			if errors.As(err, &lost) {
 				fmt.Fprintln(g.env.Err, "sandbox-agent:", lost)
@@ -363,7 +367,10 @@ comes. Nothing is added to it, no end of line either.`,
 		Args:              arguments(1, 2),
 		ValidArgsFunction: g.completeProcess,
 		RunE: g.remote(func(ctx context.Context, c *sandboxagent.Client, args []string) error {
-			p := c.Process(args[0])
+			p, err := findProcess(ctx, c, args[0])
+			if err != nil {
+				return err
+			}
 			in := g.env.In
 			if len(args) == 2 {
 				in = strings.NewReader(args[1])
@@ -413,7 +420,11 @@ func newProcessEnd(g *globals, verb, short, long, signal string, end endFunc) *c
 		ValidArgsFunction: g.completeProcess,
 		RunE: g.remote(func(ctx context.Context, c *sandboxagent.Client, args []string) error {
 			for _, id := range args {
-				info, err := end(c.Process(id), ctx, opts)
+				p, err := findProcess(ctx, c, id)
+				if err != nil {
+					return err
+				}
+				info, err := end(p, ctx, opts)
 				if err != nil {
 					return err
 				}
@@ -424,7 +435,7 @@ func newProcessEnd(g *globals, verb, short, long, signal string, end endFunc) *c
 					return err
 				}
 				if opts.Wait > 0 && info.Status == api.ProcessRunning {
-					return fmt.Errorf("process %s still runs after %v; see sandbox-agent process kill", id, opts.Wait)
+					return fmt.Errorf("process %s still runs after %v; kill it with: %s", id, opts.Wait, g.command("process kill", p.ID))
 				}
 			}
 			return nil
@@ -446,7 +457,11 @@ func newProcessRemove(g *globals) *cobra.Command {
 		ValidArgsFunction: g.completeProcess,
 		RunE: g.remote(func(ctx context.Context, c *sandboxagent.Client, args []string) error {
 			for _, id := range args {
-				if err := c.Process(id).Delete(ctx); err != nil {
+				p, err := findProcess(ctx, c, id)
+				if err == nil {
+					err = p.Delete(ctx)
+				}
+				if err != nil {
 					return err
 				}
 			}

@@ -69,7 +69,7 @@ but a permission was rejected because nobody could be asked; 130 cancelled.`,
 	f.StringVar(&o.mode, "mode", "", "mode of the agent, such as plan")
 	f.StringVar(&o.thought, "thought-level", "", "thought level of the agent")
 	f.StringVarP(&o.cwd, "cwd", "C", "", "directory to work in (default the working directory, or the server's home directory where the server does not have it)")
-	f.StringVarP(&o.resume, "resume", "r", "", "go on with the session of this id")
+	f.StringVarP(&o.resume, "resume", "r", "", "go on with the session of this id, or of one that begins so")
 	f.BoolVarP(&o.yes, "yes", "y", false, "allow whatever the agent asks for")
 	f.StringVarP(&g.endpoint, "endpoint", "e", "", "server to use instead of one inside this command (default $SANDBOX_AGENT_ENDPOINT)")
 	must(cmd.RegisterFlagCompletionFunc("agent", g.completeAgent))
@@ -248,7 +248,10 @@ func (o *runOptions) openSession(ctx context.Context, g *globals, client *sandbo
 }
 
 func (o *runOptions) resumeSession(ctx context.Context, client *sandboxagent.Client) (*sandboxagent.Session, error) {
-	session := client.Session(o.resume)
+	session, err := findSession(ctx, client, o.resume)
+	if err != nil {
+		return nil, err
+	}
 	if err := session.Resume(ctx); err != nil {
 		return nil, err
 	}

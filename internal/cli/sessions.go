@@ -19,7 +19,8 @@ func newSessions(g *globals) *cobra.Command {
 	cmd := noun(g, "sessions", "Work with the sessions that a server keeps",
 		`Work with the sessions that a server keeps: every conversation with an agent,
 whoever began it. A session outlives its clients, its agent and the server; an ID
-is that of the server or that of the agent.
+is that of the server or that of the agent, or the beginning of one that no other
+session has.
 
 Exit codes: 0 done, 1 something went wrong, 2 the command was not understood;
 prompt and attach have more.`,
@@ -140,14 +141,14 @@ questions that wait for an answer, and title.`,
 			if g.json {
 				return printJSON(g.env.Out, list)
 			}
-			t := table{}
+			t := table{ids: true, give: []int{5, 1}}
 			t.row("ID", "AGENT", "STATUS", "UPDATED", "ASKS", "TITLE")
 			for _, s := range list {
 				asks := "-"
 				if s.PendingPermissions > 0 {
 					asks = fmt.Sprint(s.PendingPermissions)
 				}
-				t.row(s.ID, s.Agent, s.Status, moment(s.UpdatedAt), asks, printable(s.Title))
+				t.row(s.ID, s.Agent, s.Status, g.moment(s.UpdatedAt), asks, printable(s.Title))
 			}
 			return t.print(g)
 		}),
@@ -157,6 +158,23 @@ questions that wait for an answer, and title.`,
 	f.StringVarP(&filter.Agent, "agent", "a", "", "only those of an agent")
 	f.IntVar(&limit, "limit", 0, "only so many of the newest")
 	return cmd
+}
+
+// moment shows a time of the wire in a list: on a terminal, in few words.
+func (g *globals) moment(ms int64) string {
+	if !g.env.OutTerminal {
+		return moment(ms)
+	}
+	ago := time.Since(time.UnixMilli(ms))
+	switch {
+	case ago < time.Minute:
+		return "now"
+	case ago < time.Hour:
+		return fmt.Sprintf("%dm ago", int(ago.Minutes()))
+	case ago < 24*time.Hour:
+		return fmt.Sprintf("%dh ago", int(ago.Hours()))
+	}
+	return time.UnixMilli(ms).Format(time.DateOnly)
 }
 
 // moment shows a time of the wire.
@@ -175,7 +193,10 @@ func newSessionsShow(g *globals) *cobra.Command {
 		Args:              arguments(1, 1),
 		ValidArgsFunction: g.completeSession,
 		RunE: g.onSessions(func(ctx context.Context, client *sandboxagent.Client, args []string) error {
-			session := client.Session(args[0])
+			session, err := findSession(ctx, client, args[0])
+			if err != nil {
+				return err
+			}
 			if transcript != "" {
 				if g.json {
 					transcript = sandboxagent.TranscriptJSON
@@ -238,7 +259,7 @@ func (g *globals) describeSession(s *api.Session) error {
 		row("queued", fmt.Sprint(s.Queued))
 	}
 	if s.PendingPermissions > 0 {
-		row("questions", fmt.Sprintf("%d; answer with sandbox-agent sessions attach %s", s.PendingPermissions, s.ID))
+		row("questions", fmt.Sprintf("%d; answer with: %s", s.PendingPermissions, g.command("sessions attach", s.ID)))
 	}
 	for _, c := range s.Clients {
 		row("attached", c.Client+" since "+moment(c.Since))
@@ -259,7 +280,10 @@ that goes away meanwhile is waited for. With --json, one object on a line.`,
 		Args:              arguments(1, 1),
 		ValidArgsFunction: g.completeSession,
 		RunE: g.onSessions(func(ctx context.Context, client *sandboxagent.Client, args []string) error {
-			session := client.Session(args[0])
+			session, err := findSession(ctx, client, args[0])
+			if err != nil {
+				return err
+			}
 			events := session.History(ctx, after)
 			if follow {
 				events = session.Events(ctx, after)
@@ -336,7 +360,11 @@ func newSessionsCancel(g *globals) *cobra.Command {
 		Args:              arguments(1, 1),
 		ValidArgsFunction: g.completeSession,
 		RunE: g.onSessions(func(ctx context.Context, client *sandboxagent.Client, args []string) error {
-			result, err := client.Session(args[0]).Cancel(ctx)
+			session, err := findSession(ctx, client, args[0])
+			if err != nil {
+				return err
+			}
+			result, err := session.Cancel(ctx)
 			switch {
 			case err != nil:
 				return err
@@ -370,7 +398,11 @@ said is kept, unless --purge wants that gone too.`,
 			}
 			var failed []error
 			for _, id := range args {
-				failed = append(failed, end(client.Session(id), ctx))
+				session, err := findSession(ctx, client, id)
+				if err == nil {
+					err = end(session, ctx)
+				}
+				failed = append(failed, err)
 			}
 			return errors.Join(failed...)
 		}),

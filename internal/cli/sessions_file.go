@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -41,6 +42,14 @@ go on meanwhile.
 		RunE: g.local(func(ctx context.Context, args []string) error {
 			return g.withFileSessions(ctx, false, func(at fileSessions) error {
 				var done sandboxagent.Exported
+				args := slices.Clone(args)
+				for i, id := range args {
+					session, err := findSession(ctx, at.Client, id)
+					if err != nil {
+						return err
+					}
+					args[i] = session.ID
+				}
 				err := g.writeOutput(output, func(w io.Writer) (err error) {
 					done, err = at.ExportSessions(ctx, w, args...)
 					return err

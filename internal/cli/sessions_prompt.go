@@ -43,7 +43,10 @@ understood; 3 the agent refused; 4 the agent reached a limit; 130 cancelled.`,
 			}
 			client := g.dial()
 			defer client.Close()
-			session := client.Session(args[0])
+			session, err := findSession(cmd.Context(), client, args[0])
+			if err != nil {
+				return g.explain(client, err)
+			}
 			session.Queue = o.queue
 			return g.explain(client, o.run(cmd.Context(), g, session, task))
 		},
@@ -85,7 +88,7 @@ func (o *sessionPrompt) run(ctx context.Context, g *globals, session *sandboxage
 		}
 		view.event(u.Event)
 		if u.Permission != nil && !o.yes {
-			view.note("the agent asks; answer with: sandbox-agent sessions attach " + session.ID)
+			view.note("the agent asks; answer with: " + g.command("sessions attach", session.ID))
 		}
 	}
 	if turn == nil {

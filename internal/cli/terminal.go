@@ -106,7 +106,11 @@ func (o *terminalOptions) open(ctx context.Context, g *globals, c *sandboxagent.
 		if !o.noReplay {
 			opts.Since = new(uint64)
 		}
-		return c.Process(o.attach).Attach(ctx, opts)
+		p, err := findProcess(ctx, c, o.attach)
+		if err != nil {
+			return nil, err
+		}
+		return p.Attach(ctx, opts)
 	}
 	if len(args) == 0 {
 		args = []string{"sh", "-c", loginShell}
@@ -182,7 +186,7 @@ func (s *screen) show(ctx context.Context) (*api.ProcessInfo, error) {
 		restore()
 		_, err := s.t.Detach()
 		<-shown
-		fmt.Fprintf(s.g.env.Err, "\ndetached; come back with: sandbox-agent terminal --attach %s\n", s.t.Process.ID)
+		fmt.Fprintf(s.g.env.Err, "\ndetached; come back with: %s\n", s.g.command("terminal", "--attach", s.t.Process.ID))
 		return nil, err
 	case err := <-shown:
 		if err != nil {

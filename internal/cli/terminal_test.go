@@ -30,9 +30,15 @@ type person struct {
 // sit starts sandbox-agent in a terminal of 80 by 24.
 func sit(t *testing.T, env []string, args ...string) *person {
 	t.Helper()
+	return sitAt(t, 80, env, args...)
+}
+
+// sitAt starts sandbox-agent in a terminal of so many columns.
+func sitAt(t *testing.T, cols uint16, env []string, args ...string) *person {
+	t.Helper()
 	cmd := exec.Command("sandbox-agent", args...)
 	cmd.Env = env
-	tty, err := pty.StartWithSize(cmd, &pty.Winsize{Cols: 80, Rows: 24})
+	tty, err := pty.StartWithSize(cmd, &pty.Winsize{Cols: cols, Rows: 24})
 	if err != nil {
 		t.Fatal(err)
 	}
