@@ -8,6 +8,7 @@ import (
 	"github.com/sandboxagent/sandboxagent"
 	"github.com/sandboxagent/sandboxagent/acp"
 	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/permission"
 )
 
 // sessionView shows the events of a session.
@@ -180,6 +181,13 @@ func (v *sessionView) notice(e sandboxagent.SessionEvent) {
 		var p api.PermissionResolved
 		if e.Params(&p) == nil {
 			v.note(decided(p))
+		}
+	case api.EventPermissionRulesForgotten:
+		var p api.PermissionRulesForgotten
+		if e.Params(&p) == nil {
+			for _, r := range p.Rules {
+				v.note("no longer remembered: " + printable(permission.Words(r)))
+			}
 		}
 	case api.EventPermissionInvalid:
 		var p api.PermissionInvalid

@@ -35,6 +35,7 @@ func Check(p *api.PermissionPolicy) (*api.PermissionPolicy, error) {
 		if err := checkRule(i+1, out.Rules[i]); err != nil {
 			return nil, err
 		}
+		out.Rules[i].By, out.Rules[i].CreatedAt = "", 0 // the reply always alone has them
 		if out.Rules[i].ID == "" {
 			out.Rules[i].ID = NewID()
 		}

@@ -148,8 +148,7 @@ func (p *past) take(e journal.Entry) {
 		if req, why := acp.ReadPermissionRequest(e.Frame); why == nil {
 			c := p.tell(req.ToolCall, e.Seq)
 			if c.asked { // again: each request is judged
-				c = &pastCall{call: c.call}
-				c.call.Merge(req.ToolCall)
+				c = &pastCall{call: told(c.call, req.ToolCall)}
 				p.add(c)
 			}
 			c.asked, c.event = true, e.Seq
@@ -173,8 +172,7 @@ func (p *past) tell(said acp.ToolCall, event uint64) *pastCall {
 		p.add(c)
 	}
 	if !c.asked {
-		said.RawOutput = nil
-		c.call.Merge(said)
+		c.call = told(c.call, said)
 	}
 	return c
 }

@@ -35,13 +35,14 @@ func (s *session) asked(l *link, id json.RawMessage, req acp.PermissionRequest, 
 	now := time.Now()
 	p := &permissionRequest{link: l, call: slices.Clone(id)}
 	s.mu.Lock()
+	s.remember(req.ToolCall)
 	whole := s.calls[req.ToolCall.ID]
-	whole.Merge(req.ToolCall)
-	req.ToolCall = whole
-	s.remember(whole)
+	shown := whole
+	shown.Content, shown.RawOutput = req.ToolCall.Content, req.ToolCall.RawOutput
+	req.ToolCall = shown
 	p.request = req
 	p.Permission = api.Permission{
-		ID: s.permissionID(seq), SessionID: s.id, AgentSessionID: s.rec.AgentSessionID, ToolCall: whole,
+		ID: s.permissionID(seq), SessionID: s.id, AgentSessionID: s.rec.AgentSessionID, ToolCall: shown,
 		Options: req.Options, CreatedAt: now.UnixMilli(), Event: seq,
 	}
 	judge, judged := s.judge(), s.m.cfg.Agents.Normalize(s.rec.Agent, s.rec.CWD, whole)

@@ -161,3 +161,32 @@ func TestReplyNeverMeansAnOptionOfItsName(t *testing.T) {
 		}
 	}
 }
+
+// TestPermissionIsJudgedByWhatWasShownBefore has an agent name a file only in a
+// diff that it shows before it asks, and takes back.
+func TestPermissionIsJudgedByWhatWasShownBefore(t *testing.T) {
+	r := start(t, "", api.Limits{})
+	update := func(members string) string {
+		return `{"jsonrpc":"2.0","method":"session/update","params":{"sessionId":"SESSION","update":{"sessionUpdate":"tool_call_update","toolCallId":"c"` + members + `}}}`
+	}
+	s := r.create(`{"agent":"scripted","permissions":{"default":"allow","rules":[{"path":"**/secret.txt","decision":"reject"}]}}`)
+	turn := r.prompt(s.ID, strings.Join([]string{
+		update(`,"kind":"edit","content":[{"type":"diff","path":"secret.txt","newText":"x"}]`),
+		update(`,"content":[{"type":"content","content":{"type":"text","text":"nothing to see"}}]`),
+		`{"jsonrpc":"2.0","id":5,"method":"session/request_permission","params":{"sessionId":"SESSION","toolCall":{"toolCallId":"c"},"options":` + someOptions + `}}`,
+	}, "\n"))
+	if !strings.Contains(turn.Text, `"optionId":"n"`) {
+		t.Errorf("the agent was told %s, want a rejection", turn.Text)
+	}
+}
+
+// TestRulesOfAPolicyHaveNoAuthor has a client claim that somebody else made a rule.
+func TestRulesOfAPolicyHaveNoAuthor(t *testing.T) {
+	r := start(t, "", api.Limits{})
+	s := r.create(`{"agent":"plain","permissions":{"rules":[{"kind":"read","decision":"allow","by":"policy","createdAt":5}]}}`)
+	var rules api.PermissionRules
+	r.do("GET", "/v1/sessions/"+s.ID+"/permissions/rules", "", &rules)
+	if len(rules.Rules) != 1 || rules.Rules[0].By != "" || rules.Rules[0].CreatedAt != 0 {
+		t.Errorf("the rules are %+v", rules.Rules)
+	}
+}

@@ -138,16 +138,30 @@ func (r *record) spend(c acp.Cost) {
 	r.Usage.Cost = &acp.Cost{Amount: r.SpentBefore + c.Amount, Currency: c.Currency}
 }
 
-// remember keeps what is known of a tool call, without its contents, for the
-// permission that may be asked for it.
+// remember keeps what is known of a tool call, of its contents only which files
+// they are of, for the permission that may be asked for it.
 func (s *session) remember(c acp.ToolCall) {
-	c.Content, c.RawOutput = nil, nil
 	old, found := s.calls[c.ID]
 	if !found && len(s.calls) >= maxCalls {
 		clear(s.calls)
 	}
-	old.Merge(c)
-	s.calls[c.ID] = old
+	s.calls[c.ID] = told(old, c)
+}
+
+// told returns a tool call with what an update says of it. The files that were
+// shown stay, though an update replaces contents as a whole: who only shows them
+// before it asks has named them too.
+func told(call, update acp.ToolCall) acp.ToolCall {
+	files := call.Content
+	for _, c := range update.Content {
+		if known := slices.ContainsFunc(files, func(f acp.ToolContent) bool { return f.Path == c.Path }); c.Path != "" && !known && len(files) < maxCalls {
+			files = append(slices.Clip(files), acp.ToolContent{Type: c.Type, Path: c.Path})
+		}
+	}
+	update.Content, update.RawOutput = nil, nil
+	call.Merge(update)
+	call.Content = files
+	return call
 }
 
 func (s *session) setOptions(options []acp.ConfigOption) {
