@@ -66,7 +66,9 @@ func unescape(s string) (text string, known bool) {
 	for i := 0; i < len(s); i++ {
 		switch c := s[i]; c {
 		case '\\':
-			if i++; i < len(s) && s[i] != '\n' {
+			if i++; i == len(s) {
+				return s, false // the end of the line, or of what was between backquotes
+			} else if s[i] != '\n' {
 				b.WriteByte(s[i])
 			}
 			continue
