@@ -191,7 +191,7 @@ func AgentNotInstalled(id, hint string) *Error {
 // AgentCannotAsk returns a 400 problem for an agent that acts without asking
 // where the policy of a session has something to ask about or to reject.
 func AgentCannotAsk(id, why string) *Error {
-	e := InvalidRequest(CodeAgentCannotAsk, `%s, so permissions that ask or reject cannot hold; to let it act unasked, set the permissions of the session to {"default":"allow"} without rules that ask or reject (--permissions allow)`, why)
+	e := InvalidRequest(CodeAgentCannotAsk, `%s, so permissions that ask or reject cannot hold; to let it act unasked, set the permissions of the session to {"default":"allow"} without rules that ask or reject (sessions new --permissions allow, run --yes)`, why)
 	e.Agent = id
 	return e
 }

@@ -242,9 +242,11 @@ func (o *runOptions) openSession(ctx context.Context, g *globals, client *sandbo
 	if err := o.pickAgent(ctx, g, client, view); err != nil {
 		return nil, err
 	}
-	return client.CreateSession(ctx, sandboxagent.SessionOptions{
-		Agent: o.agent, CWD: o.cwd, Mode: o.mode, Model: o.model, ThoughtLevel: o.thought,
-	})
+	options := sandboxagent.SessionOptions{Agent: o.agent, CWD: o.cwd, Mode: o.mode, Model: o.model, ThoughtLevel: o.thought}
+	if o.yes { // an agent that cannot ask is taken only then
+		options.Permissions.Default = api.DefaultDecision(api.DecideAllow)
+	}
+	return client.CreateSession(ctx, options)
 }
 
 func (o *runOptions) resumeSession(ctx context.Context, client *sandboxagent.Client) (*sandboxagent.Session, error) {

@@ -151,5 +151,5 @@ func (s *session) startMode(ctx context.Context, l *link, restored bool) error {
 	if !errors.Is(err, api.CodeAgentError) && !errors.Is(err, api.CodeUnsupportedValue) {
 		return err // the agent is gone, or the client is
 	}
-	return api.AgentCannotAsk(s.rec.Agent, s.rec.Agent+" does not take the mode "+asking+", in which it asks before it acts ("+err.Error()+")")
+	return api.AgentCannotAsk(s.rec.Agent, s.rec.Agent+" does not take the mode "+asking+", in which it asks before it acts ("+err.Error()+"); another mode counts if it is named when the session is created")
 }
