@@ -61,6 +61,7 @@ type Limits struct {
 	JournalRetentionDays int   `json:"journalRetentionDays" doc:"Age in days at which events are dropped"`
 	MaxJournalEntries    int64 `json:"maxJournalEntries,omitempty" doc:"Events of one stream beyond which the oldest are dropped; without limit when absent"`
 	MaxJournalBytes      int64 `json:"maxJournalBytes,omitempty" doc:"Bytes of one stream beyond which the oldest events are dropped; without limit when absent"`
+	MaxJournalTotalBytes int64 `json:"maxJournalTotalBytes" doc:"Bytes of all streams together beyond which the oldest events are dropped, those of the streams that were not written to for the longest time first; a tenth of the disk by default"`
 
 	ShutdownTimeoutMs int64 `json:"shutdownTimeoutMs" doc:"Time the server takes to stop; milliseconds"`
 }

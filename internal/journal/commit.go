@@ -97,11 +97,13 @@ func (j *Journal) commitLocked(due bool) bool {
 			j.endReserve()
 			return true
 		}
-		if err := j.store.AppendBlocks(context.Background(), j.encode(batch)); err != nil {
+		blocks := j.encode(batch)
+		if err := j.store.AppendBlocks(context.Background(), blocks); err != nil {
 			j.fail(batch, err)
 			j.publishUnsaved()
 			return false
 		}
+		j.grew(sizeOf(blocks))
 		j.recovered()
 		j.publish(batch)
 		j.evict()
@@ -186,6 +188,15 @@ func (j *Journal) encode(batch []taken) []Block {
 		j.encoded = buf
 	}
 	return blocks
+}
+
+// sizeOf returns what blocks take, and how many entries they have.
+func sizeOf(blocks []Block) (bytes, entries int64) {
+	for i := range blocks {
+		bytes += int64(len(blocks[i].Data))
+		entries += int64(blocks[i].Last - blocks[i].First + 1)
+	}
+	return bytes, entries
 }
 
 // publish shows what has been written.

@@ -103,6 +103,10 @@ type Journal struct {
 	closing chan struct{}
 	done    chan struct{}
 	once    sync.Once
+
+	grownBytes, grownEntries int64         // since over was signalled; guarded by commitMu
+	over                     chan struct{} // has room for one: a limit of size may be reached
+	enforced                 chan struct{} // closed when the enforcer has ended
 }
 
 // Open starts a journal on a store, which it owns from then on.
@@ -122,6 +126,9 @@ func Open(store Store, opts Options) (*Journal, error) {
 		kick:    make(chan struct{}, 1),
 		closing: make(chan struct{}),
 		done:    make(chan struct{}),
+
+		over:     make(chan struct{}, 1),
+		enforced: make(chan struct{}),
 	}
 	j.room = sync.NewCond(&j.admission)
 	if d, ok := store.(Damaged); ok {
@@ -131,6 +138,7 @@ func Open(store Store, opts Options) (*Journal, error) {
 	}
 	j.removeDrafts(context.Background())
 	go j.run()
+	go j.enforcer()
 	return j, nil
 }
 
@@ -535,6 +543,7 @@ func (j *Journal) Close() error {
 		j.room.Broadcast()
 		j.admission.Unlock()
 		<-j.done
+		<-j.enforced
 		err = errors.Join(j.Health(), j.store.Close())
 	})
 	return err

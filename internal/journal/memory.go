@@ -139,11 +139,14 @@ func (m *memory) Install(_ context.Context, names map[string]string, records map
 	return nil
 }
 
-func (m *memory) Trim(_ context.Context, keep Retention, now time.Time) ([]StreamInfo, error) {
+func (m *memory) Trim(_ context.Context, only []string, keep Retention, now time.Time) ([]StreamInfo, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var changed []StreamInfo
-	for _, s := range m.streams {
+	for name, s := range m.streams {
+		if only != nil && !slices.Contains(only, name) {
+			continue
+		}
 		n := 0
 		for _, b := range s.blocks {
 			size := int64(len(b.Data))

@@ -37,10 +37,11 @@ type Store interface {
 	// passed over.
 	Install(ctx context.Context, names map[string]string, records map[string][]Record) error
 
-	// Trim drops the oldest blocks of each stream that lie wholly outside of
-	// keep and returns the streams that changed. The numbers of a stream go on
-	// even when all its blocks are dropped.
-	Trim(ctx context.Context, keep Retention, now time.Time) ([]StreamInfo, error)
+	// Trim drops the oldest blocks that lie wholly outside of keep, of the streams
+	// in only or, if that is nil, of all, and returns the streams that changed. The
+	// numbers of a stream go on even when all its blocks are dropped. TotalBytes is
+	// the journal's to keep.
+	Trim(ctx context.Context, only []string, keep Retention, now time.Time) ([]StreamInfo, error)
 
 	// Replace puts one block in the place of all those between its first and
 	// last entry, and notes its end as [StreamInfo.Merged]. It does nothing unless
@@ -114,12 +115,17 @@ type Limit struct {
 	Bytes   int
 }
 
-// Retention is what to keep of each stream; zero means without limit. Streams
-// are cut at blocks, so that up to a block more than this is kept.
+// Retention is what to keep of each stream, and of all of them together; zero
+// means without limit. Streams are cut at blocks, so that up to a block more than
+// this is kept of each.
 type Retention struct {
 	MaxAge     time.Duration
 	MaxEntries int64
 	MaxBytes   int64
+
+	// TotalBytes bounds all streams together. The oldest entries of those that
+	// nothing was appended to for the longest time go first.
+	TotalBytes int64
 }
 
 // Drops reports whether the oldest block of a stream, of size bytes, lies wholly

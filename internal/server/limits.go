@@ -3,6 +3,7 @@ package server
 import (
 	"cmp"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/sandboxagent/sandboxagent/api"
@@ -13,8 +14,25 @@ import (
 	"github.com/sandboxagent/sandboxagent/internal/session"
 )
 
-// limitsWithDefaults sets what is zero.
-func limitsWithDefaults(l api.Limits) api.Limits {
+// minJournalTotal is what the journal may take of the smallest disk.
+const minJournalTotal = 256 << 20
+
+// journalShare returns what the journal may take of the disk that has dir, or will
+// have it: a tenth.
+func journalShare(dir string) int64 {
+	var disk syscall.Statfs_t
+	for syscall.Statfs(dir, &disk) != nil {
+		up := filepath.Dir(dir)
+		if up == dir {
+			return minJournalTotal
+		}
+		dir = up
+	}
+	return max(int64(disk.Blocks)*int64(disk.Bsize)/10, minJournalTotal)
+}
+
+// limitsWithDefaults sets what is zero. The journal is in dir.
+func limitsWithDefaults(l api.Limits, dir string) api.Limits {
 	agent, turn := bridge.DefaultLimits, session.DefaultLimits
 	return api.Limits{
 		MaxBodyBytes:         cmp.Or(l.MaxBodyBytes, 2<<20),
@@ -47,6 +65,7 @@ func limitsWithDefaults(l api.Limits) api.Limits {
 		JournalRetentionDays: cmp.Or(l.JournalRetentionDays, 30),
 		MaxJournalEntries:    l.MaxJournalEntries,
 		MaxJournalBytes:      l.MaxJournalBytes,
+		MaxJournalTotalBytes: cmp.Or(l.MaxJournalTotalBytes, journalShare(dir)),
 		ShutdownTimeoutMs:    cmp.Or(l.ShutdownTimeoutMs, 10_000),
 	}
 }
@@ -81,6 +100,7 @@ func retention(l api.Limits) journal.Retention {
 		MaxAge:     time.Duration(min(l.JournalRetentionDays, forever)) * day,
 		MaxEntries: l.MaxJournalEntries,
 		MaxBytes:   l.MaxJournalBytes,
+		TotalBytes: l.MaxJournalTotalBytes,
 	}
 }
 

@@ -117,7 +117,7 @@ func Open(cfg Config) (*Server, error) {
 	s := &Server{
 		cfg:          cfg,
 		log:          cfg.Logger,
-		limits:       limitsWithDefaults(cfg.Limits),
+		limits:       limitsWithDefaults(cfg.Limits, cfg.DataDir),
 		token:        cfg.Token,
 		allowedHosts: cfg.AllowedHosts,
 		cors:         cfg.CORS,

@@ -140,14 +140,99 @@ func testReaders(t *testing.T, open func() journal.Store) {
 	wg.Wait()
 }
 
+// testLimits appends much more than the limits allow, and never trims.
+func testLimits(t *testing.T, open func() journal.Store) {
+	frame := make([]byte, 1000)
+	for name, keep := range map[string]journal.Retention{
+		"bytes of a stream": {MaxBytes: 200_000}, "entries of a stream": {MaxEntries: 200}, "bytes of all": {TotalBytes: 600_000},
+	} {
+		t.Run(name, func(t *testing.T) {
+			store := open()
+			j, err := journal.Open(store, journal.Options{Retention: keep})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() {
+				for _, stream := range []string{"old", "a", "b", "c"} {
+					if err := j.Delete(t.Context(), stream); err != nil {
+						t.Error(err)
+					}
+				}
+				if err := j.Close(); err != nil {
+					t.Error(err)
+				}
+			}()
+			for i := range 6000 {
+				stream := []string{"a", "b", "c"}[i%3]
+				if i < 300 {
+					stream = "old"
+				}
+				seq, err := j.Append(stream, journal.FromAgent, frame)
+				if err == nil {
+					err = j.Wait(t.Context(), stream, seq)
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			deadline := time.Now().Add(time.Minute)
+			for {
+				infos, err := j.Streams(t.Context(), "")
+				if err != nil {
+					t.Fatal(err)
+				}
+				over := overLimit(infos, keep)
+				if over == "" {
+					break
+				}
+				if time.Now().After(deadline) {
+					t.Fatalf("after a minute: %s: %+v", over, infos)
+				}
+				time.Sleep(10 * time.Millisecond)
+			}
+			first, last, err := j.Bounds("a")
+			if err != nil || last != 1900 || first == 1 {
+				t.Fatalf("a has %d to %d, %v", first, last, err)
+			}
+			if b, err := j.Reader("a", 0).Next(t.Context()); err != nil || b.Gap == nil || *b.Gap != (journal.Gap{From: 1, To: first - 1}) {
+				t.Errorf("reader gets %+v, %v, want a gap up to %d", b.Gap, err, first-1)
+			}
+			oldFirst, oldLast, err := j.Bounds("old")
+			if err != nil || oldLast != 300 || oldFirst == 1 {
+				t.Errorf("old has %d to %d, %v", oldFirst, oldLast, err)
+			}
+		})
+	}
+}
+
+// overLimit says what is more than a quarter and a block over its limit.
+func overLimit(infos []journal.StreamInfo, keep journal.Retention) string {
+	const blockBytes, blockEntries = 64 << 10, 256
+	total := int64(0)
+	for _, info := range infos {
+		total += info.Bytes
+		if keep.MaxBytes > 0 && info.Bytes > keep.MaxBytes*5/4+blockBytes {
+			return fmt.Sprintf("%s has %d bytes", info.Name, info.Bytes)
+		}
+		if n := int64(info.Last - info.First); keep.MaxEntries > 0 && n > keep.MaxEntries*5/4+blockEntries {
+			return fmt.Sprintf("%s has %d entries", info.Name, n)
+		}
+	}
+	if keep.TotalBytes > 0 && total > keep.TotalBytes*5/4+int64(len(infos))*blockBytes {
+		return fmt.Sprintf("all have %d bytes", total)
+	}
+	return ""
+}
+
 func testGap(t *testing.T, open func() journal.Store) {
 	j := Open(t, open(), journal.Options{Retention: journal.Retention{MaxEntries: 300}})
-	for range 10 {
-		Append(t, j, "a", 100)
-	}
+	Append(t, j, "a", 100)
 	early := j.Reader("a", 0)
 	if b, err := early.Next(t.Context()); err != nil || b.Gap != nil || b.Entries[0].Seq != 1 {
 		t.Fatalf("before trim: %+v, %v", b.Gap, err)
+	}
+	for range 9 {
+		Append(t, j, "a", 100)
 	}
 	if err := j.Trim(t.Context()); err != nil {
 		t.Fatal(err)

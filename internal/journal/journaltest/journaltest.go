@@ -41,6 +41,7 @@ func Run(t *testing.T, factory Factory) {
 		{"Restart", testRestart},
 		{"Readers", testReaders},
 		{"Gap", testGap},
+		{"Limits", testLimits},
 		{"EndAndDelete", testEndAndDelete},
 		{"WindowAndStore", testWindowAndStore},
 		{"Merge", testMerge},
@@ -254,7 +255,7 @@ func testDrafts(t *testing.T, open func() journal.Store) {
 
 func trim(t *testing.T, s journal.Store, keep journal.Retention, now int64) []journal.StreamInfo {
 	t.Helper()
-	changed, err := s.Trim(t.Context(), keep, time.UnixMilli(now))
+	changed, err := s.Trim(t.Context(), nil, keep, time.UnixMilli(now))
 	if err != nil {
 		t.Fatalf("trim: %v", err)
 	}

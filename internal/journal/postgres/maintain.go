@@ -20,8 +20,8 @@ type oldest struct {
 	newest, size int64
 }
 
-// Trim applies a retention to all streams.
-func (s *Store) Trim(ctx context.Context, keep journal.Retention, now time.Time) ([]journal.StreamInfo, error) {
+// Trim applies a retention to some streams, or to all.
+func (s *Store) Trim(ctx context.Context, only []string, keep journal.Retention, now time.Time) ([]journal.StreamInfo, error) {
 	type stream struct {
 		journal.StreamInfo
 		oldest
@@ -33,7 +33,8 @@ func (s *Store) Trim(ctx context.Context, keep journal.Retention, now time.Time)
 	}
 	streams, err := read(ctx, s, scan, `
 		SELECT s.name, s.first, s.last, s.bytes, s.created, s.updated, s.merged, b.last, b.newest, octet_length(b.data)
-		FROM streams s, LATERAL (SELECT * FROM blocks WHERE stream = s.id ORDER BY first LIMIT 1) b ORDER BY name`)
+		FROM streams s, LATERAL (SELECT * FROM blocks WHERE stream = s.id ORDER BY first LIMIT 1) b
+		WHERE $1::text[] IS NULL OR s.name = ANY($1) ORDER BY name`, only)
 	if err != nil {
 		return nil, fmt.Errorf("trim streams: %w", err)
 	}

@@ -141,7 +141,10 @@ func (s *Store) AppendBlocks(ctx context.Context, blocks []journal.Block) error 
 	if err := s.waitForRoom(ctx); err != nil {
 		return err
 	}
-	err := s.follow(ctx, blocks)
+	err := s.present()
+	if err == nil {
+		err = s.follow(ctx, blocks)
+	}
 	if err == nil {
 		err = s.appendTail(blocks)
 	}

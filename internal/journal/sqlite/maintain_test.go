@@ -53,7 +53,8 @@ func TestVacuum(t *testing.T) {
 			t.Fatal(err)
 		}
 		wg.Wait()
-		if after := size(); after > before/4 {
+		// The limit of size has done most of it while entries came.
+		if after := size(); after > before/4 && after > 8<<20 {
 			t.Errorf("%s: %d bytes became %d", drop.name, before, after)
 		}
 		if err := journaltest.Follow(t.Context(), j, "busy/"+drop.name, 0, 100, 0); err != nil {

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/sandboxagent/sandboxagent/api"
@@ -45,6 +46,8 @@ type Store struct {
 	insert  *sql.Stmt
 	update  *sql.Stmt
 	known   map[string]known
+
+	self syscall.Stat_t // the file, as Open has found it
 
 	tail     tail
 	reserved *reservation     // guarded by tail.mu
@@ -101,6 +104,9 @@ func (s *Store) open(path string) error {
 		return fmt.Errorf("open journal: %w", err)
 	}
 	if err := f.Close(); err != nil {
+		return fmt.Errorf("open journal: %w", err)
+	}
+	if err := syscall.Stat(path, &s.self); err != nil {
 		return fmt.Errorf("open journal: %w", err)
 	}
 	if s.writer, err = connect(path, "journal_mode(WAL)", "synchronous(NORMAL)", "cache_size(-2048)",
@@ -201,12 +207,29 @@ func (s *Store) Close() error {
 	return errors.Join(append(errs, s.lock.Release())...)
 }
 
+// present returns an error once the file is no longer where it was opened. What is
+// written then goes to files that no name leads to, and SQLite does not notice.
+func (s *Store) present() error {
+	var now syscall.Stat_t
+	err := syscall.Stat(s.path, &now)
+	if err == nil && now.Ino == s.self.Ino && now.Dev == s.self.Dev {
+		return nil
+	}
+	if err == nil {
+		err = errors.New("it is another file")
+	}
+	return fmt.Errorf("journal %s was moved or removed while it was open, restart the server: %w", s.path, err)
+}
+
 // transact runs do in a transaction of the writer. What it has changed in
 // s.known is forgotten if the transaction fails.
 func (s *Store) transact(ctx context.Context, do func() error) (err error) {
 	s.writing.Lock()
 	defer s.writing.Unlock()
 	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := s.present(); err != nil {
 		return err
 	}
 	if s.settled != nil {
@@ -428,25 +451,36 @@ func (s *Store) Install(ctx context.Context, names map[string]string, records ma
 	})
 }
 
-// Trim applies a retention to all streams.
-func (s *Store) Trim(ctx context.Context, keep journal.Retention, now time.Time) ([]journal.StreamInfo, error) {
+// Trim applies a retention to some streams, or to all.
+func (s *Store) Trim(ctx context.Context, only []string, keep journal.Retention, now time.Time) ([]journal.StreamInfo, error) {
 	if err := s.flush(false); err != nil {
 		return nil, fmt.Errorf("trim: %w", err)
 	}
-	all, err := s.allStored(ctx, "")
-	if err != nil {
-		return nil, err
+	names := only
+	if only == nil {
+		all, err := s.allStored(ctx, "")
+		if err != nil {
+			return nil, err
+		}
+		for _, info := range all {
+			names = append(names, info.Name)
+		}
 	}
 	var changed []journal.StreamInfo
-	for _, info := range all {
-		before := info.First
+	for _, name := range names {
+		any := false
 		for more := true; more; {
-			if info, more, err = s.trimSome(ctx, info.Name, keep, now); err != nil {
-				return changed, fmt.Errorf("trim %s: %w", info.Name, err)
+			info, n, err := s.trimSome(ctx, name, keep, now)
+			if err != nil {
+				return changed, fmt.Errorf("trim %s: %w", name, err)
 			}
-		}
-		if info.First != before {
-			changed = append(changed, info)
+			if n > 0 && any {
+				changed = changed[:len(changed)-1]
+			}
+			if n > 0 {
+				changed, any = append(changed, info), true
+			}
+			more = n == trimBlocks
 		}
 	}
 	return changed, nil

@@ -12,16 +12,15 @@ import (
 // in between.
 const trimBlocks = 128
 
-// trimSome drops up to trimBlocks blocks of a stream and reports whether there
-// may be more to drop.
-func (s *Store) trimSome(ctx context.Context, stream string, keep journal.Retention, now time.Time) (info journal.StreamInfo, more bool, err error) {
+// trimSome drops up to trimBlocks blocks of a stream and returns how many.
+func (s *Store) trimSome(ctx context.Context, stream string, keep journal.Retention, now time.Time) (info journal.StreamInfo, n int, err error) {
 	// Most streams have nothing to drop; that is found without the writer.
 	if info, err = s.stored(ctx, stream); err != nil {
-		return info, false, err
+		return info, 0, err
 	}
 	next, n, err := s.dropped(ctx, info, keep, now)
 	if err != nil || n == 0 {
-		return info, false, err
+		return info, 0, err
 	}
 	freed := info.Bytes - next.Bytes
 	err = s.transact(ctx, func() error {
@@ -36,9 +35,9 @@ func (s *Store) trimSome(ctx context.Context, stream string, keep journal.Retent
 		return err
 	})
 	if err != nil {
-		return info, false, err
+		return info, 0, err
 	}
-	return next, n == trimBlocks, nil
+	return next, n, nil
 }
 
 // dropped returns what a stream is without the n blocks that the retention
