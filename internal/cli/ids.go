@@ -74,7 +74,7 @@ func only(noun, beginning string, ids []string) (string, error) {
 		more = fmt.Sprintf(" and %d more", len(ids)-maxNamed)
 		ids = ids[:maxNamed]
 	}
-	return "", usagef("%s id %q is ambiguous, as several begin with it: %s%s; give more of it", noun, beginning, strings.Join(ids, ", "), more)
+	return "", fmt.Errorf("%s id %q is ambiguous, as several begin with it: %s%s; give more of it", noun, beginning, strings.Join(ids, ", "), more)
 }
 
 // begins reports whether a user may mean an id by its beginning. Ids that users

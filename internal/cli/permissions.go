@@ -40,10 +40,10 @@ The columns are id, session, time, the replies that are available, and the tool 
 				fmt.Fprintln(g.env.Err, "sandbox-agent: no permission request waits for a reply")
 				return nil
 			}
-			t := table{}
+			t := table{give: []int{4}}
 			t.row("ID", "SESSION", "ASKED", "REPLIES", "CALL")
 			for _, p := range inbox.Permissions {
-				t.row(p.ID, p.SessionID, moment(p.CreatedAt), strings.Join(p.AvailableReplies, ","), describeCall(p.ToolCall))
+				t.row(p.ID, p.SessionID, g.moment(p.CreatedAt), strings.Join(p.AvailableReplies, ","), describeCall(p.ToolCall))
 			}
 			return t.print(g)
 		}),
@@ -94,23 +94,27 @@ func findPermission(ctx context.Context, client *sandboxagent.Client, id string)
 	if err != nil {
 		return nil, err
 	}
-	var found []*api.Permission
+	waiting := make(map[string]*api.Permission)
+	var found []string
 	for i := range inbox.Permissions {
 		p := &inbox.Permissions[i]
-		switch {
-		case p.ID == id:
+		if p.ID == id {
 			return p, nil
-		case strings.HasPrefix(p.ID, id), strings.HasPrefix(strings.TrimPrefix(p.ID, "perm-"), id):
-			found = append(found, p)
+		}
+		waiting[p.ID] = p
+		if strings.HasPrefix(p.ID, id) || strings.HasPrefix(strings.TrimPrefix(p.ID, "perm-"), id) {
+			found = append(found, p.ID)
 		}
 	}
-	switch len(found) {
-	case 0:
+	whole, err := only("permission request", id, found)
+	switch p := waiting[whole]; {
+	case err != nil:
+		return nil, err
+	case p == nil:
 		return nil, fmt.Errorf("find permission request %q: none that waits has this id; see sandbox-agent permissions ls", id)
-	case 1:
-		return found[0], nil
+	default:
+		return p, nil
 	}
-	return nil, fmt.Errorf("find permission request %q: %d that wait begin with it, among them %s and %s; give more of the id", id, len(found), found[0].ID, found[1].ID)
 }
 
 // completePermission completes ids of permission requests, and then the replies.
@@ -211,7 +215,11 @@ does.`,
 		Args:              arguments(1, 1),
 		ValidArgsFunction: g.completeSession,
 		RunE: g.remote(func(ctx context.Context, client *sandboxagent.Client, args []string) error {
-			rules, err := client.Session(args[0]).PermissionRules(ctx)
+			session, err := findSession(ctx, client, args[0])
+			if err != nil {
+				return err
+			}
+			rules, err := session.PermissionRules(ctx)
 			switch {
 			case err != nil:
 				return err
@@ -243,7 +251,10 @@ permission request of that kind is asked about again.`,
 		Args:              arguments(1, -1),
 		ValidArgsFunction: g.completeSession,
 		RunE: g.remote(func(ctx context.Context, client *sandboxagent.Client, args []string) error {
-			session := client.Session(args[0])
+			session, err := findSession(ctx, client, args[0])
+			if err != nil {
+				return err
+			}
 			if len(args) == 1 {
 				return session.ForgetPermissionRule(ctx, "")
 			}

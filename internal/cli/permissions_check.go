@@ -72,6 +72,13 @@ func (o *permissionsCheck) run(ctx context.Context, g *globals, args []string) e
 	}
 	client := g.dial()
 	defer client.Close()
+	if o.session != "" {
+		session, err := findSession(ctx, client, o.session)
+		if err != nil {
+			return g.explain(client, err)
+		}
+		req.Session = session.ID
+	}
 	var check *api.PermissionCheck
 	if o.session == "" && g.givenEndpoint() == "" && unreachable(ctx, client) {
 		check, err = checkHere(g.path(o.cwd), req)

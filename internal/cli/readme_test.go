@@ -15,11 +15,15 @@ var (
 	sessionID    = regexp.MustCompile(`\b[0-9a-f]{16}\b`)
 )
 
-// TestReadme types the commands of the README's tour, and compares what they
-// print with what it shows. Requests with curl are left to the tests of their
-// routes.
-func TestReadme(t *testing.T) {
-	readme, err := os.ReadFile(filepath.Join("..", "..", "README.md"))
+func TestReadme(t *testing.T) { runConsole(t, "README.md", 2) }
+
+func TestGuideToPermissions(t *testing.T) { runConsole(t, "docs/guide/permissions.md", 1) }
+
+// runConsole types the commands that a document shows after a prompt, and compares
+// what they print with what it shows. Requests with curl are left to the tests of
+// their routes.
+func runConsole(t *testing.T, document string, atLeast int) {
+	readme, err := os.ReadFile(filepath.Join("..", "..", filepath.FromSlash(document)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,10 +57,10 @@ func TestReadme(t *testing.T) {
 		got := sessionID.ReplaceAllString(strings.ReplaceAll(string(out), dir, "/home/me/demo"), "ID")
 		want := sessionID.ReplaceAllString(strings.Join(shown, ""), "ID")
 		if want != "" && got != want {
-			t.Errorf("the README shows\n%s\nand there was\n%s", want, got)
+			t.Errorf("%s shows\n%s\nand there was\n%s", document, want, got)
 		}
 	}
-	if ran < 2 {
-		t.Errorf("the README has %d tours", ran)
+	if ran < atLeast {
+		t.Errorf("%s has %d blocks of commands", document, ran)
 	}
 }
