@@ -43,6 +43,13 @@ type Spec struct {
 	// and error, in place of pipes.
 	TTY *Size
 
+	// Files become the descriptors 3, 4, ... of the child. The caller closes them.
+	Files []*os.File
+
+	// Sys is what else the system is to do for the child, such as giving it another
+	// user; nil means nothing. Its session and terminal are set by Start.
+	Sys *syscall.SysProcAttr
+
 	// Drain is how long after the exit of the child Stdout and Stderr wait for
 	// descendants that hold them open. Zero means [DefaultDrain], a negative
 	// value that they wait until the descendants are gone.
@@ -127,8 +134,13 @@ func Start(spec Spec) (*Child, error) {
 		Args:        append([]string{spec.Path}, spec.Args...),
 		Dir:         spec.Dir,
 		Env:         spec.Env,
-		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
+		ExtraFiles:  spec.Files,
+		SysProcAttr: new(syscall.SysProcAttr),
 	}
+	if spec.Sys != nil {
+		*cmd.SysProcAttr = *spec.Sys
+	}
+	cmd.SysProcAttr.Setsid = true
 	c := &Child{done: make(chan struct{})}
 	theirs, err := c.connect(cmd, spec)
 	defer closeAll(theirs)

@@ -17,7 +17,7 @@ type Detached struct {
 
 // StartDetached starts a daemon in a session of its own. It reads end of file,
 // and writes its output and errors to out, which the caller closes. Of spec only
-// Path, Args, Dir and Env count.
+// Path, Args, Dir, Env and Files count.
 func StartDetached(spec Spec, out *os.File) (*Detached, error) {
 	path, err := lookPath(spec.Path, spec.Env)
 	if err != nil {
@@ -30,6 +30,7 @@ func StartDetached(spec Spec, out *os.File) (*Detached, error) {
 		Env:         spec.Env,
 		Stdout:      out,
 		Stderr:      out,
+		ExtraFiles:  spec.Files,
 		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
 	}
 	if err := startOurs(cmd); err != nil {
