@@ -29,6 +29,7 @@ import (
 
 // serverOptions are the flags of the server command.
 type serverOptions struct {
+	listen            string
 	host              string
 	port              uint16
 	tokenFile         string
@@ -68,9 +69,10 @@ the two is killed, nothing that they have started is left.`,
 		RunE: func(cmd *cobra.Command, args []string) error { return runServer(cmd.Context(), g, o) },
 	}
 	f := cmd.Flags()
+	f.StringVar(&o.listen, "listen", "", "listen on unix:PATH, or on the socket that descriptor fd:N is, in place of a host and a port")
 	f.StringVarP(&o.host, "host", "H", "127.0.0.1", "address to listen on")
 	f.Uint16VarP(&o.port, "port", "p", 2468, "port to listen on; 0 takes a free one")
-	f.StringVar(&o.tokenFile, "token-file", "", "read the token from a file")
+	f.StringVar(&o.tokenFile, "token-file", "", "read the token from a file, or from descriptor fd:N")
 	f.StringArrayVarP(&o.cors.Origins, "cors-allow-origin", "O", nil, "origin whose pages may call the server (repeatable; * for any)")
 	f.StringArrayVarP(&o.cors.Methods, "cors-allow-method", "M", nil, "method such pages may use (repeatable; default any)")
 	f.StringArrayVarP(&o.cors.Headers, "cors-allow-header", "A", nil, "header such pages may send (repeatable; default any)")
@@ -119,17 +121,20 @@ func runServer(ctx context.Context, g *globals, o *serverOptions) error {
 	if err != nil {
 		return err
 	}
-	cfg, err := g.serverConfig(o, log)
+	listener, err := o.open()
 	if err != nil {
 		return err
+	}
+	if addr, ok := listener.Addr().(*net.TCPAddr); ok && o.listen != "" {
+		o.host = addr.IP.String()
+	}
+	cfg, err := g.serverConfig(o, log)
+	if err != nil {
+		return errors.Join(err, listener.Close())
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	cfg.Stop = cancel
-	listener, err := listen(o.host, o.port)
-	if err != nil {
-		return err
-	}
 	if err := child.AdoptOrphans(); err != nil {
 		log.Warn("ended processes may stay in the process table", "error", err)
 	}
@@ -157,7 +162,7 @@ func runServer(ctx context.Context, g *globals, o *serverOptions) error {
 			cancel()
 		}()
 	}
-	if err := g.announce(listener.Addr(), o.host); err != nil {
+	if err := g.announce(listener.Addr(), o); err != nil {
 		log.Warn("print address", "error", err)
 	}
 	err = srv.Serve(ctx, listener)
@@ -174,16 +179,15 @@ func (g *globals) ensureParent() error {
 }
 
 // announce prints where the server answers.
-func (g *globals) announce(addr net.Addr, host string) error {
-	_, port, err := net.SplitHostPort(addr.String())
-	if err != nil {
-		return err
+func (g *globals) announce(addr net.Addr, o *serverOptions) error {
+	url := addr.Network() + ":" + addr.String()
+	if addr, ok := addr.(*net.TCPAddr); ok {
+		url = "http://" + net.JoinHostPort(o.host, strconv.Itoa(addr.Port))
 	}
-	url := "http://" + net.JoinHostPort(host, port)
 	if g.json {
 		return printJSON(g.env.Out, map[string]any{"url": url, "pid": reaper.PID()})
 	}
-	_, err = fmt.Fprintf(g.env.Out, "Sandbox Agent %s listening on %s\n", Version().Version, url)
+	_, err := fmt.Fprintf(g.env.Out, "Sandbox Agent %s listening on %s\n", Version().Version, url)
 	return err
 }
 
@@ -263,7 +267,7 @@ func (g *globals) serverToken(o *serverOptions) (string, error) {
 	if o.tokenFile == "" || g.token != "" {
 		return g.bearer(), nil
 	}
-	data, err := os.ReadFile(o.tokenFile)
+	data, err := readTokenFile(o.tokenFile)
 	if err != nil {
 		return "", fmt.Errorf("read token: %w", err)
 	}
@@ -272,6 +276,65 @@ func (g *globals) serverToken(o *serverOptions) (string, error) {
 		return "", usagef("token file %s is empty", o.tokenFile)
 	}
 	return token, nil
+}
+
+// readTokenFile reads a file, or the descriptor fd:N to its end, which it closes: what
+// this server starts does not inherit it.
+func readTokenFile(name string) ([]byte, error) {
+	number, given := strings.CutPrefix(name, "fd:")
+	fd, err := strconv.Atoi(number)
+	if !given || err != nil {
+		return os.ReadFile(name)
+	}
+	file := os.NewFile(uintptr(fd), name)
+	defer file.Close()
+	return io.ReadAll(file)
+}
+
+// open makes the socket that the server accepts from, or takes the one that was
+// handed over.
+func (o *serverOptions) open() (net.Listener, error) {
+	kind, rest, _ := strings.Cut(o.listen, ":")
+	switch {
+	case o.listen == "":
+		return listen(o.host, o.port)
+	case kind == "unix" && rest != "":
+		return listenUnix(rest)
+	case kind == "fd":
+		fd, err := strconv.Atoi(rest)
+		if err != nil || fd < 3 {
+			return nil, usagef("--listen %s: a descriptor is a number from 3 on", o.listen)
+		}
+		file := os.NewFile(uintptr(fd), "listener")
+		defer file.Close()
+		listener, err := net.FileListener(file)
+		if err != nil {
+			return nil, fmt.Errorf("listen on descriptor %d, which is to be a socket: %w", fd, err)
+		}
+		return listener, nil
+	}
+	return nil, usagef("--listen %s: use unix:PATH or fd:N", o.listen)
+}
+
+// listenUnix makes a socket that only this user can connect to. One that a server
+// left behind that does not run any more is replaced.
+func listenUnix(path string) (net.Listener, error) {
+	if conn, err := net.Dial("unix", path); err == nil {
+		conn.Close()
+		return nil, fmt.Errorf("listen on %s: a server answers there; stop it, or choose another path", path)
+	} else if errors.Is(err, syscall.ECONNREFUSED) {
+		if err := os.Remove(path); err != nil {
+			return nil, fmt.Errorf("listen on %s: %w", path, err)
+		}
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", path, err)
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		return nil, errors.Join(fmt.Errorf("listen on %s: %w", path, err), l.Close())
+	}
+	return l, nil
 }
 
 func listen(host string, port uint16) (net.Listener, error) {
