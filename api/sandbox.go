@@ -16,3 +16,16 @@ const (
 	SandboxPaused   SandboxStatus = "paused"
 	SandboxStopping SandboxStatus = "stopping"
 )
+
+// The codes of sandboxes and of what makes them.
+const (
+	CodeSandboxNotFound     Code = "sandbox_not_found"
+	CodeSandboxPaused       Code = "sandbox_paused"
+	CodeSandboxNotRunning   Code = "sandbox_not_running"
+	CodeSandboxFailed       Code = "sandbox_failed"
+	CodeInvalidSpec         Code = "invalid_spec"
+	CodeUnsupportedSpec     Code = "unsupported_spec"
+	CodeBootstrapFailed     Code = "bootstrap_failed"
+	CodeProviderUnavailable Code = "provider_unavailable"
+	CodeUnsavedWork         Code = "unsaved_work"
+)

@@ -16,15 +16,15 @@ var confined = []struct {
 	why     string
 }{
 	{"start processes", regexp.MustCompile(`\bexec\.(Command|CommandContext|Cmd\b)|os\.StartProcess|syscall\.ForkExec`),
-		regexp.MustCompile(`^internal/child/|^start\w*\.go$|^provider/local/|^bench/|^internal/testkit/|^conformance/`),
+		regexp.MustCompile(`^internal/child/|^start\w*\.go$|^provider/providertest/|^bench/|^internal/testkit/|^conformance/`),
 		"internal/child starts the children of the server, so that none is left behind"},
 	{"lock files", regexp.MustCompile(`\b(Flock|FcntlFlock|F_(OFD_)?SETLKW?)\b`), regexp.MustCompile(`^internal/filelock/`),
 		"there is one file lock"},
 	{"read the environment", regexp.MustCompile(`\bos\.(Getenv|LookupEnv|Environ)\b`),
-		regexp.MustCompile(`^internal/cli/|^options\.go$|^start\w*\.go$|^bench/|^conformance/|^internal/child/child\.go$|^internal/child/reaper/|^internal/testkit/`),
+		regexp.MustCompile(`^internal/cli/|^options\.go$|^start\w*\.go$|^bench/|^conformance/|^internal/child/child\.go$|^internal/child/reaper/|^internal/testkit/|^provider/providertest/`),
 		"configuration is read in one place and handed on as values"},
 	{"call out", regexp.MustCompile(`\bhttp\.(Get|Post|Head|Client\{|DefaultClient|NewRequest)|\bnet\.(Dial|Dialer)`),
-		regexp.MustCompile(`^[a-z_]+\.go$|^internal/agents/|^internal/cli/|^internal/testkit/|^bench/|^conformance/`),
+		regexp.MustCompile(`^[a-z_]+\.go$|^internal/agents/|^internal/cli/|^internal/shim/|^internal/testkit/|^provider/providertest/|^bench/|^conformance/`),
 		"there is no telemetry: a server calls out for what a client asks it to install, and for nothing else"},
 	{"use global loggers", regexp.MustCompile(`\bslog\.(Default|Info|Warn|Error|Debug)\(|\blog\.(Print|Fatal)`),
 		regexp.MustCompile(`^bench/|^internal/gen/|^conformance/`),

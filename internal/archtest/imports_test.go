@@ -52,6 +52,15 @@ var rules = []rule{
 	{"internal/bridge", "acp api internal/child internal/journal golang.org/x/sync", "the bridge moves frames between agents and the journal"},
 	{"internal/session", "acp api internal/bridge internal/journal internal/permission", "a session is on top of the bridge"},
 
+	// Sandboxes: what makes them, and the process that owns each.
+	{"provider", "api", "the SDK and every provider stand on it"},
+	{"provider/local", "internal/shim", "a provider is its directory"},
+	{"provider/bubblewrap", "internal/shim", "a provider is its directory"},
+	{"provider/all", "provider provider/bubblewrap provider/local", "the readable list"},
+	{"provider/providertest", "api provider", "the suite of all providers"},
+	{"internal/shim", "api internal/atomicfile internal/child internal/filelock provider golang.org/x/sys", "a client of shims is light: the SDK has it"},
+	{"internal/shim/run", "api internal/child internal/shim provider golang.org/x/net golang.org/x/sys", "the shim itself, which the command line alone links"},
+
 	// Scripted counterparts, without which nothing could be tried offline.
 	{"internal/fakeagent", "acp internal/atomicfile internal/child internal/lazyregexp", "the mock is an agent like others: a program that speaks ACP"},
 	{"internal/fakemodel", "internal/lazyregexp internal/shellwords", "the scripted model is a server like others"},
@@ -59,7 +68,7 @@ var rules = []rule{
 	// What is put together from all that.
 	{"internal/server", "acp api internal/agents internal/bridge internal/child internal/files internal/journal internal/journal/postgres internal/journal/sqlite internal/memory internal/process internal/session internal/settings internal/ui github.com/coder/websocket github.com/danielgtaylor/huma/v2 github.com/prometheus/client_golang", "handlers decode, call, encode"},
 	{"embedded", "sdk api internal/cli internal/server", "the server and the SDK together"},
-	{"internal/cli", "sdk acp api internal/agents internal/atomicfile internal/child internal/child/reaper internal/child/tree internal/credentials internal/fakeagent internal/fakemodel internal/filelock internal/journal internal/journal/sqlite internal/permission internal/server internal/session internal/shellwords github.com/rogpeppe/go-internal/diff github.com/spf13/cobra github.com/spf13/pflag golang.org/x/sys golang.org/x/term golang.org/x/text", "the command line is on top of the SDK; it starts servers, and works on their files while none runs"},
+	{"internal/cli", "sdk acp api internal/agents internal/atomicfile internal/child internal/child/reaper internal/child/tree internal/credentials internal/fakeagent internal/fakemodel internal/filelock internal/journal internal/journal/sqlite internal/permission internal/server internal/session internal/shellwords internal/shim internal/shim/run github.com/rogpeppe/go-internal/diff github.com/spf13/cobra github.com/spf13/pflag golang.org/x/sys golang.org/x/term golang.org/x/text", "the command line is on top of the SDK; it starts servers, and works on their files while none runs"},
 	{"cmd/sandbox-agent", "internal/child/reaper/early internal/cli", "a program is the command line"},
 
 	// What we do not ship.

@@ -32,6 +32,7 @@ func commands(g *globals) []*cobra.Command {
 		newVersion(g),
 		newMock(g),
 		newFakeModel(g),
+		newShim(g),
 	}
 }
 

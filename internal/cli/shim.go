@@ -1,0 +1,26 @@
+package cli
+
+import (
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sandboxagent/sandboxagent/internal/shim"
+	shimrun "github.com/sandboxagent/sandboxagent/internal/shim/run"
+)
+
+// newShim is the process that owns a sandbox. Providers start it.
+func newShim(g *globals) *cobra.Command {
+	return &cobra.Command{
+		Use:     "shim DIR",
+		Short:   "Own the sandbox in a directory",
+		Hidden:  true,
+		Example: "  sandbox-agent shim /var/lib/sandbox-agent/sandboxes/3kq7x2",
+		Args:    arguments(1, 1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			return shimrun.Run(shim.Dir(filepath.Clean(args[0])), shimrun.Options{
+				Exe: g.env.Exe, Env: g.env.Env, Signals: g.env.Signals,
+			})
+		},
+	}
+}

@@ -1,0 +1,272 @@
+package shim
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/filelock"
+	"github.com/sandboxagent/sandboxagent/provider"
+)
+
+// A Command is what a shim is asked over its control socket, one for each
+// connection, as a line of JSON. It answers with a [Reply] when it is done.
+type Command string
+
+// The commands of a shim. Kill and destroy end it.
+const (
+	Pause   Command = "pause"
+	Resume  Command = "resume"
+	Restart Command = "restart"
+	Kill    Command = "kill"
+	Destroy Command = "destroy"
+)
+
+// A Reply is the answer of a shim.
+type Reply struct {
+	Error *api.Error `json:"error,omitempty"`
+}
+
+// errNoShim says that nobody answers for a sandbox.
+var errNoShim = errors.New("the sandbox has no shim")
+
+// ask sends a command to the shim of a sandbox.
+func ask(ctx context.Context, dir Dir, command Command) error {
+	conn, err := Dial(ctx, "unix", dir.Control())
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
+		return errNoShim
+	}
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	if err := json.NewEncoder(conn).Encode(command); err != nil {
+		return err
+	}
+	var reply Reply
+	err = json.NewDecoder(conn).Decode(&reply)
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case err != nil: // the shim has ended
+		return errNoShim
+	case reply.Error != nil:
+		return reply.Error
+	}
+	return nil
+}
+
+// Pause stops everything in a sandbox where it is.
+func (s *Store) Pause(ctx context.Context, id string) error { return s.command(ctx, id, Pause) }
+
+// Resume lets a paused sandbox go on.
+func (s *Store) Resume(ctx context.Context, id string) error { return s.command(ctx, id, Resume) }
+
+// command is for what needs a sandbox that runs.
+func (s *Store) command(ctx context.Context, id string, command Command) error {
+	dir, _, err := s.find(id)
+	if err != nil {
+		return err
+	}
+	err = ask(ctx, dir, command)
+	if !errors.Is(err, errNoShim) {
+		return wrap(command, id, err)
+	}
+	i, err := s.Get(ctx, id)
+	if err != nil {
+		return err
+	}
+	return api.Conflict(api.CodeSandboxNotRunning, "%s sandbox %s: it is %s; restart it", command, id, i.State)
+}
+
+func wrap(command Command, id string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s sandbox %s: %w", command, id, err)
+}
+
+// reach has the shim carry a command out, or returns the lock of a sandbox that has
+// no shim, which the caller releases.
+func reach(ctx context.Context, dir Dir, command Command) (*filelock.Lock, error) {
+	for {
+		err := ask(ctx, dir, command)
+		if !errors.Is(err, errNoShim) {
+			return nil, err
+		}
+		lock, err := filelock.Try(dir.Lock()) // which waits for a moment
+		if !errors.Is(err, filelock.ErrHeld) {
+			return lock, err
+		}
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+// Kill ends everything in a sandbox at once.
+func (s *Store) Kill(ctx context.Context, id string) error {
+	dir, _, err := s.find(id)
+	if err != nil {
+		return err
+	}
+	lock, err := reach(ctx, dir, Kill)
+	if err == nil && lock == nil { // the shim ends
+		lock, err = filelock.Acquire(ctx, dir.Lock(), nil)
+	}
+	if err != nil {
+		return wrap(Kill, id, err)
+	}
+	defer lock.Release()
+	if status, err := dir.ReadStatus(); err == nil {
+		sweep(status)
+	}
+	return nil
+}
+
+// Restart ends everything in a sandbox and starts its server again.
+func (s *Store) Restart(ctx context.Context, id string) error {
+	dir, record, err := s.find(id)
+	if err != nil {
+		return err
+	}
+	lock, err := reach(ctx, dir, Restart)
+	if err != nil || lock == nil {
+		return wrap(Restart, id, err)
+	}
+	defer lock.Release()
+	status, err := dir.ReadStatus()
+	if err != nil || !status.Born {
+		return api.NotFound("sandbox", id)
+	}
+	sweep(status)
+	_, err = s.startShim(ctx, dir, lock, record.Spec.Bound)
+	return wrap(Restart, id, err)
+}
+
+// Destroy ends everything in a sandbox and removes its directory.
+func (s *Store) Destroy(ctx context.Context, id string) error {
+	dir, _, err := s.find(id)
+	if err != nil {
+		return err
+	}
+	lock, err := reach(ctx, dir, Destroy)
+	if err == nil && lock == nil { // the shim ends
+		lock, err = filelock.Acquire(ctx, dir.Lock(), nil)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // another process was faster
+	}
+	if err != nil {
+		return wrap(Destroy, id, err)
+	}
+	defer lock.Release()
+	s.release(id)
+	return wrap(Destroy, id, Discard(dir))
+}
+
+// Discard removes what a sandbox left that has no shim. The caller holds the lock,
+// or is the one who made the directory.
+func Discard(dir Dir) error {
+	if status, err := dir.ReadStatus(); err == nil {
+		sweep(status)
+	}
+	if record, err := dir.ReadRecord(); err == nil {
+		unprotect(record.Spec.Workspace)
+	}
+	// First out of the list, in one step.
+	gone := filepath.Join(filepath.Dir(string(dir)), ".removed-"+dir.ID())
+	if err := os.Rename(string(dir), gone); err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return err
+	}
+	return removeTree(gone)
+}
+
+// unprotect removes the mount point that kept a bound workspace without a .git
+// from getting one. A directory that has something in it stays.
+func unprotect(w provider.Workspace) {
+	if w.Mode == provider.WorkspaceBind {
+		_ = os.Remove(filepath.Join(w.Dir, ".git")) // fails for what is not an empty directory
+	}
+}
+
+// removeTree is os.RemoveAll that gets into directories which their owner has
+// closed.
+func removeTree(root string) error {
+	err := os.RemoveAll(root)
+	if err == nil {
+		return nil
+	}
+	_ = filepath.WalkDir(root, func(name string, entry fs.DirEntry, err error) error {
+		if entry != nil && entry.IsDir() {
+			_ = os.Chmod(name, 0o700)
+		}
+		return nil
+	})
+	return os.RemoveAll(root)
+}
+
+// Prune ends what is left of sandboxes that have lost their shim, and removes the
+// creations that their creator did not live to see through.
+func (s *Store) Prune(ctx context.Context) (provider.Pruned, error) {
+	pruned := provider.Pruned{Failed: []string{}, Removed: []string{}}
+	dirs, err := s.dirs()
+	if err != nil {
+		return pruned, err
+	}
+	var failed []error
+	for _, dir := range dirs {
+		if err := s.prune(dir, &pruned); err != nil {
+			failed = append(failed, fmt.Errorf("prune %s: %w", dir.ID(), err))
+		}
+	}
+	entries, err := os.ReadDir(s.root())
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	for _, entry := range entries {
+		if strings.HasPrefix(entry.Name(), ".removed-") {
+			err = errors.Join(err, removeTree(filepath.Join(s.root(), entry.Name())))
+		}
+	}
+	return pruned, errors.Join(append(failed, err)...)
+}
+
+func (s *Store) prune(dir Dir, pruned *provider.Pruned) error {
+	lock, err := filelock.Try(dir.Lock())
+	if errors.Is(err, filelock.ErrHeld) || errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer lock.Release()
+	status, err := dir.ReadStatus()
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if status.Born {
+		sweep(status)
+		after := withoutShim(status)
+		if after.State == status.State {
+			return nil
+		}
+		pruned.Failed = append(pruned.Failed, dir.ID())
+		return dir.WriteStatus(after)
+	}
+	pruned.Removed = append(pruned.Removed, dir.ID())
+	return Discard(dir)
+}

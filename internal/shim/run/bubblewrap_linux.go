@@ -1,0 +1,350 @@
+package run
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/child"
+	"github.com/sandboxagent/sandboxagent/provider"
+)
+
+// bubblewrap runs the server in namespaces of its own, which the program bwrap
+// makes. It is always a user without privileges on the host, has no capabilities,
+// and sees of the host what arguments lists.
+type bubblewrap struct{}
+
+// What the sandbox looks like inside.
+const (
+	insideUID  = 1000
+	insideHome = "/home/agent"
+	insideExe  = "/opt/sandbox-agent/sandbox-agent"
+	insideWork = "/workspace"
+	insidePath = "/opt/sandbox-agent:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+)
+
+// etcFiles are what programs need of /etc of the host: the linker, certificates, the
+// time zone, and the alternatives that links of /usr lead to. The rest is generated
+// or absent.
+var etcFiles = []string{
+	"ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives",
+	"ssl/certs", "ssl/openssl.cnf", "ca-certificates", "ca-certificates.conf", "pki/ca-trust", "pki/tls/certs", "crypto-policies",
+	"localtime", "timezone", "protocols", "services", "mime.types",
+}
+
+// links are the directories that are links into /usr where they are not directories.
+var links = []string{"bin", "sbin", "lib", "lib32", "lib64", "libx32"}
+
+func (bubblewrap) capabilities(b *box) provider.Capabilities {
+	return provider.Capabilities{
+		Isolation:  "namespaces",
+		Pause:      b.groups.pause(),
+		Limits:     b.groups.limits(),
+		Workspaces: []provider.WorkspaceMode{provider.WorkspaceBind, provider.WorkspaceEmpty},
+		Networks:   slices.Sorted(maps.Keys(networks)),
+	}
+}
+
+func (bubblewrap) prepare(b *box) error {
+	if b.record.Spec.Image != "" {
+		return provider.Unsupported("the provider bubblewrap runs no images; give a directory with root, or leave it out")
+	}
+	if err := b.checkWorkspace(); err != nil {
+		return err
+	}
+	b.status.WorkDir = insideWork
+	if err := b.writeEtc(); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(filepath.Join(string(b.dir), "tmp")); err != nil {
+		return err
+	}
+	if err := b.makeDirs(sandboxUID(b.dir.ID()), "home", "workspace", "tmp"); err != nil {
+		return err
+	}
+	return os.Chmod(filepath.Join(string(b.dir), "tmp"), 0o777|os.ModeSticky)
+}
+
+func (bubblewrap) listen(b *box) (*os.File, error) { return listenUnix(b) }
+
+// writeEtc makes the files of /etc that are the sandbox's own.
+func (b *box) writeEtc() error {
+	dir := filepath.Join(string(b.dir), "etc")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	shell := "/bin/sh"
+	if _, err := os.Stat(filepath.Join("/", b.record.Spec.Root, "usr/bin/bash")); err == nil {
+		shell = "/bin/bash"
+	}
+	for name, content := range map[string]string{
+		"passwd": fmt.Sprintf("root:x:0:0:root:/root:/usr/sbin/nologin\nagent:x:%d:%d:agent:%s:%s\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
+			insideUID, insideUID, insideHome, shell),
+		"group":         fmt.Sprintf("root:x:0:\nagent:x:%d:\nnogroup:x:65534:\n", insideUID),
+		"hosts":         "127.0.0.1 localhost " + b.hostname() + "\n::1 localhost ip6-localhost\n",
+		"hostname":      b.hostname() + "\n",
+		"nsswitch.conf": "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nnetworks: files\nprotocols: files\nservices: files\n",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *box) hostname() string {
+	if name := b.record.Spec.Name; name != "" {
+		return strings.NewReplacer("_", "-", ".", "-").Replace(strings.ToLower(name))
+	}
+	return "sandbox-" + b.dir.ID()
+}
+
+// launch starts bwrap on a thread of its own, which lives as long as the sandbox:
+// the sandbox ends with it.
+func (bubblewrap) launch(b *box, args []string, files []*os.File) (*child.Child, error) {
+	bwrap, err := exec.LookPath("bwrap")
+	if err != nil {
+		return nil, api.NewError(api.KindNotSupported, api.CodeProviderUnavailable, "the program bwrap is not installed: %w; install the package bubblewrap", err)
+	}
+	mode := b.record.Spec.Network
+	if mode == "" {
+		mode = provider.NetworkNone
+	}
+	net, err := networks[mode](b)
+	if err != nil {
+		return nil, fmt.Errorf("network %s: %w", mode, err)
+	}
+	l := &launch{box: b, bwrap: bwrap, net: net, uid: sandboxUID(b.dir.ID())}
+	started := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: what it enters it does not leave
+		server, err := l.start(args, files)
+		l.server = server
+		started <- err
+		if err == nil {
+			<-server.Done()
+		}
+		if net.close != nil {
+			if err := net.close(); err != nil {
+				fmt.Fprintln(b.log, "shim: end network:", err)
+			}
+		}
+	}()
+	if err := <-started; err != nil {
+		return nil, err
+	}
+	return l.server, nil
+}
+
+// launch is one start of bwrap.
+type launch struct {
+	box    *box
+	bwrap  string
+	net    network
+	uid    int // on the host
+	server *child.Child
+}
+
+// start runs on a locked thread.
+func (l *launch) start(args []string, files []*os.File) (*child.Child, error) {
+	sources, options, err := l.mounts()
+	if err != nil {
+		return nil, err
+	}
+	sys := new(syscall.SysProcAttr)
+	if l.uid != os.Geteuid() {
+		if err := enterStage(sources, l.uid); err != nil {
+			return nil, fmt.Errorf("prepare mounts: %w", err)
+		}
+		sys.Credential = &syscall.Credential{Uid: uint32(l.uid), Gid: uint32(l.uid), Groups: []uint32{}}
+	}
+	if l.net.join != nil {
+		if err := l.net.join(); err != nil {
+			return nil, fmt.Errorf("enter network: %w", err)
+		}
+	}
+	return l.exec(options, args, files, sys)
+}
+
+// exec starts bwrap and puts it into the cgroups while it waits.
+func (l *launch) exec(options, args []string, files []*os.File, sys *syscall.SysProcAttr) (*child.Child, error) {
+	theirs := &inherited{files: slices.Clone(files)}
+	defer theirs.close(len(files))
+	seccomp, err := filterFile()
+	if err != nil {
+		return nil, err
+	}
+	info, infoTheirs, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer info.Close()
+	blockTheirs, block, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer block.Close()
+	options = append(options,
+		"--seccomp", theirs.add(seccomp),
+		"--info-fd", theirs.add(infoTheirs),
+		"--block-fd", theirs.add(blockTheirs),
+	)
+	// In memory: what is in the arguments can be read in the sandbox, and names
+	// paths of the host.
+	list, err := memoryFile("args", []byte(strings.Join(options, "\x00")+"\x00"))
+	if err != nil {
+		return nil, err
+	}
+	server, err := child.Start(child.Spec{
+		Path: l.bwrap, Args: append([]string{"--args", theirs.add(list), "--", insideExe}, args...),
+		Dir: "/", Env: l.environment(), Stdin: true, Files: theirs.files, Sys: sys,
+	})
+	if err != nil {
+		return nil, err
+	}
+	infoTheirs.Close()
+	var told struct {
+		ChildPID int `json:"child-pid"`
+	}
+	if err := json.NewDecoder(info).Decode(&told); err != nil {
+		return server, nil // it has ended, and its output says why
+	}
+	err = errors.Join(l.box.groups.add(server.PID()), l.box.groups.add(told.ChildPID))
+	if err == nil {
+		_, err = block.Write([]byte{1})
+	}
+	if err != nil {
+		return nil, errors.Join(err, server.Stop(0))
+	}
+	return server, nil
+}
+
+// inherited are the files that a child gets from descriptor 3 on.
+type inherited struct{ files []*os.File }
+
+// add returns the descriptor that file has in the child.
+func (i *inherited) add(file *os.File) string {
+	i.files = append(i.files, file)
+	return fmt.Sprint(2 + len(i.files))
+}
+
+// close closes the files but the first ones, which belong to others.
+func (i *inherited) close(keep int) {
+	for _, file := range i.files[keep:] {
+		file.Close()
+	}
+}
+
+func (l *launch) environment() []string {
+	spec := l.box.record.Spec
+	env := map[string]string{
+		"PATH": insidePath, "HOME": insideHome, "USER": "agent", "LOGNAME": "agent", "LANG": "C.UTF-8", "SHELL": "/bin/sh",
+	}
+	maps.Copy(env, spec.Env)
+	list := make([]string, 0, len(env))
+	for _, key := range slices.Sorted(maps.Keys(env)) {
+		list = append(list, key+"="+env[key])
+	}
+	return list
+}
+
+// mounts returns what of the host is mounted, and the options of bwrap.
+func (l *launch) mounts() ([]source, []string, error) {
+	b := l.box
+	spec := b.record.Spec
+	staged := l.uid != os.Geteuid()
+	var sources []source
+	at := func(name, path string) string {
+		if !staged {
+			return path
+		}
+		sources = append(sources, source{name, path, -1, -1})
+		return filepath.Join(stage, name)
+	}
+	own := func(name string) string { return at(name, filepath.Join(string(b.dir), name)) }
+
+	root := "/"
+	if spec.Root != "" {
+		root = at("root", spec.Root)
+	}
+	options := []string{
+		"--unshare-user", "--unshare-ipc", "--unshare-pid", "--unshare-uts", "--unshare-cgroup-try",
+		"--die-with-parent", "--uid", fmt.Sprint(insideUID), "--gid", fmt.Sprint(insideUID), "--hostname", b.hostname(),
+	}
+	options = append(options, l.net.args...)
+	if spec.Strict {
+		options = append(options, "--disable-userns")
+	}
+	for _, dir := range []string{"/etc", "/opt", "/home"} {
+		options = append(options, "--perms", "0755", "--dir", dir)
+	}
+	options = append(options, systemMounts(cmp.Or(spec.Root, "/"), root)...)
+	etc := own("etc")
+	for _, name := range []string{"passwd", "group", "hosts", "hostname", "nsswitch.conf"} {
+		options = append(options, "--ro-bind", filepath.Join(etc, name), "/etc/"+name)
+	}
+	options = append(options,
+		"--proc", "/proc", "--dev", "/dev", "--tmpfs", "/run", "--dir", "/var", "--symlink", "../run", "/var/run", "--symlink", "../tmp", "/var/tmp",
+		"--bind", own("tmp"), "/tmp", "--bind", own("home"), insideHome,
+		"--ro-bind", at("exe", b.opts.Exe), insideExe,
+	)
+	if spec.Workspace.Mode == provider.WorkspaceBind {
+		work := spec.Workspace.Dir
+		protected, err := protectGit(work)
+		if err != nil {
+			return nil, nil, err
+		}
+		if staged {
+			uid, gid, err := ownerOf(work)
+			if err != nil {
+				return nil, nil, err
+			}
+			sources = append(sources, source{"workspace", work, uid, gid})
+			work = filepath.Join(stage, "workspace")
+		}
+		options = append(options, "--bind", work, insideWork)
+		for _, name := range protected {
+			options = append(options, "--ro-bind", filepath.Join(work, name), filepath.Join(insideWork, name))
+		}
+	} else {
+		options = append(options, "--bind", own("workspace"), insideWork)
+	}
+	return sources, append(options, "--remount-ro", "/", "--chdir", insideWork), nil
+}
+
+// systemMounts returns the options for the programs and libraries below a root file
+// system, which is at seen for the shim and at mounted for bwrap.
+func systemMounts(seen, mounted string) []string {
+	options := []string{"--ro-bind", filepath.Join(mounted, "usr"), "/usr"}
+	for _, name := range links {
+		target, err := os.Readlink(filepath.Join(seen, name))
+		switch {
+		case err == nil:
+			options = append(options, "--symlink", target, "/"+name)
+		case errors.Is(err, fs.ErrNotExist):
+		default: // a directory, as in systems that keep them apart
+			options = append(options, "--ro-bind", filepath.Join(mounted, name), "/"+name)
+		}
+	}
+	for _, name := range etcFiles {
+		file := filepath.Join("etc", name)
+		target, err := os.Readlink(filepath.Join(seen, file))
+		if err == nil {
+			options = append(options, "--symlink", target, "/"+file)
+		} else if _, err := os.Lstat(filepath.Join(seen, file)); err == nil {
+			options = append(options, "--ro-bind", filepath.Join(mounted, file), "/"+file)
+		}
+	}
+	return options
+}

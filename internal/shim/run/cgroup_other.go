@@ -1,0 +1,20 @@
+//go:build !linux
+
+package run
+
+import "github.com/sandboxagent/sandboxagent/provider"
+
+// cgroup does nothing where the system has none.
+type cgroup struct{}
+
+func openCgroup(string) *cgroup { return new(cgroup) }
+
+func (*cgroup) dirs() []string                 { return nil }
+func (*cgroup) pause() string                  { return "signals" }
+func (*cgroup) limits() []string               { return []string{} }
+func (*cgroup) limit(provider.Resources) error { return nil }
+func (*cgroup) add(int) error                  { return nil }
+func (*cgroup) freeze(bool) error              { return nil }
+func (*cgroup) kill()                          {}
+func (*cgroup) empty()                         {}
+func (*cgroup) remove()                        {}

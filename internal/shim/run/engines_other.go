@@ -1,0 +1,5 @@
+//go:build !linux
+
+package run
+
+var engines = map[string]engine{"local": local{}}

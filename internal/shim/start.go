@@ -1,0 +1,185 @@
+package shim
+
+import (
+	"bufio"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/child"
+	"github.com/sandboxagent/sandboxagent/internal/filelock"
+	"github.com/sandboxagent/sandboxagent/provider"
+)
+
+// The descriptors that a shim starts with.
+const (
+	LockFD   = 3 // the lock of its directory, which it shares with its creator and then holds alone
+	LifeFD   = 4 // a pipe that ends with the creator
+	ReportFD = 5 // a pipe for a [Report] in each line
+)
+
+// A Report is what a shim tells the process that started it. The last one has an
+// Error or says that the sandbox is running.
+type Report struct {
+	Error     *api.Error             `json:"error,omitempty"`
+	Running   bool                   `json:"running,omitempty"`
+	Bootstrap []api.ProcessRunResult `json:"bootstrap,omitempty"`
+}
+
+// Create makes a sandbox and returns when it is running. The bound sandbox of a
+// spec lives as long as this process does.
+func (s *Store) Create(ctx context.Context, spec provider.Spec) (*provider.Instance, error) {
+	spec, err := spec.Check()
+	if err != nil {
+		return nil, err
+	}
+	record := Record{ID: newID(), Provider: s.provider, CreatedAt: time.Now().UTC(), Spec: spec}
+	dir := Dir(filepath.Join(s.root(), record.ID))
+	bootstrap, err := s.create(ctx, dir, record)
+	if err != nil {
+		return nil, errors.Join(err, Discard(dir))
+	}
+	i, err := s.Get(ctx, record.ID)
+	if err != nil {
+		return nil, err
+	}
+	i.Bootstrap = bootstrap
+	return i, nil
+}
+
+func (s *Store) create(ctx context.Context, dir Dir, record Record) ([]api.ProcessRunResult, error) {
+	if err := os.MkdirAll(s.root(), 0o700); err != nil {
+		return nil, fmt.Errorf("create sandbox: %w", err)
+	}
+	if err := os.Mkdir(string(dir), 0o700); err != nil {
+		return nil, fmt.Errorf("create sandbox: %w", err)
+	}
+	lock, err := filelock.Try(dir.Lock())
+	if err != nil {
+		return nil, fmt.Errorf("create sandbox: %w", err)
+	}
+	defer lock.Release()
+	var token [24]byte
+	rand.Read(token[:])
+	if err := os.WriteFile(dir.Token(), []byte(hex.EncodeToString(token[:])), 0o600); err != nil {
+		return nil, fmt.Errorf("create sandbox: %w", err)
+	}
+	if err := writeJSON(dir.SpecFile(), record); err != nil {
+		return nil, fmt.Errorf("create sandbox: %w", err)
+	}
+	report, err := s.startShim(ctx, dir, lock, record.Spec.Bound)
+	return report.Bootstrap, err
+}
+
+// startShim starts a shim, hands the lock on to it, and waits until the sandbox
+// runs. If ctx ends first, the shim ends with what it made.
+func (s *Store) startShim(ctx context.Context, dir Dir, lock *filelock.Lock, bound bool) (Report, error) {
+	log, err := os.OpenFile(dir.Log(), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return Report{}, fmt.Errorf("open log: %w", err)
+	}
+	defer log.Close()
+	lifeTheirs, life, err := os.Pipe()
+	if err != nil {
+		return Report{}, err
+	}
+	defer lifeTheirs.Close()
+	reports, reportsTheirs, err := os.Pipe()
+	if err != nil {
+		return Report{}, errors.Join(err, life.Close())
+	}
+	defer reports.Close()
+	shim, err := child.StartDetached(child.Spec{
+		Path: s.cfg.Binary, Args: []string{"shim", string(dir)}, Dir: "/",
+		Files: []*os.File{lock.File(), lifeTheirs, reportsTheirs},
+	}, log)
+	reportsTheirs.Close()
+	if err != nil {
+		return Report{}, errors.Join(fmt.Errorf("start shim: %w", err), life.Close())
+	}
+	// The shim ends when the pipe does, as long as the sandbox is not running.
+	stop := context.AfterFunc(ctx, func() { life.Close() })
+	report, err := readReport(reports)
+	stop()
+	if err == nil && bound {
+		err = s.hold(dir.ID(), life)
+	}
+	life.Close()
+	if err == nil {
+		return report, nil
+	}
+	<-shim.Done() // so that its directory can be removed
+	if ctx.Err() != nil {
+		return Report{}, fmt.Errorf("start sandbox: %w", context.Cause(ctx))
+	}
+	var problem *api.Error
+	if errors.As(err, &problem) {
+		return Report{}, err
+	}
+	return Report{}, fmt.Errorf("start sandbox: the shim ended (%v)%s", shim, lastLines(dir.Log()))
+}
+
+// hold keeps the pipe that a bound sandbox lives by open until this process ends,
+// or destroys the sandbox. The descriptor is a bare one, which nothing closes when
+// the store is dropped.
+func (s *Store) hold(id string, life *os.File) error {
+	fd, err := unix.FcntlInt(life.Fd(), unix.F_DUPFD_CLOEXEC, 3)
+	if err != nil {
+		return fmt.Errorf("bind sandbox to this process: %w", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.bound == nil {
+		s.bound = make(map[string]int)
+	}
+	s.bound[id] = fd
+	return nil
+}
+
+func (s *Store) release(id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if fd, ok := s.bound[id]; ok {
+		unix.Close(fd)
+		delete(s.bound, id)
+	}
+}
+
+// readReport returns the last report of a shim.
+func readReport(r io.Reader) (Report, error) {
+	lines := bufio.NewReader(r)
+	line, err := lines.ReadBytes('\n')
+	if err != nil {
+		return Report{}, err
+	}
+	var report Report
+	if err := json.Unmarshal(line, &report); err != nil {
+		return Report{}, err
+	}
+	if report.Error != nil {
+		return Report{}, report.Error
+	}
+	return report, nil
+}
+
+// lastLines quotes the end of a log.
+func lastLines(name string) string {
+	data, err := os.ReadFile(name)
+	text := strings.TrimSpace(string(data))
+	if err != nil || text == "" {
+		return ""
+	}
+	lines := strings.Split(text, "\n")
+	return "; its last output: " + strings.Join(lines[max(0, len(lines)-5):], "\n")
+}

@@ -1,0 +1,112 @@
+package shim
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// sweepWait bounds the wait for processes that were killed.
+const sweepWait = 5 * time.Second
+
+// ProcessOf returns what tells a process that lives from one that gets its number
+// later. The zero value is one that does not live.
+func ProcessOf(pid int) Process {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return Process{}
+	}
+	fields := strings.Fields(string(data[bytes.LastIndexByte(data, ')')+1:]))
+	if len(fields) < 20 || fields[0] == "Z" {
+		return Process{}
+	}
+	return Process{pid, fields[19]} // starttime, see proc_pid_stat(5)
+}
+
+// sweep ends what a dead shim left, and removes its cgroups. What has namespaces of
+// its own has ended with the shim. The server of a sandbox that has none ends by
+// itself after the shim; what it leaves is known by a variable of its environment,
+// unless it has dropped that.
+func sweep(status Status) {
+	for _, dir := range status.Cgroups {
+		RemoveCgroup(dir)
+	}
+	deadline := time.Now().Add(2 * sweepWait)
+	for status.Server.PID != 0 && ProcessOf(status.Server.PID) == status.Server && time.Now().Before(deadline) {
+		time.Sleep(5 * time.Millisecond)
+		if status.Marker == "" || stoppedProcess(status.Server.PID) {
+			_ = unix.Kill(status.Server.PID, unix.SIGKILL)
+		}
+	}
+	for status.Marker != "" && killMarked(status.Marker) && time.Now().Before(deadline.Add(sweepWait)) {
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// killMarked kills the processes with a variable in their environment, and reports
+// whether there were any.
+func killMarked(marker string) (found bool) {
+	names, _ := filepath.Glob("/proc/[0-9]*")
+	for _, name := range names {
+		data, err := os.ReadFile(filepath.Join(name, "environ"))
+		if err != nil || !slices.Contains(strings.Split(string(data), "\x00"), marker) {
+			continue
+		}
+		if pid, err := strconv.Atoi(filepath.Base(name)); err == nil && pid != os.Getpid() {
+			found = unix.Kill(pid, unix.SIGKILL) == nil || found
+		}
+	}
+	return found
+}
+
+// stoppedProcess reports whether a process was stopped by a signal, so that it does
+// not see the end of its shim.
+func stoppedProcess(pid int) bool {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	return err == nil && strings.HasPrefix(string(data[bytes.LastIndexByte(data, ')')+1:]), " T")
+}
+
+// RemoveCgroup kills what is in a cgroup, frozen or not, and removes it. One that
+// does not exist is removed already.
+func RemoveCgroup(dir string) {
+	deadline := time.Now().Add(sweepWait)
+	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
+		if err := os.Remove(dir); err == nil || errors.Is(err, fs.ErrNotExist) || time.Now().After(deadline) {
+			return
+		}
+		KillCgroup(dir)
+		time.Sleep(pause)
+	}
+}
+
+// KillCgroup sends SIGKILL to all that is in a cgroup and lets it go on, since the
+// frozen of cgroup v1 do not die.
+func KillCgroup(dir string) {
+	if os.WriteFile(filepath.Join(dir, "cgroup.kill"), []byte("1"), 0) != nil {
+		for _, pid := range CgroupPIDs(dir) {
+			_ = unix.Kill(pid, unix.SIGKILL)
+		}
+	}
+	_ = os.WriteFile(filepath.Join(dir, "freezer.state"), []byte("THAWED"), 0)
+}
+
+// CgroupPIDs returns the processes in a cgroup.
+func CgroupPIDs(dir string) []int {
+	data, _ := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
+	var pids []int
+	for text := range strings.FieldsSeq(string(data)) {
+		if pid, err := strconv.Atoi(text); err == nil && pid > 0 {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}

@@ -1,0 +1,31 @@
+// Package bubblewrap is the provider of sandboxes in Linux namespaces, which the
+// program bwrap makes. It needs no daemon, and no privileges where the kernel lets
+// users make namespaces.
+//
+// A sandbox sees the programs and libraries of the host below /usr, a private home
+// directory, and its workspace, and nothing else of the host: no home directories,
+// no other mounts, processes, or sockets, and no network but a loopback of its own.
+// It runs as a user without privileges, also when root makes it, and without
+// capabilities; system calls that lead around this are refused.
+// docs/guide/sandboxes.md says what is and is not kept out.
+package bubblewrap
+
+import "github.com/sandboxagent/sandboxagent/internal/shim"
+
+// Name is the name of the provider.
+const Name = "bubblewrap"
+
+// Config says where sandboxes are kept and what runs them.
+type Config struct {
+	StateDir string // absolute path of the directory that keeps all sandboxes
+	Binary   string // path of the program sandbox-agent
+}
+
+// Provider makes sandboxes with bwrap. It is a provider.Provider with the abilities
+// Pauser, Resumer, Restarter, Killer, Execer, Logger, and Pruner.
+type Provider struct{ *shim.Store }
+
+// New returns the provider. It does no I/O.
+func New(cfg Config) *Provider {
+	return &Provider{shim.Open(shim.Config{StateDir: cfg.StateDir, Binary: cfg.Binary}, Name)}
+}

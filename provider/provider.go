@@ -1,0 +1,190 @@
+// Package provider says what a sandbox is and what makes one. A provider is a
+// directory below this one: local, bubblewrap. The package starts nothing and
+// talks to no server; it holds the types that providers, the SDK, and the command
+// line share.
+//
+// A provider has four duties, see [Provider]. What else it can do is an ability
+// that its value implements, found by assertion:
+//
+//	if p, ok := p.(provider.Pauser); ok {
+//		err = p.Pause(ctx, id)
+//	}
+//
+// The suite in package providertest holds every provider to these contracts.
+package provider
+
+import (
+	"context"
+	"iter"
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/sandboxagent/sandboxagent/api"
+)
+
+// A Provider makes sandboxes and finds them again, also those that another
+// process made. Its methods may be called from several goroutines and processes
+// at once.
+//
+// An id that no sandbox has is an error that matches [api.CodeSandboxNotFound].
+type Provider interface {
+	// Create makes a sandbox and returns when its server answers, the files of
+	// spec are written, and its bootstrap commands have succeeded. Nothing is left
+	// of a sandbox whose creation fails, or whose creator ends before it is done.
+	// A spec that the provider or the host cannot honour is an error that matches
+	// [api.CodeUnsupportedSpec]; nothing of a spec is dropped in silence.
+	Create(ctx context.Context, spec Spec) (*Instance, error)
+
+	// Get returns a sandbox as it is now.
+	Get(ctx context.Context, id string) (*Instance, error)
+
+	// List yields the sandboxes that carry all the labels, oldest first. One that
+	// cannot be read is yielded as an error, and the list goes on.
+	List(ctx context.Context, labels map[string]string) iter.Seq2[*Instance, error]
+
+	// Destroy ends everything that runs in a sandbox and removes all that the
+	// provider keeps of it. A directory that was bound stays. A sandbox that does
+	// not exist is an error.
+	Destroy(ctx context.Context, id string) error
+}
+
+// A Pauser stops everything in a sandbox where it is, also what left its session.
+// Pausing a paused sandbox does nothing. [Resumer] undoes it.
+type Pauser interface {
+	Pause(ctx context.Context, id string) error
+}
+
+// A Resumer lets a paused sandbox go on. Resuming a running one does nothing.
+type Resumer interface {
+	Resume(ctx context.Context, id string) error
+}
+
+// A Restarter ends everything in a sandbox and starts its server again, with the
+// files and sessions that it had. It also starts one that was killed or failed.
+// Bootstrap commands do not run again.
+type Restarter interface {
+	Restart(ctx context.Context, id string) error
+}
+
+// A Killer ends everything in a sandbox at once. Its files stay, and it can be
+// restarted. Killing a sandbox that does not run does nothing.
+type Killer interface {
+	Kill(ctx context.Context, id string) error
+}
+
+// An Execer runs a command in a sandbox to its end. A command that does not end
+// well is no error. What it leaves running lives until the sandbox is killed,
+// restarted, or destroyed.
+type Execer interface {
+	Exec(ctx context.Context, id string, cmd api.ProcessRunRequest) (*api.ProcessRunResult, error)
+}
+
+// A Logger gives the newest output of the server and of what started it, at most
+// 1 MiB.
+type Logger interface {
+	Logs(ctx context.Context, id string) ([]byte, error)
+}
+
+// A Pruner ends and removes what is left of sandboxes that do not exist, and of
+// creations that never finished. It removes no sandbox that List shows.
+type Pruner interface {
+	Prune(ctx context.Context) (Pruned, error)
+}
+
+// Pruned counts what a [Pruner] did.
+type Pruned struct {
+	Failed  []string `json:"failed"`  // ids of sandboxes whose shim was found dead
+	Removed []string `json:"removed"` // ids of unfinished creations
+}
+
+// State is what a sandbox does.
+type State string
+
+// The states of a sandbox. A failed one ended by itself, and [Instance] names the
+// reason; a stopped one was killed. Both keep their files.
+const (
+	Creating State = "creating"
+	Running  State = "running"
+	Paused   State = "paused"
+	Stopped  State = "stopped"
+	Failed   State = "failed"
+)
+
+// Instance is a sandbox at the time it was asked for.
+type Instance struct {
+	ID        string
+	Provider  string
+	State     State
+	Reason    string // why it failed, for people
+	CreatedAt time.Time
+	Spec      Spec // with what the provider filled in
+
+	// URL is where other programs of the host reach the server, or empty where
+	// Dial is the only way.
+	URL   string
+	Token Secret // of the server
+
+	// WorkDir is the workspace as seen in the sandbox, the working directory of
+	// sessions and commands that name none.
+	WorkDir string
+
+	Capabilities Capabilities
+
+	// Bootstrap is what the bootstrap commands did, in order. It is only set by
+	// Create.
+	Bootstrap []api.ProcessRunResult
+
+	// Dialer connects to the server of the sandbox, see Dial.
+	Dialer func(ctx context.Context) (net.Conn, error)
+}
+
+// Dial connects to the server of the sandbox. A sandbox that is not running is an
+// error that matches [api.CodeSandboxPaused] or [api.CodeSandboxNotRunning].
+func (i *Instance) Dial(ctx context.Context) (net.Conn, error) {
+	switch i.State {
+	case Running:
+		return i.Dialer(ctx)
+	case Paused:
+		return nil, api.Conflict(api.CodeSandboxPaused, "sandbox %s is paused; resume it", i.ID)
+	case Failed:
+		return nil, api.Conflict(api.CodeSandboxNotRunning, "sandbox %s has failed: %s; restart it", i.ID, i.Reason)
+	}
+	return nil, api.Conflict(api.CodeSandboxNotRunning, "sandbox %s is %s; restart it", i.ID, i.State)
+}
+
+// Capabilities say what a provider can do on this host. They are true: the suite
+// tries each.
+type Capabilities struct {
+	// Isolation is "none" where what runs in the sandbox can do whatever a program
+	// of its user can, else the means of isolation.
+	Isolation string `json:"isolation"`
+
+	// Pause is how a pause is done: "freezer", or "signals" where the host lets
+	// the provider have no cgroup.
+	Pause string `json:"pause"`
+
+	// Limits are the resources that can be limited: memory, cpus, pids, disk.
+	Limits []string `json:"limits"`
+
+	Workspaces []WorkspaceMode `json:"workspaces"`
+	Networks   []Network       `json:"networks"`
+}
+
+// Secret is text that prints and logs as a mark. It is sent as it is: only wire
+// types that carry it on purpose may have one.
+type Secret string
+
+const redacted = "[redacted]"
+
+// String returns a mark in place of the secret.
+func (Secret) String() string { return redacted }
+
+// GoString returns a mark in place of the secret.
+func (Secret) GoString() string { return redacted }
+
+// LogValue returns a mark in place of the secret.
+func (Secret) LogValue() slog.Value { return slog.StringValue(redacted) }
+
+// MarshalText returns a mark in place of the secret.
+func (Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
