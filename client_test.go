@@ -1,7 +1,6 @@
 package sandboxagent_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,15 +11,15 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/sandboxagent/sandboxagent"
 	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/provider"
+	"github.com/sandboxagent/sandboxagent/provider/local"
 )
 
 // serve answers requests with handler for the time of a test.
@@ -187,13 +186,7 @@ func TestFromEnv(t *testing.T) {
 
 func TestStart(t *testing.T) {
 	home := t.TempDir()
-	var logs bytes.Buffer
-	sandbox, err := sandboxagent.Start(testContext(t), sandboxagent.StartOptions{
-		Binary: os.Args[0],
-		Dir:    home,
-		Env:    append(os.Environ(), "HOME="+home, "XDG_DATA_HOME="+filepath.Join(home, "data")),
-		Logs:   &logs,
-	})
+	sandbox, err := sandboxagent.Start(testContext(t), localIn(home)...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -207,35 +200,81 @@ func TestStart(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(home, "hello.txt")); err != nil {
 		t.Error(err)
 	}
-	cmdline, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(sandbox.PID()), "cmdline"))
-	if err == nil && bytes.Contains(cmdline, []byte(sandboxagent.Token(sandbox.Client))) {
-		t.Error("the token is in the arguments")
-	}
 	stranger := sandboxagent.New(sandbox.BaseURL())
 	defer stranger.Close()
 	if _, err := stranger.Health(testContext(t)); !errors.Is(err, sandboxagent.ErrUnauthorized) {
 		t.Errorf("without token: %v", err)
 	}
-	if err := sandbox.Close(); err != nil {
+	if logs, err := sandbox.Logs(testContext(t)); err != nil || !strings.Contains(string(logs), "listening on") {
+		t.Errorf("logs are %q, %v", logs, err)
+	}
+	again, err := sandboxagent.Start(testContext(t), append(localIn(home), sandboxagent.WithSandbox(sandbox.ID()))...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if result, err := again.Exec(testContext(t), "pwd"); err != nil || strings.TrimSpace(result.Stdout) != home {
+		t.Errorf("found again, it works in %v, %v", result, err)
+	}
+	if err := again.Close(); err != nil {
 		t.Error(err)
 	}
-	if err := sandbox.Close(); err != nil {
-		t.Error(err)
+	if instance, err := sandbox.Instance(testContext(t)); err != nil || instance.State != provider.Running {
+		t.Errorf("after the close of who found it: %v, %v", instance, err)
 	}
-	select {
-	case <-sandbox.Done():
-	default:
-		t.Error("server still runs")
+	for range 2 {
+		if err := sandbox.Close(); err != nil {
+			t.Error(err)
+		}
 	}
-	if !strings.Contains(logs.String(), "listening on") {
-		t.Errorf("logs are %q", logs.String())
+	if _, err := sandbox.Instance(testContext(t)); !errors.Is(err, api.CodeSandboxNotFound) {
+		t.Errorf("after close: %v", err)
 	}
 }
 
-// A server ends with the program that started it, however that ends.
-func TestStartedServerEndsWithItsProgram(t *testing.T) {
+func TestSandboxLifecycle(t *testing.T) {
+	sandbox, err := sandboxagent.Start(testContext(t), localIn(t.TempDir())...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sandbox.Close()
+	ctx := testContext(t)
+	steps := []struct {
+		name string
+		do   func(context.Context) error
+		want provider.State
+	}{
+		{"pause", sandbox.Pause, provider.Paused},
+		{"resume", sandbox.Resume, provider.Running},
+		{"restart", sandbox.Restart, provider.Running},
+		{"kill", sandbox.Kill, provider.Stopped},
+		{"restart", sandbox.Restart, provider.Running},
+	}
+	for _, step := range steps {
+		if err := step.do(ctx); err != nil {
+			t.Fatalf("%s: %v", step.name, err)
+		}
+		instance, err := sandbox.Instance(ctx)
+		if err != nil || instance.State != step.want {
+			t.Fatalf("after %s: %+v, %v", step.name, instance, err)
+		}
+		_, err = sandbox.Health(ctx)
+		if (err == nil) != (step.want == provider.Running) {
+			t.Errorf("health after %s: %v", step.name, err)
+		}
+	}
+	if err := sandbox.Destroy(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := sandbox.Pause(ctx); !errors.Is(err, api.CodeSandboxNotFound) {
+		t.Errorf("pause after destroy: %v", err)
+	}
+}
+
+// A sandbox that Start made without more ends with its program, however that ends.
+func TestStartedSandboxEndsWithItsProgram(t *testing.T) {
+	dir := t.TempDir()
 	program := exec.CommandContext(testContext(t), os.Args[0])
-	program.Env = append(os.Environ(), starterDir+"="+t.TempDir())
+	program.Env = append(os.Environ(), starterDir+"="+dir)
 	program.Stderr = t.Output()
 	out, err := program.StdoutPipe()
 	if err != nil {
@@ -244,72 +283,54 @@ func TestStartedServerEndsWithItsProgram(t *testing.T) {
 	if err := program.Start(); err != nil {
 		t.Fatal(err)
 	}
-	var pid int
-	_, err = fmt.Fscanln(out, &pid)
+	var id string
+	_, err = fmt.Fscanln(out, &id)
 	program.Process.Kill()
 	program.Wait()
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if running(pid) {
-			syscall.Kill(pid, syscall.SIGKILL)
-		}
+	p := local.New(local.Config{StateDir: dir})
+	waitFor(t, func() bool {
+		_, err := p.Get(testContext(t), id)
+		return errors.Is(err, api.CodeSandboxNotFound)
 	})
-	waitFor(t, func() bool { return !running(pid) })
-}
-
-// running reports whether a process is there and no zombie.
-func running(pid int) bool {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	_, state, _ := strings.Cut(string(stat), ") ")
-	return err == nil && !strings.HasPrefix(state, "Z")
 }
 
 func TestStartFails(t *testing.T) {
-	script := func(body string) string {
+	script := func(body string) sandboxagent.StartOption {
 		file := filepath.Join(t.TempDir(), "sandbox-agent")
 		if err := os.WriteFile(file, []byte("#!/bin/sh\n"+body), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		return file
+		return sandboxagent.WithLocal(local.Config{StateDir: t.TempDir(), Binary: file})
 	}
-	_, err := sandboxagent.Start(testContext(t), sandboxagent.StartOptions{Binary: script("echo no such luck >&2; exit 7")})
+	_, err := sandboxagent.Start(testContext(t), script("echo no such luck >&2; exit 7"))
 	if err == nil || !strings.Contains(err.Error(), "exit status 7") || !strings.Contains(err.Error(), "no such luck") {
 		t.Errorf("early exit: %v", err)
 	}
 	ctx, cancel := context.WithTimeout(testContext(t), 100*time.Millisecond)
 	defer cancel()
-	_, err = sandboxagent.Start(ctx, sandboxagent.StartOptions{Binary: script("exec sleep 60")})
+	_, err = sandboxagent.Start(ctx, script("cat <&4 >/dev/null"))
 	if !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("silent server: %v", err)
+		t.Errorf("silent program: %v", err)
 	}
-	_, err = sandboxagent.Start(testContext(t), sandboxagent.StartOptions{
-		Binary: script(`trap "" TERM; echo "x listening on http://127.0.0.1:1"; sleep 60 & wait; wait`), StopTimeout: 50 * time.Millisecond,
-		Options: []sandboxagent.Option{sandboxagent.WithHTTPClient(&http.Client{Transport: refuse{}})},
-	})
-	if !errors.Is(err, sandboxagent.ErrUnauthorized) || !strings.Contains(err.Error(), "was killed") {
-		t.Errorf("server that does not end: %v", err)
+	_, err = sandboxagent.Start(testContext(t), append(localIn(t.TempDir()), sandboxagent.WithSpec(provider.Spec{Workspace: provider.Workspace{Dir: "/nonexistent"}}))...)
+	if !errors.Is(err, api.CodeInvalidSpec) || !strings.Contains(err.Error(), "/nonexistent") {
+		t.Errorf("bad directory: %v", err)
 	}
-	_, err = sandboxagent.Start(testContext(t), sandboxagent.StartOptions{Binary: script(""), Dir: "/nonexistent"})
-	if !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "chdir /nonexistent") {
-		t.Errorf("bad folder: %v", err)
+	_, err = sandboxagent.Start(testContext(t), append(localIn(t.TempDir()), sandboxagent.WithSandbox("nosuchbox"))...)
+	if !errors.Is(err, api.CodeSandboxNotFound) {
+		t.Errorf("bad id: %v", err)
 	}
 	t.Setenv("SANDBOX_AGENT_BIN", "/nonexistent/sandbox-agent")
-	_, err = sandboxagent.Start(testContext(t), sandboxagent.StartOptions{Options: []sandboxagent.Option{sandboxagent.FromEnv()}})
+	_, err = sandboxagent.Start(testContext(t), sandboxagent.WithClient(sandboxagent.FromEnv()))
 	if !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "SANDBOX_AGENT_BIN") {
 		t.Errorf("bad variable: %v", err)
 	}
 	t.Setenv("PATH", t.TempDir())
-	_, err = sandboxagent.Start(testContext(t), sandboxagent.StartOptions{})
+	_, err = sandboxagent.Start(testContext(t))
 	if err == nil || !strings.Contains(err.Error(), "SANDBOX_AGENT_BIN") {
 		t.Errorf("not found: %v", err)
 	}
-}
-
-// refuse is a server that takes no token.
-type refuse struct{}
-
-func (refuse) RoundTrip(r *http.Request) (*http.Response, error) {
-	return &http.Response{StatusCode: http.StatusUnauthorized, Status: "401 Unauthorized", Header: http.Header{}, Body: http.NoBody, Request: r}, nil
 }

@@ -13,6 +13,8 @@ import (
 	"github.com/sandboxagent/sandboxagent/acp"
 	"github.com/sandboxagent/sandboxagent/api"
 	"github.com/sandboxagent/sandboxagent/embedded"
+	"github.com/sandboxagent/sandboxagent/provider"
+	"github.com/sandboxagent/sandboxagent/provider/local"
 )
 
 // exampleServer runs a server for an example, in a folder of its own.
@@ -82,19 +84,21 @@ func ExampleStart() {
 		return
 	}
 	defer os.RemoveAll(home)
-	sandbox, err := sandboxagent.Start(context.Background(), sandboxagent.StartOptions{
-		Binary: os.Args[0], // usually left out: the sandbox-agent of PATH
-		Dir:    home,
-		Env:    append(os.Environ(), "HOME="+home, "XDG_DATA_HOME="+home),
-	})
+	sandbox, err := sandboxagent.Start(context.Background(),
+		// The program is the sandbox-agent of PATH where none is named.
+		sandboxagent.WithLocal(local.Config{Binary: os.Args[0], StateDir: home, Env: append(os.Environ(), "HOME="+home)}),
+		sandboxagent.WithSpec(provider.Spec{Workspace: provider.Workspace{Dir: home}, Bound: true}),
+	)
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
 	defer sandbox.Close()
-	health, err := sandbox.Health(context.Background())
-	fmt.Println(health.Status, err)
-	// Output: ok <nil>
+	result, err := sandbox.Exec(context.Background(), "echo", "hello")
+	fmt.Print(result.Stdout, err)
+	// Output:
+	// hello
+	// <nil>
 }
 
 func ExampleClient_Health() {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -14,12 +15,14 @@ import (
 	"github.com/sandboxagent/sandboxagent/api"
 	"github.com/sandboxagent/sandboxagent/embedded"
 	"github.com/sandboxagent/sandboxagent/internal/cli"
+	"github.com/sandboxagent/sandboxagent/provider"
+	"github.com/sandboxagent/sandboxagent/provider/local"
 )
 
 // TestMain makes the test binary the sandbox-agent program when it is started
 // as one: by Start, and by a server that runs the mock agent.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && (os.Args[1] == "server" || os.Args[1] == "mock") {
+	if len(os.Args) > 1 && slices.Contains([]string{"server", "mock", "shim"}, os.Args[1]) {
 		os.Exit(cli.Main(cli.System()))
 	}
 	if dir := os.Getenv(starterDir); dir != "" {
@@ -29,19 +32,29 @@ func TestMain(m *testing.M) {
 }
 
 // starterDir is the variable that makes the test binary a program that starts a
-// server in a folder, prints its process id, and waits to be killed.
+// sandbox in a directory, prints its id, and waits to be killed.
 const starterDir = "SANDBOX_AGENT_TEST_STARTER"
 
 func startAndWait(dir string) {
-	sandbox, err := sandboxagent.Start(context.Background(), sandboxagent.StartOptions{
-		Binary: os.Args[0], Dir: dir, Env: append(os.Environ(), "HOME="+dir, "XDG_DATA_HOME="+dir),
-	})
+	sandbox, err := sandboxagent.Start(context.Background(), localIn(dir)...)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	fmt.Println(sandbox.PID())
+	fmt.Println(sandbox.ID())
 	select {}
+}
+
+// localIn are the options of a local sandbox that has all it keeps, and works, in a
+// directory, and ends with this program.
+func localIn(dir string) []sandboxagent.StartOption {
+	return []sandboxagent.StartOption{
+		sandboxagent.WithLocal(local.Config{
+			StateDir: dir, Binary: os.Args[0],
+			Env: append(os.Environ(), "HOME="+dir, "XDG_DATA_HOME="+filepath.Join(dir, "data")),
+		}),
+		sandboxagent.WithSpec(provider.Spec{Workspace: provider.Workspace{Dir: dir}, Bound: true}),
+	}
 }
 
 // testContext ends before the test binary would.

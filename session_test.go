@@ -6,10 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -425,24 +422,12 @@ func TestStreamIsTyped(t *testing.T) {
 // A reader of events, a prompt and the session live through a server that is
 // killed: the reader sees every event once, the prompt says what became of it.
 func TestSessionOutlivesServer(t *testing.T) {
-	free, err := net.Listen("tcp", "127.0.0.1:0")
+	sandbox, err := sandboxagent.Start(testContext(t), localIn(t.TempDir())...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	port := free.Addr().(*net.TCPAddr).Port
-	free.Close()
-	home := t.TempDir()
-	opts := sandboxagent.StartOptions{
-		Binary: os.Args[0], Port: port, Token: "secret", Dir: home,
-		Env: append(os.Environ(), "HOME="+home, "XDG_DATA_HOME="+filepath.Join(home, "data")),
-	}
-	first, err := sandboxagent.Start(testContext(t), opts)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer first.Close()
-	client := sandboxagent.New(first.BaseURL(), sandboxagent.WithToken("secret"))
-	defer client.Close()
+	defer sandbox.Close()
+	client := sandbox.Client
 	session := newSession(t, client, sandboxagent.SessionOptions{})
 	mustPrompt(t, session, "/echo the word is swordfish")
 
@@ -469,19 +454,12 @@ func TestSessionOutlivesServer(t *testing.T) {
 		turn <- err
 	}()
 	waitInfo(t, session, func(info *api.Session) bool { return info.Status == api.SessionRunning })
-	server, err := os.FindProcess(first.PID())
-	if err != nil {
+	if err := sandbox.Kill(testContext(t)); err != nil {
 		t.Fatal(err)
 	}
-	if err := server.Kill(); err != nil {
+	if err := sandbox.Restart(testContext(t)); err != nil {
 		t.Fatal(err)
 	}
-	<-first.Done()
-	second, err := sandboxagent.Start(testContext(t), opts)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer second.Close()
 	if err := <-turn; !errors.Is(err, sandboxagent.ErrTurnInterrupted) {
 		t.Errorf("interrupted turn: %v", err)
 	}

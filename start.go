@@ -1,273 +1,237 @@
+//go:build unix
+
 package sandboxagent
 
 import (
+	"cmp"
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
-	"regexp"
-	"slices"
-	"strings"
-	"sync"
-	"time"
+	"path/filepath"
+
+	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/provider"
+	"github.com/sandboxagent/sandboxagent/provider/local"
 )
 
-// StartOptions say how to start a server on this machine. The zero value starts
-// the sandbox-agent of PATH on a free port of 127.0.0.1 with a token of its own.
-type StartOptions struct {
-	// Binary is the sandbox-agent program. When it is empty SANDBOX_AGENT_BIN is
-	// used if [FromEnv] is among Options, and PATH is searched last.
-	Binary string
+// A StartOption says what [Start] starts, or finds.
+type StartOption func(*starter)
 
-	Host  string // to listen on; empty means 127.0.0.1
-	Port  int    // to listen on; 0 means a free one
-	Token string // empty means a random one
-
-	Dir  string    // folder the server and sessions start in; empty means this process's
-	Env  []string  // of the server, as in [exec.Cmd]; nil means this process's
-	Args []string  // more flags of "sandbox-agent server"
-	Logs io.Writer // gets what the server prints; nil means it is dropped
-
-	// StopTimeout is how long the server has to end when the sandbox is closed,
-	// before it is killed. 0 means ten seconds.
-	StopTimeout time.Duration
-
-	Options []Option // of the client
+type starter struct {
+	provider provider.Provider
+	spec     *provider.Spec
+	id       string
+	local    local.Config
+	client   []Option
 }
 
-// A Sandbox is a server that was started for this program, and a client of it.
+// WithProvider sets what makes the sandbox, or finds it. Without it that is the
+// provider local, which isolates nothing.
+func WithProvider(p provider.Provider) StartOption { return func(s *starter) { s.provider = p } }
+
+// WithSpec sets what sandbox to make. Without it, it works in the current directory
+// of this program and ends with this program, in whatever way that ends.
+func WithSpec(spec provider.Spec) StartOption { return func(s *starter) { s.spec = &spec } }
+
+// WithSandbox finds the sandbox with an id in place of making one.
+func WithSandbox(id string) StartOption { return func(s *starter) { s.id = id } }
+
+// WithLocal configures the provider local where no other is given. Fields that are
+// zero have a default: the sandbox-agent of PATH, or that of SANDBOX_AGENT_BIN if
+// [FromEnv] is among the options of the client; the state directory of the user,
+// see [provider.StateDir]; the environment of this program.
+func WithLocal(cfg local.Config) StartOption { return func(s *starter) { s.local = cfg } }
+
+// WithClient sets options of the client.
+func WithClient(opts ...Option) StartOption {
+	return func(s *starter) { s.client = append(s.client, opts...) }
+}
+
+// A Sandbox is a sandbox of a provider, and a client of its server. Its methods may
+// be called from several goroutines.
 type Sandbox struct {
 	*Client
 
-	cmd   *exec.Cmd
-	grace time.Duration
-	done  chan struct{} // closed when the server is gone
-
-	closing sync.Once
-	err     error
+	provider provider.Provider
+	id       string
+	bound    bool // it was made to end with this program
 }
 
-// Start runs a server on this machine and returns when it answers. The context
-// bounds the start only: the server runs until [Sandbox.Close], or until this
-// program ends, in whatever way. Its token is handed over in the environment,
-// where other users cannot read it.
-func Start(ctx context.Context, opts StartOptions) (*Sandbox, error) {
-	sandbox, err := start(ctx, opts)
+// Start makes a sandbox and returns when its server answers, its files are written,
+// and its bootstrap commands have succeeded; what fails leaves nothing. Without
+// options it starts a server on this machine, in the current directory. The context
+// bounds the start only.
+func Start(ctx context.Context, opts ...StartOption) (*Sandbox, error) {
+	s := new(starter)
+	for _, opt := range opts {
+		opt(s)
+	}
+	sandbox, err := s.start(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("start sandbox-agent: %w", err)
+		return nil, fmt.Errorf("start sandbox: %w", err)
 	}
 	return sandbox, nil
 }
 
-func start(ctx context.Context, opts StartOptions) (*Sandbox, error) {
-	binary, err := findBinary(opts)
-	if err != nil {
-		return nil, err
-	}
-	if opts.Token == "" {
-		opts.Token = newToken()
-	}
-	host := opts.Host
-	if host == "" {
-		host = "127.0.0.1"
-	}
-	out := &serverOutput{to: opts.Logs, found: make(chan string, 1)}
-	cmd := exec.Command(binary, append([]string{"server", "--stop-with-stdin", "--host", host, "--port", fmt.Sprint(opts.Port)}, opts.Args...)...)
-	if _, err := os.Stat(opts.Dir); err != nil && opts.Dir != "" {
-		// With a group of its own exec would say that the program is missing.
-		return nil, &fs.PathError{Op: "chdir", Path: opts.Dir, Err: errors.Unwrap(err)}
-	}
-	cmd.Dir = opts.Dir
-	env := opts.Env
-	if env == nil {
-		env = os.Environ()
-	}
-	cmd.Env = append(slices.Clip(env), "SANDBOX_AGENT_TOKEN="+opts.Token)
-	cmd.Stdout, cmd.Stderr = out, out
-	cmd.WaitDelay = time.Second
-	ownGroup(cmd)
-	// The pipe ends with this program, and so does the server.
-	if _, err := cmd.StdinPipe(); err != nil {
-		return nil, err
-	}
-	if err := cmd.Start(); err != nil {
-		return nil, err
-	}
-	s := &Sandbox{cmd: cmd, grace: opts.StopTimeout, done: make(chan struct{})}
-	if s.grace == 0 {
-		s.grace = 10 * time.Second
-	}
-	go func() {
-		cmd.Wait() // how it ended is in ProcessState
-		close(s.done)
-	}()
-	url, err := s.awaitURL(ctx, out)
-	if err == nil {
-		s.Client = New(url, append(slices.Clip(opts.Options), WithToken(opts.Token))...)
-		if s.Client.dir == "" {
-			s.Client.dir, err = workingDir(opts.Dir)
-		}
-	}
-	if err == nil {
-		err = s.awaitReady(ctx, out)
-	}
-	if err != nil {
-		return nil, errors.Join(err, s.Close())
-	}
-	return s, nil
-}
-
-func workingDir(dir string) (string, error) {
-	if dir != "" {
-		return dir, nil
-	}
-	return os.Getwd()
-}
-
-// findBinary returns the program to start.
-func findBinary(opts StartOptions) (string, error) {
-	if opts.Binary != "" {
-		return exec.LookPath(opts.Binary)
-	}
-	if named := New("http://localhost", opts.Options...).binary; named != "" {
-		found, err := exec.LookPath(named)
+func (s *starter) start(ctx context.Context) (*Sandbox, error) {
+	if s.provider == nil {
+		cfg, err := s.localConfig()
 		if err != nil {
-			return "", fmt.Errorf("SANDBOX_AGENT_BIN: %w", err)
+			return nil, err
 		}
-		return found, nil
+		s.provider = local.New(cfg)
 	}
-	found, err := exec.LookPath("sandbox-agent")
+	instance, err := s.instance(ctx)
 	if err != nil {
-		return "", fmt.Errorf("%w; install it, or name it in StartOptions.Binary or in SANDBOX_AGENT_BIN with FromEnv", err)
+		return nil, err
 	}
-	return found, nil
-}
-
-func newToken() string {
-	var raw [24]byte
-	rand.Read(raw[:])
-	return hex.EncodeToString(raw[:])
-}
-
-// awaitURL waits until the server prints where it listens.
-func (s *Sandbox) awaitURL(ctx context.Context, out *serverOutput) (string, error) {
-	select {
-	case url := <-out.found:
-		return url, nil
-	case <-s.done:
-		return "", s.exited(out)
-	case <-ctx.Done():
-		return "", fmt.Errorf("wait for its address: %w%s", ctx.Err(), out.quote())
+	sandbox := &Sandbox{provider: s.provider, id: instance.ID, bound: s.id == "" && instance.Spec.Bound}
+	transport, ok := newTransport().(*http.Transport)
+	if !ok {
+		return nil, errors.New("the default transport of net/http was replaced by one that dials no sandbox")
 	}
+	transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) { return sandbox.Dial(ctx) }
+	client := append([]Option{WithHTTPClient(&http.Client{Transport: transport}), WithDir(instance.WorkDir)}, s.client...)
+	sandbox.Client = New(cmp.Or(instance.URL, "http://sandbox"), append(client, WithToken(string(instance.Token)))...)
+	return sandbox, nil
 }
 
-// awaitReady waits until the server answers, or is gone.
-func (s *Sandbox) awaitReady(ctx context.Context, out *serverOutput) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	ready := make(chan error, 1)
-	go func() { ready <- s.WaitReady(ctx) }()
-	select {
-	case err := <-ready:
-		return err
-	case <-s.done:
-		cancel(nil)
-		<-ready
-		return s.exited(out)
+func (s *starter) instance(ctx context.Context) (*provider.Instance, error) {
+	if s.id != "" {
+		return s.provider.Get(ctx, s.id)
 	}
+	if s.spec == nil {
+		dir, err := os.Getwd()
+		if err != nil {
+			return nil, err
+		}
+		s.spec = &provider.Spec{Workspace: provider.Workspace{Dir: dir}, Bound: true}
+	}
+	return s.provider.Create(ctx, *s.spec)
 }
 
-// exited says how the server ended before it answered.
-func (s *Sandbox) exited(out *serverOutput) error {
-	return fmt.Errorf("it ended before it answered: %s%s", s.cmd.ProcessState, out.quote())
+func (s *starter) localConfig() (local.Config, error) {
+	cfg := s.local
+	if cfg.StateDir == "" {
+		home, err := os.UserHomeDir()
+		if err != nil {
+			return cfg, err
+		}
+		cfg.StateDir = provider.StateDir(os.Getenv("XDG_STATE_HOME"), home)
+	}
+	name, hint := cfg.Binary, "WithLocal"
+	if name == "" {
+		name, hint = New("http://localhost", s.client...).binary, "SANDBOX_AGENT_BIN"
+	}
+	found, err := exec.LookPath(cmp.Or(name, "sandbox-agent"))
+	switch {
+	case err != nil && name == "":
+		return cfg, fmt.Errorf("%w; install it, or name it with WithLocal, or in SANDBOX_AGENT_BIN with FromEnv", err)
+	case err != nil:
+		return cfg, fmt.Errorf("%s: %w", hint, err)
+	}
+	cfg.Binary, err = filepath.Abs(found)
+	return cfg, err
 }
 
-// PID returns the id of the server's process.
-func (s *Sandbox) PID() int { return s.cmd.Process.Pid }
+// ID returns the id of the sandbox, by which [WithSandbox] finds it again.
+func (s *Sandbox) ID() string { return s.id }
 
-// Done returns a channel that is closed when the server has ended.
-func (s *Sandbox) Done() <-chan struct{} { return s.done }
+// Instance returns the sandbox as it is now.
+func (s *Sandbox) Instance(ctx context.Context) (*provider.Instance, error) {
+	return s.provider.Get(ctx, s.id)
+}
 
-// Close ends the agents of the client and then the server with everything that
-// it runs: it asks, waits, and kills. Closing twice is no error.
+// Dial connects to the server of the sandbox.
+func (s *Sandbox) Dial(ctx context.Context) (net.Conn, error) {
+	instance, err := s.provider.Get(ctx, s.id)
+	if err != nil {
+		return nil, err
+	}
+	return instance.Dial(ctx)
+}
+
+// cannot is the error for an ability that a provider does not have.
+func cannot(verb string) error {
+	return api.NewError(api.KindNotSupported, "", "the provider cannot %s a sandbox", verb)
+}
+
+// Pause stops everything in the sandbox where it is. Calls of the client fail until
+// [Sandbox.Resume].
+func (s *Sandbox) Pause(ctx context.Context) error {
+	if p, ok := s.provider.(provider.Pauser); ok {
+		return p.Pause(ctx, s.id)
+	}
+	return cannot("pause")
+}
+
+// Resume lets a paused sandbox go on.
+func (s *Sandbox) Resume(ctx context.Context) error {
+	if p, ok := s.provider.(provider.Resumer); ok {
+		return p.Resume(ctx, s.id)
+	}
+	return cannot("resume")
+}
+
+// Restart ends everything in the sandbox and starts its server again. Files and
+// sessions stay; a session comes back with its next prompt. It also starts a sandbox
+// that was killed, or has failed.
+func (s *Sandbox) Restart(ctx context.Context) error {
+	p, ok := s.provider.(provider.Restarter)
+	if !ok {
+		return cannot("restart")
+	}
+	err := p.Restart(ctx, s.id)
+	s.http.CloseIdleConnections()
+	return err
+}
+
+// Kill ends everything in the sandbox at once. Its files stay.
+func (s *Sandbox) Kill(ctx context.Context) error {
+	if p, ok := s.provider.(provider.Killer); ok {
+		return p.Kill(ctx, s.id)
+	}
+	return cannot("kill")
+}
+
+// Destroy ends everything in the sandbox and removes all that is kept of it, its
+// sessions and an empty workspace with what is in there included. A directory that
+// was bound stays.
+func (s *Sandbox) Destroy(ctx context.Context) error {
+	err := s.provider.Destroy(ctx, s.id)
+	return errors.Join(err, s.Client.Close())
+}
+
+// Exec runs a command in the sandbox to its end. A command that does not end well is
+// no error.
+func (s *Sandbox) Exec(ctx context.Context, name string, arg ...string) (*api.ProcessRunResult, error) {
+	if p, ok := s.provider.(provider.Execer); ok {
+		return p.Exec(ctx, s.id, api.ProcessRunRequest{Command: name, Args: arg})
+	}
+	return nil, cannot("run a command in")
+}
+
+// Logs returns the newest output of the server and of what started it.
+func (s *Sandbox) Logs(ctx context.Context) ([]byte, error) {
+	if p, ok := s.provider.(provider.Logger); ok {
+		return p.Logs(ctx, s.id)
+	}
+	return nil, cannot("read the log of")
+}
+
+// Close destroys a sandbox that [Start] made to end with this program, and leaves
+// every other one as it is. Closing twice is no error.
 func (s *Sandbox) Close() error {
-	s.closing.Do(func() {
-		if s.Client != nil {
-			s.err = s.Client.Close()
-		}
-		select {
-		case <-s.done:
-			s.err = nil // there was nobody to say goodbye to
-			return
-		default:
-		}
-		askToEnd(s.cmd.Process)
-		timer := time.NewTimer(s.grace)
-		defer timer.Stop()
-		select {
-		case <-s.done:
-		case <-timer.C:
-			killGroup(s.cmd.Process)
-			<-s.done
-			s.err = errors.Join(s.err, fmt.Errorf("sandbox-agent did not end within %v and was killed", s.grace))
-		}
-	})
-	return s.err
-}
-
-// serverOutput looks for the server's address in what it prints, and keeps the
-// end of it for errors.
-type serverOutput struct {
-	to    io.Writer
-	found chan string
-
-	mu   sync.Mutex
-	tail []byte
-	told bool
-}
-
-// maxTail is how much of a server's output an error quotes, in bytes.
-const maxTail = 4 << 10
-
-var listening = regexp.MustCompile(`listening on (https?://\S+)\s`)
-
-func (o *serverOutput) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.tail = append(o.tail, p...)
-	if !o.told {
-		if m := listening.FindSubmatch(o.tail); m != nil {
-			o.told = true
-			o.found <- reachable(string(m[1]))
-		}
+	if !s.bound {
+		return s.Client.Close()
 	}
-	if len(o.tail) > 2*maxTail {
-		o.tail = append(o.tail[:0], o.tail[len(o.tail)-maxTail:]...)
+	err := s.Destroy(context.Background())
+	if errors.Is(err, api.CodeSandboxNotFound) {
+		err = nil
 	}
-	if o.to != nil {
-		o.to.Write(p) // a log that cannot be written must not stop the server
-	}
-	return len(p), nil
-}
-
-// reachable replaces an address that means all of them by one that can be
-// dialled.
-func reachable(url string) string {
-	return strings.NewReplacer("//0.0.0.0", "//127.0.0.1", "//[::]", "//[::1]").Replace(url)
-}
-
-// quote returns the last output for an error text.
-func (o *serverOutput) quote() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	text := strings.TrimSpace(string(o.tail[max(0, len(o.tail)-maxTail):]))
-	if text == "" {
-		return ""
-	}
-	return "; its last output: " + text
+	return err
 }

@@ -146,11 +146,19 @@ func (i *Instance) Dial(ctx context.Context) (net.Conn, error) {
 	case Running:
 		return i.Dialer(ctx)
 	case Paused:
-		return nil, api.Conflict(api.CodeSandboxPaused, "sandbox %s is paused; resume it", i.ID)
+		return nil, i.unavailable(api.CodeSandboxPaused, "paused; resume it")
+	case Creating:
+		return nil, i.unavailable(api.CodeSandboxNotRunning, "being started; wait a moment")
 	case Failed:
-		return nil, api.Conflict(api.CodeSandboxNotRunning, "sandbox %s has failed: %s; restart it", i.ID, i.Reason)
+		return nil, i.unavailable(api.CodeSandboxNotRunning, "down: "+i.Reason+"; restart it")
 	}
-	return nil, api.Conflict(api.CodeSandboxNotRunning, "sandbox %s is %s; restart it", i.ID, i.State)
+	return nil, i.unavailable(api.CodeSandboxNotRunning, string(i.State)+"; restart it")
+}
+
+// unavailable is a problem that may be over in a moment, when the sandbox is resumed
+// or restarted.
+func (i *Instance) unavailable(code api.Code, state string) error {
+	return api.NewError(api.KindUnavailable, code, "sandbox %s is %s", i.ID, state)
 }
 
 // Capabilities say what a provider can do on this host. They are true: the suite

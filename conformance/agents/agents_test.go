@@ -188,7 +188,7 @@ func task(t *testing.T, agent real) {
 
 // startServer installs an agent with our own installer, and starts our server on
 // a data folder that has it, with a home in which the agent uses the model at url.
-func startServer(ctx context.Context, t *testing.T, agent real, url string) *sandboxagent.Sandbox {
+func startServer(ctx context.Context, t *testing.T, agent real, url string) *sandboxagent.Client {
 	t.Helper()
 	catalogue := agents.New(agents.Config{DataDir: filepath.Join(cache, "data"), Env: os.Environ()})
 	if _, err := catalogue.Install(ctx, agent.id, api.AgentInstallRequest{}, nil); err != nil {
@@ -210,18 +210,40 @@ func startServer(ctx context.Context, t *testing.T, agent real, url string) *san
 	}
 	own(t, home, agent.uid)
 	env := append([]string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + os.TempDir()}, append(wired, agent.env...)...)
-	sandbox, err := sandboxagent.Start(ctx, sandboxagent.StartOptions{
-		Binary: program(t, agent.uid), Token: token, Dir: home, Env: env, Args: []string{"--data-dir", data}, Logs: t.Output(),
-	})
+	return serve(ctx, t, program(t, agent.uid), home, env, "--data-dir", data)
+}
+
+// serve starts a server that ends with the test, and returns a client of it.
+func serve(ctx context.Context, t *testing.T, program, dir string, env []string, flags ...string) *sandboxagent.Client {
+	t.Helper()
+	cmd := exec.Command(program, append([]string{"server", "--port", "0", "--stop-with-stdin"}, flags...)...)
+	cmd.Dir, cmd.Env, cmd.Stderr = dir, append(env, "SANDBOX_AGENT_TOKEN="+token), t.Output()
+	stop, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(func() {
-		if err := sandbox.Close(); err != nil {
+		stop.Close()
+		if err := cmd.Wait(); err != nil {
 			t.Error(err)
 		}
 	})
-	return sandbox
+	var url string
+	if _, err := fmt.Fscanf(out, "Sandbox Agent %s listening on %s", new(string), &url); err != nil {
+		t.Fatalf("read the address of the server: %v", err)
+	}
+	client, err := sandboxagent.Connect(ctx, url, sandboxagent.WithToken(token), sandboxagent.WithDir(dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return client
 }
 
 // directory returns a new directory of a user, which the test removes. It is not in

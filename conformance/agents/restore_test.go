@@ -18,7 +18,7 @@ import (
 )
 
 // agentPID returns the process id of the only agent.
-func agentPID(ctx context.Context, t *testing.T, sandbox *sandboxagent.Sandbox) int {
+func agentPID(ctx context.Context, t *testing.T, sandbox *sandboxagent.Client) int {
 	t.Helper()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, sandbox.BaseURL()+"/v1/acp?all=true", nil)
 	if err != nil {

@@ -16,7 +16,7 @@ var confined = []struct {
 	why     string
 }{
 	{"start processes", regexp.MustCompile(`\bexec\.(Command|CommandContext|Cmd\b)|os\.StartProcess|syscall\.ForkExec`),
-		regexp.MustCompile(`^internal/child/|^start\w*\.go$|^provider/providertest/|^bench/|^internal/testkit/|^conformance/`),
+		regexp.MustCompile(`^internal/child/|^provider/providertest/|^bench/|^internal/testkit/|^conformance/`),
 		"internal/child starts the children of the server, so that none is left behind"},
 	{"lock files", regexp.MustCompile(`\b(Flock|FcntlFlock|F_(OFD_)?SETLKW?)\b`), regexp.MustCompile(`^internal/filelock/`),
 		"there is one file lock"},

@@ -181,9 +181,7 @@ func Discard(dir Dir) error {
 	if status, err := dir.ReadStatus(); err == nil {
 		sweep(status)
 	}
-	if record, err := dir.ReadRecord(); err == nil {
-		unprotect(record.Spec.Workspace)
-	}
+	unprotect(dir)
 	// First out of the list, in one step.
 	gone := filepath.Join(filepath.Dir(string(dir)), ".removed-"+dir.ID())
 	if err := os.Rename(string(dir), gone); err != nil {
@@ -195,12 +193,25 @@ func Discard(dir Dir) error {
 	return removeTree(gone)
 }
 
-// unprotect removes the mount point that kept a bound workspace without a .git
-// from getting one. A directory that has something in it stays.
-func unprotect(w provider.Workspace) {
-	if w.Mode == provider.WorkspaceBind {
-		_ = os.Remove(filepath.Join(w.Dir, ".git")) // fails for what is not an empty directory
+// unprotect removes the empty directory that kept a bound workspace from getting a
+// .git, unless another sandbox has it as well: removing a mount point takes the mount
+// away in every namespace.
+func unprotect(dir Dir) {
+	status, err := dir.ReadStatus()
+	if err != nil || status.Placeholder == "" {
+		return
 	}
+	others, err := filepath.Glob(filepath.Join(filepath.Dir(string(dir)), "*", "status.json"))
+	if err != nil {
+		return
+	}
+	for _, name := range others {
+		other := Dir(filepath.Dir(name))
+		if has, err := other.ReadStatus(); other != dir && (err != nil || has.Placeholder == status.Placeholder) {
+			return
+		}
+	}
+	_ = syscall.Rmdir(status.Placeholder) // which leaves a file and a directory that is not empty
 }
 
 // removeTree is os.RemoveAll that gets into directories which their owner has

@@ -54,6 +54,9 @@ type Config struct {
 
 	// Binary is the sandbox-agent program, which is the shim and the server.
 	Binary string
+
+	// Env is the environment of shims; nil means that of this process.
+	Env []string
 }
 
 // Record is what was asked for. It does not change.
@@ -76,7 +79,8 @@ type Status struct {
 	Capabilities provider.Capabilities `json:"capabilities"`
 	Cgroups      []string              `json:"cgroups,omitempty"` // directories that hold its processes
 	Server       Process               `json:"server"`
-	Marker       string                `json:"marker,omitempty"` // in the environment of what runs without namespaces
+	Placeholder  string                `json:"placeholder,omitempty"` // an empty .git in a bound workspace
+	Marker       string                `json:"marker,omitempty"`      // in the environment of what runs without namespaces
 }
 
 // A Process is one that its number alone does not name for ever.

@@ -101,7 +101,7 @@ func (s *Store) startShim(ctx context.Context, dir Dir, lock *filelock.Lock, bou
 	}
 	defer reports.Close()
 	shim, err := child.StartDetached(child.Spec{
-		Path: s.cfg.Binary, Args: []string{"shim", string(dir)}, Dir: "/",
+		Path: s.cfg.Binary, Args: []string{"shim", string(dir)}, Dir: "/", Env: s.cfg.Env,
 		Files: []*os.File{lock.File(), lifeTheirs, reportsTheirs},
 	}, log)
 	reportsTheirs.Close()

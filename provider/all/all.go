@@ -23,7 +23,9 @@ type Maker struct {
 // Providers returns all providers, the one that isolates least first.
 func Providers() []Maker {
 	return []Maker{
-		{local.Name, "a server of the user; isolates nothing", func(c Config) provider.Provider { return local.New(local.Config(c)) }},
+		{local.Name, "a server of the user; isolates nothing", func(c Config) provider.Provider {
+			return local.New(local.Config{StateDir: c.StateDir, Binary: c.Binary})
+		}},
 		{bubblewrap.Name, "Linux namespaces by bwrap", func(c Config) provider.Provider { return bubblewrap.New(bubblewrap.Config(c)) }},
 	}
 }

@@ -17,6 +17,10 @@ const Name = "local"
 type Config struct {
 	StateDir string // absolute path of the directory that keeps all sandboxes
 	Binary   string // path of the program sandbox-agent
+
+	// Env is the environment of what runs in the sandboxes; nil means that of
+	// this process.
+	Env []string
 }
 
 // Provider makes local sandboxes. It is a provider.Provider with the abilities
@@ -25,5 +29,5 @@ type Provider struct{ *shim.Store }
 
 // New returns the provider. It does no I/O.
 func New(cfg Config) *Provider {
-	return &Provider{shim.Open(shim.Config{StateDir: cfg.StateDir, Binary: cfg.Binary}, Name)}
+	return &Provider{shim.Open(shim.Config{StateDir: cfg.StateDir, Binary: cfg.Binary, Env: cfg.Env}, Name)}
 }

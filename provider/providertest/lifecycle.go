@@ -193,6 +193,18 @@ func (s *suite) testBind(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(work, "from-host"), []byte("x"), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	worktree := TempDir(t) // whose .git is a file
+	gitFile := filepath.Join(worktree, ".git")
+	if err := os.WriteFile(gitFile, []byte("gitdir: /nonexistent/repository/.git/worktrees/x\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	in := s.create(t, provider.Spec{Workspace: provider.Workspace{Dir: worktree}})
+	if err := s.p.Destroy(Context(t), in.ID); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(gitFile); err != nil {
+		t.Error(err)
+	}
 	i := s.create(t, provider.Spec{Workspace: provider.Workspace{Dir: work}})
 	s.sh(t, i.ID, "cat from-host && echo changed >from-host && mkdir -p d && echo y >d/from-sandbox && chmod 700 d")
 	data, err := os.ReadFile(filepath.Join(work, "d", "from-sandbox"))

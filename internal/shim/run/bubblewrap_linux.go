@@ -301,10 +301,11 @@ func (l *launch) mounts() ([]source, []string, error) {
 	)
 	if spec.Workspace.Mode == provider.WorkspaceBind {
 		work := spec.Workspace.Dir
-		protected, err := protectGit(work)
+		protected, placeholder, err := protectGit(work)
 		if err != nil {
 			return nil, nil, err
 		}
+		b.status.Placeholder = placeholder
 		if staged {
 			uid, gid, err := ownerOf(work)
 			if err != nil {

@@ -18,34 +18,42 @@ import (
 // that none can be made in the sandbox.
 //
 // A name at the top is a mount point, which cannot be moved away. Of what lies
-// deeper the directory at the top is protected as a whole.
-func protectGit(work string) ([]string, error) {
+// deeper the directory at the top is protected as a whole. The placeholder is the
+// path of an empty .git, or empty.
+func protectGit(work string) (names []string, placeholder string, err error) {
 	real, err := filepath.EvalSymlinks(work)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	g := &gitPaths{work: real, names: []string{".git"}}
 	git := filepath.Join(real, ".git")
 	info, err := os.Lstat(git)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return g.names, os.Mkdir(git, 0o755)
+		err := os.Mkdir(git, 0o755)
+		if errors.Is(err, fs.ErrExist) { // another sandbox starts there
+			err = nil
+		}
+		return g.names, git, err
 	case err != nil:
-		return nil, err
+		return nil, "", err
 	case info.Mode().Type() == fs.ModeSymlink:
-		return nil, provider.Unsupported("%s is a link, which cannot be protected; use workspace mode empty", git)
+		return nil, "", provider.Unsupported("%s is a link, which cannot be protected; use workspace mode empty", git)
 	case info.IsDir():
-		return g.names, g.follow(git)
+		if entries, err := os.ReadDir(git); err == nil && len(entries) == 0 {
+			placeholder = git
+		}
+		return g.names, placeholder, g.follow(git)
 	}
 	named, ok := readPath(git, "gitdir:")
 	if !ok {
-		return g.names, nil
+		return g.names, "", nil
 	}
 	dir := join(real, named)
 	if err := g.protect(dir); err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	return g.names, g.follow(dir)
+	return g.names, "", g.follow(dir)
 }
 
 // gitPaths are the names to protect in a workspace.
