@@ -289,6 +289,15 @@ func TestRulesSeeTheCommandOfEachAgent(t *testing.T) {
 			if got := r.prompt(s.ID, "ask "+call).Text; got != test.want {
 				t.Errorf("%s under %s: %q, want %q", agent, test.permissions, got, test.want)
 			}
+			// A dry run says the same, of the past call and of one that is given.
+			for _, given := range []string{"", `,"toolCall":` + call} {
+				var check api.PermissionCheck
+				r.do("POST", "/v1/permissions/check", `{"session":"`+s.ID+`"`+given+`}`, &check)
+				want := map[string]string{"yes": api.DecideAllow, "no": api.DecideReject}[test.want]
+				if len(check.Calls) != 1 || check.Calls[0].Decision != want {
+					t.Errorf("%s under %s: a dry run says %+v, want %s", agent, test.permissions, check.Calls, want)
+				}
+			}
 		}
 	}
 }

@@ -54,6 +54,9 @@ func (m *Manager) CheckPermissions(ctx context.Context, req api.PermissionCheckR
 	if err != nil {
 		return nil, err
 	}
+	if s != nil {
+		call = m.cfg.Agents.Normalize(s.rec.Agent, judge.Dir, call)
+	}
 	return &api.PermissionCheck{Calls: []api.PermissionCheckCall{checked(judge, call)}}, nil
 }
 
@@ -116,7 +119,7 @@ func (s *session) checkCalls(ctx context.Context, judge permission.Judge) (*api.
 	}
 	out := &api.PermissionCheck{Calls: make([]api.PermissionCheckCall, 0, len(p.list)), Omitted: p.omitted}
 	for _, c := range p.list {
-		call := checked(judge, c.call)
+		call := checked(judge, s.m.cfg.Agents.Normalize(s.rec.Agent, judge.Dir, c.call))
 		call.Event, call.Asked, call.Resolved = c.event, c.asked, c.resolved
 		out.Calls = append(out.Calls, call)
 	}
