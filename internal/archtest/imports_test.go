@@ -14,7 +14,7 @@ import (
 // root; another name is a package of another module and everything below it.
 type rule struct {
 	pkg    string // with "/..." it holds for what is below as well, but for packages with a rule of their own
-	allow  string // separated by blanks
+	allow  string // separated by white space
 	reason string
 }
 
@@ -39,7 +39,15 @@ var rules = []rule{
 	// The nouns do the work. They know neither HTTP handlers, nor the SDK, nor
 	// the command line.
 	{"internal/credentials", "internal/lazyregexp internal/shellwords", "credentials are looked for, not used"},
-	{"internal/agents", "acp api internal/atomicfile internal/child internal/credentials internal/filelock internal/lazyregexp internal/shellwords", "the catalogue knows what agents say, and starts no session"},
+	{"internal/agents", `
+		acp
+		api
+		internal/atomicfile
+		internal/child
+		internal/credentials
+		internal/filelock
+		internal/lazyregexp
+		internal/shellwords`, "the catalogue knows what agents say, and starts no session"},
 	{"internal/files", "api internal/filelock github.com/bmatcuk/doublestar/v4 github.com/fsnotify/fsnotify github.com/klauspost/compress golang.org/x/sys", "the file system of the user"},
 	{"internal/git", "api internal/child", "git runs as a child like others"},
 	{"internal/settings", "api internal/atomicfile internal/filelock internal/git", "settings start no MCP server"},
@@ -66,9 +74,55 @@ var rules = []rule{
 	{"internal/fakemodel", "internal/lazyregexp internal/shellwords", "the scripted model is a server like others"},
 
 	// What is put together from all that.
-	{"internal/server", "acp api internal/agents internal/bridge internal/child internal/files internal/journal internal/journal/postgres internal/journal/sqlite internal/memory internal/process internal/session internal/settings internal/ui github.com/coder/websocket github.com/danielgtaylor/huma/v2 github.com/prometheus/client_golang", "handlers decode, call, encode"},
+	{"internal/httpkit", "api github.com/danielgtaylor/huma/v2 github.com/prometheus/client_golang", "what servers have in common knows no noun"},
+	{"internal/server", `
+		acp
+		api
+		internal/agents
+		internal/bridge
+		internal/child
+		internal/files
+		internal/httpkit
+		internal/journal
+		internal/journal/postgres
+		internal/journal/sqlite
+		internal/memory
+		internal/process
+		internal/session
+		internal/settings
+		internal/ui
+		github.com/coder/websocket
+		github.com/danielgtaylor/huma/v2
+		github.com/prometheus/client_golang`, "handlers decode, call, encode"},
 	{"embedded", "sdk api internal/cli internal/server", "the server and the SDK together"},
-	{"internal/cli", "sdk acp api internal/agents internal/atomicfile internal/child internal/child/reaper internal/child/tree internal/credentials internal/fakeagent internal/fakemodel internal/filelock internal/journal internal/journal/sqlite internal/permission internal/server internal/session internal/shellwords internal/shim internal/shim/run github.com/rogpeppe/go-internal/diff github.com/spf13/cobra github.com/spf13/pflag golang.org/x/sys golang.org/x/term golang.org/x/text", "the command line is on top of the SDK; it starts servers, and works on their files while none runs"},
+	{"internal/cli", `
+		sdk
+		acp
+		api
+		internal/agents
+		internal/atomicfile
+		internal/child
+		internal/child/reaper
+		internal/child/tree
+		internal/credentials
+		internal/fakeagent
+		internal/fakemodel
+		internal/filelock
+		internal/httpkit
+		internal/journal
+		internal/journal/sqlite
+		internal/permission
+		internal/server
+		internal/session
+		internal/shellwords
+		internal/shim
+		internal/shim/run
+		github.com/rogpeppe/go-internal/diff
+		github.com/spf13/cobra
+		github.com/spf13/pflag
+		golang.org/x/sys
+		golang.org/x/term
+		golang.org/x/text`, "the command line is on top of the SDK; it starts servers, and works on their files while none runs"},
 	{"cmd/sandbox-agent", "internal/child/reaper/early internal/cli", "a program is the command line"},
 
 	// What we do not ship.

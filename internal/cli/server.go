@@ -24,6 +24,7 @@ import (
 	"github.com/sandboxagent/sandboxagent/api"
 	"github.com/sandboxagent/sandboxagent/internal/child"
 	"github.com/sandboxagent/sandboxagent/internal/child/reaper"
+	"github.com/sandboxagent/sandboxagent/internal/httpkit"
 	"github.com/sandboxagent/sandboxagent/internal/server"
 )
 
@@ -33,7 +34,7 @@ type serverOptions struct {
 	host              string
 	port              uint16
 	tokenFile         string
-	cors              server.CORS
+	cors              httpkit.CORS
 	allowHosts        []string
 	agentCommands     []string
 	registry          string
@@ -360,7 +361,7 @@ func isLoopback(host string) bool {
 var httpToken = regexp.MustCompile("^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")
 
 // checkCORS refuses what no browser sends, since it would allow nothing.
-func checkCORS(c server.CORS) error {
+func checkCORS(c httpkit.CORS) error {
 	for _, origin := range c.Origins {
 		u, err := url.Parse(origin)
 		if origin != "*" && origin != "null" && (err != nil || u.Host == "" || origin != u.Scheme+"://"+u.Host) {

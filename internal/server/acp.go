@@ -14,11 +14,9 @@ import (
 
 	"github.com/sandboxagent/sandboxagent/acp"
 	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/httpkit"
 	"github.com/sandboxagent/sandboxagent/internal/journal"
 )
-
-// flushBytes is how much of an event stream is collected before it is sent.
-const flushBytes = 64 << 10
 
 // acpRoutes are the routes of the Agent Client Protocol.
 func (s *Server) acpRoutes() {
@@ -128,8 +126,8 @@ func (s *Server) streamACP(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 	}
-	return s.streamJournal(w, r, reader, func(stream *eventStream, e journal.Entry) {
-		stream.add("message", e.Seq, e.Frame)
+	return s.streamJournal(w, r, reader, func(stream *httpkit.Stream, e journal.Entry) {
+		stream.Add("message", e.Seq, e.Frame)
 	})
 }
 
@@ -147,34 +145,34 @@ func (s *Server) closeACP(w http.ResponseWriter, r *http.Request) error {
 
 // streamJournal sends what a journal reader gives until the reader, the client
 // or the server ends.
-func (s *Server) streamJournal(w http.ResponseWriter, r *http.Request, reader *journal.Reader, add func(*eventStream, journal.Entry)) error {
-	stream, err := newEventStream(w, r)
+func (s *Server) streamJournal(w http.ResponseWriter, r *http.Request, reader *journal.Reader, add func(*httpkit.Stream, journal.Entry)) error {
+	stream, err := httpkit.NewStream(w, r)
 	if err != nil {
 		return nil // the client has gone
 	}
 	for {
-		ctx, cancel := context.WithTimeout(r.Context(), heartbeat)
+		ctx, cancel := context.WithTimeout(r.Context(), httpkit.Heartbeat)
 		batch, err := reader.Next(ctx)
 		cancel()
 		switch {
 		case err == nil:
 		case errors.Is(err, context.DeadlineExceeded) && r.Context().Err() == nil:
-			stream.comment("heartbeat")
+			stream.Comment("heartbeat")
 		default:
 			if !errors.Is(err, io.EOF) && r.Context().Err() == nil {
-				s.log.Warn("read journal", "id", requestID(w), "error", err)
+				s.log.Warn("read journal", "id", httpkit.RequestID(w), "error", err)
 			}
 			return nil
 		}
 		addMissing(stream, batch)
 		for _, e := range batch.Entries {
-			if add(stream, e); stream.size() >= flushBytes {
-				if stream.flush() != nil {
+			if add(stream, e); stream.Size() >= httpkit.FlushBytes {
+				if stream.Flush() != nil {
 					return nil
 				}
 			}
 		}
-		if stream.flush() != nil {
+		if stream.Flush() != nil {
 			return nil
 		}
 	}

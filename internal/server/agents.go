@@ -12,6 +12,7 @@ import (
 
 	"github.com/sandboxagent/sandboxagent/api"
 	"github.com/sandboxagent/sandboxagent/internal/agents"
+	"github.com/sandboxagent/sandboxagent/internal/httpkit"
 )
 
 // AgentQuery is what both routes that describe agents take. It is exported for
@@ -126,7 +127,7 @@ func (s *Server) installAgent(w http.ResponseWriter, r *http.Request) error {
 // streamInstall installs and tells the steps. A client that leaves ends the
 // install.
 func (s *Server) streamInstall(w http.ResponseWriter, r *http.Request, id string, request api.AgentInstallRequest) error {
-	stream, err := newEventStream(w, r)
+	stream, err := httpkit.NewStream(w, r)
 	if err != nil {
 		return nil
 	}
@@ -149,14 +150,14 @@ func (s *Server) streamInstall(w http.ResponseWriter, r *http.Request, id string
 	send := func(name string, v any) {
 		data, err := json.Marshal(v)
 		if err == nil {
-			stream.add(name, 0, data)
-			err = stream.flush()
+			stream.Add(name, 0, data)
+			err = stream.Flush()
 		}
 		if err != nil {
 			cancel()
 		}
 	}
-	beat := time.NewTicker(heartbeat)
+	beat := time.NewTicker(httpkit.Heartbeat)
 	defer beat.Stop()
 	for open := true; open; {
 		select {
@@ -165,14 +166,14 @@ func (s *Server) streamInstall(w http.ResponseWriter, r *http.Request, id string
 				send("progress", e)
 			}
 		case <-beat.C:
-			stream.comment("heartbeat")
-			if stream.flush() != nil {
+			stream.Comment("heartbeat")
+			if stream.Flush() != nil {
 				cancel()
 			}
 		}
 	}
 	if failure != nil {
-		send("error", s.problem(requestID(w), failure))
+		send("error", s.router.Problem(httpkit.RequestID(w), failure))
 		return nil
 	}
 	send("result", result)

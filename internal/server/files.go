@@ -17,6 +17,7 @@ import (
 
 	"github.com/sandboxagent/sandboxagent/api"
 	"github.com/sandboxagent/sandboxagent/internal/files"
+	"github.com/sandboxagent/sandboxagent/internal/httpkit"
 )
 
 // nextCursor is the header with the cursor of the page after a listing, whose
@@ -35,7 +36,7 @@ func (s *Server) fileRoutes(fsys *files.FS) {
 	home := fileParam("path", "string", "Absolute, or relative to the home folder; home when absent")
 	at := fileParam("path", "string", "Absolute, or relative to the home folder")
 	at.Required = true
-	add := func(id, method, route, summary string, do handlerFunc, answers *huma.Response, params ...*huma.Param) huma.Operation {
+	add := func(id, method, route, summary string, do httpkit.HandlerFunc, answers *huma.Response, params ...*huma.Param) huma.Operation {
 		o := op(id, method, route, "files", summary)
 		o.Parameters = params
 		o.Responses = map[string]*huma.Response{"200": answers}
@@ -70,7 +71,7 @@ func (s *Server) fileRoutes(fsys *files.FS) {
 
 	route(s, op("moveFile", http.MethodPost, "/v1/fs/move", "files", "Move a file or folder"), h.move)
 	batch := op("writeFiles", http.MethodPost, "/v1/fs/batch", "files", "Write several files, all or none")
-	limitBody(&batch, "maxUploadBytes", s.limits.MaxUploadBytes)
+	httpkit.LimitBody(&batch, "maxUploadBytes", s.limits.MaxUploadBytes)
 	route(s, batch, h.batch)
 }
 
@@ -389,7 +390,7 @@ func (h fileHandlers) archive(w http.ResponseWriter, r *http.Request) error {
 		}
 		return err
 	}
-	h.s.log.Warn("send archive", "id", requestID(w), "error", err)
+	h.s.log.Warn("send archive", "id", httpkit.RequestID(w), "error", err)
 	panic(http.ErrAbortHandler) // a broken transfer, not a short archive
 }
 
@@ -443,11 +444,11 @@ func (h fileHandlers) watch(w http.ResponseWriter, r *http.Request) error {
 		for range events { // until the watch has let go of its descriptors
 		}
 	}()
-	stream, err := newEventStream(w, r)
+	stream, err := httpkit.NewStream(w, r)
 	if err != nil {
 		return nil // the client has gone
 	}
-	ticker := time.NewTicker(heartbeat)
+	ticker := time.NewTicker(httpkit.Heartbeat)
 	defer ticker.Stop()
 	for {
 		select {
@@ -459,11 +460,11 @@ func (h fileHandlers) watch(w http.ResponseWriter, r *http.Request) error {
 			if err != nil {
 				return err
 			}
-			stream.add("change", 0, data)
+			stream.Add("change", 0, data)
 		case <-ticker.C:
-			stream.comment("heartbeat")
+			stream.Comment("heartbeat")
 		}
-		if stream.flush() != nil {
+		if stream.Flush() != nil {
 			return nil
 		}
 	}
@@ -494,10 +495,10 @@ func (h fileHandlers) search(w http.ResponseWriter, r *http.Request) error {
 // streamSearch sends matches as they are found. The stream begins with the
 // first match or the end, so that a bad request is still a problem document.
 func (h fileHandlers) streamSearch(w http.ResponseWriter, r *http.Request, req api.FileSearchRequest) error {
-	var stream *eventStream
+	var stream *httpkit.Stream
 	send := func(event string, v any) (err error) {
 		if stream == nil {
-			if stream, err = newEventStream(w, r); err != nil {
+			if stream, err = httpkit.NewStream(w, r); err != nil {
 				return err
 			}
 		}
@@ -505,8 +506,8 @@ func (h fileHandlers) streamSearch(w http.ResponseWriter, r *http.Request, req a
 		if err != nil {
 			return err
 		}
-		stream.add(event, 0, data)
-		return stream.flush()
+		stream.Add(event, 0, data)
+		return stream.Flush()
 	}
 	sum, err := h.fs.Search(r.Context(), req, func(m api.FileSearchMatch) error { return send("match", m) })
 	if err != nil && stream == nil {

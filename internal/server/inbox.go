@@ -8,6 +8,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/httpkit"
 	"github.com/sandboxagent/sandboxagent/internal/journal"
 )
 
@@ -46,12 +47,12 @@ func (s *Server) streamPermissions(w http.ResponseWriter, r *http.Request) error
 		return err
 	}
 	reader, event := s.sessions.FollowPermissions(r.Context(), after)
-	return s.streamJournal(w, r, reader, func(stream *eventStream, e journal.Entry) {
+	return s.streamJournal(w, r, reader, func(stream *httpkit.Stream, e journal.Entry) {
 		data, err := json.Marshal(event(e))
 		if err != nil {
-			s.log.Error("encode permission event", "id", requestID(w), "error", err)
+			s.log.Error("encode permission event", "id", httpkit.RequestID(w), "error", err)
 			return
 		}
-		stream.add("message", e.Seq, data)
+		stream.Add("message", e.Seq, data)
 	})
 }

@@ -27,7 +27,7 @@ const (
 // is not needed: that of the start, and later on that of busy times, when these
 // are over.
 func (s *Server) settle() {
-	s.describe() // before somebody has to wait for it
+	s.router.Describe() // before somebody has to wait for it
 	ballast := make([]byte, s.cfg.Ballast)
 	defer runtime.KeepAlive(ballast)
 	ticker := time.NewTicker(settleDelay)

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"net/http"
 	"runtime"
-	"sync"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -18,11 +17,6 @@ var docsPage []byte
 
 // metaRoutes are the routes about the server itself.
 func (s *Server) metaRoutes() {
-	s.document = sync.OnceValues(func() ([]byte, error) {
-		s.describe()
-		return json.Marshal(s.api.OpenAPI())
-	})
-
 	root := op("getRoot", http.MethodGet, "/", "server", "Name of the server")
 	root.Responses = map[string]*huma.Response{"200": s.jsonResponse("Name of the server", typeOf[api.Root]())}
 	s.handle(root, s.getRoot)
@@ -37,11 +31,7 @@ func (s *Server) metaRoutes() {
 
 	metrics := op("getMetrics", http.MethodGet, "/metrics", "server", "Metrics in the Prometheus text format")
 	metrics.Responses = map[string]*huma.Response{"200": {Description: "Metrics", Content: map[string]*huma.MediaType{"text/plain": {}}}}
-	handler := s.metrics.handler()
-	s.handle(metrics, func(w http.ResponseWriter, r *http.Request) error {
-		handler.ServeHTTP(w, r)
-		return nil
-	})
+	s.handle(metrics, s.router.ServeMetrics)
 
 	document := op("getOpenAPI", http.MethodGet, "/openapi.json", "server", "This document")
 	document.Responses = map[string]*huma.Response{"200": {Description: "OpenAPI 3.1", Content: map[string]*huma.MediaType{"application/json": {}}}}
@@ -84,7 +74,7 @@ func (s *Server) getLimits(context.Context, *struct{}) (*body[api.Limits], error
 }
 
 func (s *Server) getOpenAPI(w http.ResponseWriter, r *http.Request) error {
-	data, err := s.document()
+	data, err := s.router.Document()
 	if err != nil {
 		return err
 	}
@@ -94,4 +84,4 @@ func (s *Server) getOpenAPI(w http.ResponseWriter, r *http.Request) error {
 }
 
 // OpenAPI returns the OpenAPI 3.1 document of the API as JSON.
-func (s *Server) OpenAPI() ([]byte, error) { return s.document() }
+func (s *Server) OpenAPI() ([]byte, error) { return s.router.Document() }

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/httpkit"
 	"github.com/sandboxagent/sandboxagent/internal/server"
 )
 
@@ -64,7 +65,7 @@ func TestToken(t *testing.T) {
 }
 
 func TestFault32BrowsersAreKeptOut(t *testing.T) {
-	in := start(t, server.Config{AllowedHosts: []string{"box.internal"}, CORS: server.CORS{Origins: []string{"https://friend.example"}}})
+	in := start(t, server.Config{AllowedHosts: []string{"box.internal"}, CORS: httpkit.CORS{Origins: []string{"https://friend.example"}}})
 	host := func(h string) map[string]string { return map[string]string{"Host": h} }
 	in.run(t, []scenario{
 		{name: "rebound name", path: "/v1/health", header: host("evil.example"), status: 403, want: []string{`"code":"host_forbidden"`}},
@@ -80,7 +81,7 @@ func TestFault32BrowsersAreKeptOut(t *testing.T) {
 }
 
 func TestFault33CORSWithCredentials(t *testing.T) {
-	in := start(t, server.Config{CORS: server.CORS{Origins: []string{"https://a.example"}, Headers: []string{"*"}, Credentials: true}})
+	in := start(t, server.Config{CORS: httpkit.CORS{Origins: []string{"https://a.example"}, Headers: []string{"*"}, Credentials: true}})
 	in.run(t, []scenario{{
 		name: "preflight", method: "OPTIONS", path: "/v1/health", status: 200,
 		header:  map[string]string{"Origin": "https://a.example", "Access-Control-Request-Method": "PUT", "Access-Control-Request-Headers": "X-One,X-Two"},

@@ -15,6 +15,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/httpkit"
 	"github.com/sandboxagent/sandboxagent/internal/process"
 )
 
@@ -157,7 +158,7 @@ const maxWait = 10 * time.Minute
 
 // signalProcess handles stop, kill and signal. The signal is in the query or in
 // the body; a body that does not hold one is ignored, as it always was.
-func signalProcess(s *Server, send signaller) handlerFunc {
+func signalProcess(s *Server, send signaller) httpkit.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		wait, err := queryUint(r, "waitMs")
 		if err != nil {
@@ -259,12 +260,12 @@ func queryUint(r *http.Request, key string) (uint64, error) {
 // ends.
 func (s *Server) streamLogs(w http.ResponseWriter, r *http.Request, id string, follower *process.Follower) {
 	ctx := r.Context()
-	stream, err := newEventStream(w, r)
+	stream, err := httpkit.NewStream(w, r)
 	if err != nil {
 		return // the client has gone
 	}
 	for {
-		wait, cancel := context.WithTimeout(ctx, heartbeat)
+		wait, cancel := context.WithTimeout(ctx, httpkit.Heartbeat)
 		batch, err := follower.Next(wait)
 		cancel()
 		switch {
@@ -272,29 +273,29 @@ func (s *Server) streamLogs(w http.ResponseWriter, r *http.Request, id string, f
 		case errors.Is(err, io.EOF):
 			if info, err := s.processes.Get(id); err == nil {
 				data, _ := json.Marshal(info)
-				stream.add("exit", 0, data)
+				stream.Add("exit", 0, data)
 			}
-			_ = stream.flush()
+			_ = stream.Flush()
 			return
 		case ctx.Err() != nil:
 			return
 		default:
-			stream.comment("heartbeat")
+			stream.Comment("heartbeat")
 		}
 		if batch.Gap != nil {
 			data, _ := json.Marshal(batch.Gap)
-			stream.add("gap", batch.Gap.To, data)
+			stream.Add("gap", batch.Gap.To, data)
 		}
 		for i := range batch.Entries {
 			e := &batch.Entries[i]
-			buf := stream.buffer()
+			buf := stream.Buffer()
 			buf.Grow(base64.StdEncoding.EncodedLen(len(e.Data)) + logEntryRest)
 			buf.Write(appendLogEvent(buf.AvailableBuffer(), e))
-			if stream.size() >= logFlushBytes && stream.flush() != nil {
+			if stream.Size() >= logFlushBytes && stream.Flush() != nil {
 				return
 			}
 		}
-		if stream.size() > 0 && stream.flush() != nil {
+		if stream.Size() > 0 && stream.Flush() != nil {
 			return
 		}
 	}

@@ -5,7 +5,6 @@ package server
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -17,12 +16,13 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/danielgtaylor/huma/v2"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/sandboxagent/sandboxagent/api"
 	"github.com/sandboxagent/sandboxagent/internal/agents"
 	"github.com/sandboxagent/sandboxagent/internal/bridge"
 	"github.com/sandboxagent/sandboxagent/internal/files"
+	"github.com/sandboxagent/sandboxagent/internal/httpkit"
 	"github.com/sandboxagent/sandboxagent/internal/journal"
 	"github.com/sandboxagent/sandboxagent/internal/process"
 	"github.com/sandboxagent/sandboxagent/internal/session"
@@ -55,7 +55,7 @@ type Config struct {
 
 	Token        string   // empty means that every request is allowed
 	AllowedHosts []string // Host names served without a token beside loopback; * means any
-	CORS         CORS
+	CORS         httpkit.CORS
 
 	// Ballast is how many bytes to allocate and never touch, so that they take
 	// no memory. They count as heap: without them the garbage of a few hundred
@@ -73,23 +73,11 @@ type Config struct {
 // Server serves one sandbox. It is an [http.Handler]; Serve runs it on a
 // listener.
 type Server struct {
-	cfg          Config
-	log          *slog.Logger
-	limits       api.Limits
-	token        string
-	allowedHosts []string
-	cors         CORS
-	started      time.Time
-	nonce        string        // begins the ids of requests
-	requests     atomic.Uint64 // that had no id
-
-	mux          *http.ServeMux
-	api          huma.API
-	endpoints    map[string]*endpoint // by "METHOD /path"
-	descriptions []func()             // parts of what describe makes
-	describe     func()
-	document     func() ([]byte, error)
-	metrics      *metrics
+	cfg     Config
+	log     *slog.Logger
+	limits  api.Limits
+	started time.Time
+	router  *httpkit.Router
 
 	journal   *journal.Journal
 	agents    *agents.Catalogue
@@ -115,18 +103,13 @@ func Open(cfg Config) (*Server, error) {
 	}
 	cfg.Version = cmp.Or(cfg.Version, "devel")
 	s := &Server{
-		cfg:          cfg,
-		log:          cfg.Logger,
-		limits:       limitsWithDefaults(cfg.Limits, cfg.DataDir),
-		token:        cfg.Token,
-		allowedHosts: cfg.AllowedHosts,
-		cors:         cfg.CORS,
-		started:      time.Now(),
-		nonce:        rand.Text()[:12],
-		endpoints:    make(map[string]*endpoint),
+		cfg:     cfg,
+		log:     cfg.Logger,
+		limits:  limitsWithDefaults(cfg.Limits, cfg.DataDir),
+		started: time.Now(),
 	}
 	base, cancel := context.WithCancelCause(context.Background())
-	s.base, s.cancelBase = base, func() { cancel(errStopping) }
+	s.base, s.cancelBase = base, func() { cancel(httpkit.ErrStopping) }
 	if err := s.openNouns(); err != nil {
 		s.cancelBase()
 		return nil, err
@@ -184,12 +167,31 @@ func (s *Server) openNouns() error {
 
 // routes registers every route of the server.
 func (s *Server) routes() {
-	setFrameworkErrors()
-	s.mux = http.NewServeMux()
-	s.mux.HandleFunc(everything, s.unrouted)
-	s.metrics = newMetrics(s)
-	s.api = newAPI(s)
-	s.describe = s.newDescribe()
+	s.router = httpkit.New(httpkit.Config{
+		Title:        "Sandbox Agent",
+		Version:      s.cfg.Version,
+		Description:  "One server inside a sandbox for coding agents, sessions, files, processes and terminals.",
+		Schemas:      map[reflect.Type]reflect.Type{typeOf[api.PermissionDefault](): typeOf[permissionDefault]()},
+		Namespace:    "sandbox_agent",
+		Token:        s.cfg.Token,
+		AllowedHosts: s.cfg.AllowedHosts,
+		CORS:         s.cfg.CORS,
+		MaxBodyBytes: s.limits.MaxBodyBytes,
+		Logger:       s.log,
+	})
+	s.router.Metrics().MustRegister(
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "sandbox_agent_acp_connections", Help: "ACP connections of this run of the server.",
+		}, func() float64 { return float64(len(s.bridge.List())) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "sandbox_agent_journal_degraded", Help: "1 while events cannot be written to disk.",
+		}, func() float64 {
+			if s.journal.Health() != nil {
+				return 1
+			}
+			return 0
+		}),
+	)
 	s.metaRoutes()
 	s.agentRoutes()
 	s.sandboxRoutes()
@@ -201,22 +203,11 @@ func (s *Server) routes() {
 	s.uiRoutes()
 }
 
-// setFrameworkErrors makes huma answer with our problem documents. Huma keeps
-// the constructors in package variables; every server sets the same ones.
-var setFrameworkErrors = sync.OnceFunc(func() {
-	huma.NewError = frameworkError
-	huma.NewErrorWithContext = func(ctx huma.Context, status int, msg string, errs ...error) huma.StatusError {
-		if status == http.StatusRequestEntityTooLarge {
-			return bodyTooLarge(ctx.Operation())
-		}
-		for i := range errs {
-			errs[i] = endedBy(ctx.Context(), errs[i])
-		}
-		return frameworkError(status, msg, errs...)
-	}
-})
+// ServeHTTP implements [http.Handler].
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.router.ServeHTTP(w, r) }
 
-func typeOf[T any]() reflect.Type { return reflect.TypeFor[T]() }
+// Routes returns every route the server answers as "METHOD /path/{with}", sorted.
+func (s *Server) Routes() []string { return s.router.Routes() }
 
 // trim drops old events soon after the start, as not every server lives for long,
 // and then from time to time until the server stops.

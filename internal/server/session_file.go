@@ -11,6 +11,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/httpkit"
 )
 
 // linesType is the type of a file of sessions: JSON, one value on a line.
@@ -50,8 +51,8 @@ func (s *Server) exportSessions(w http.ResponseWriter, r *http.Request) error {
 		return nil
 	}
 	err = write(r.Context(), w)
-	if err != nil && w.(*recorder).status != 0 {
-		s.log.Warn("send sessions", "id", requestID(w), "error", err)
+	if err != nil && httpkit.Answered(w) {
+		s.log.Warn("send sessions", "id", httpkit.RequestID(w), "error", err)
 		panic(http.ErrAbortHandler) // a broken transfer, not a short file
 	}
 	return err

@@ -17,6 +17,7 @@ import (
 
 	"github.com/sandboxagent/sandboxagent/acp"
 	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/httpkit"
 	"github.com/sandboxagent/sandboxagent/internal/journal"
 	"github.com/sandboxagent/sandboxagent/internal/session"
 )
@@ -296,7 +297,7 @@ func (s *Server) streamTurn(w http.ResponseWriter, r *http.Request, id string, t
 	if err != nil {
 		return err
 	}
-	stream, err := newEventStream(w, r)
+	stream, err := httpkit.NewStream(w, r)
 	if err != nil {
 		return nil // the client has gone
 	}
@@ -313,8 +314,8 @@ func (s *Server) streamTurn(w http.ResponseWriter, r *http.Request, id string, t
 		if turn.Behind(e.Seq) {
 			return true // the next turn's
 		}
-		stream.add("message", e.Seq, encodeEvent(event(e)))
-		return stream.size() < flushBytes || stream.flush() == nil
+		stream.Add("message", e.Seq, encodeEvent(event(e)))
+		return stream.Size() < httpkit.FlushBytes || stream.Flush() == nil
 	}
 	if !s.follow(ended, r.Context(), stream, reader, add) {
 		return nil
@@ -324,9 +325,9 @@ func (s *Server) streamTurn(w http.ResponseWriter, r *http.Request, id string, t
 		if r.Context().Err() != nil {
 			return nil
 		}
-		data, _ := json.Marshal(s.problem(requestID(w), err))
-		stream.add("error", 0, data)
-		stream.flush()
+		data, _ := json.Marshal(s.router.Problem(httpkit.RequestID(w), err))
+		stream.Add("error", 0, data)
+		stream.Flush()
 		return nil
 	}
 	for reader.Cursor() < result.LastEvent { // what came while the turn ended
@@ -341,16 +342,16 @@ func (s *Server) streamTurn(w http.ResponseWriter, r *http.Request, id string, t
 		}
 	}
 	data, _ := json.Marshal(result)
-	stream.add("result", 0, data)
-	stream.flush()
+	stream.Add("result", 0, data)
+	stream.Flush()
 	return nil
 }
 
 // follow sends what a reader gives until ended is. It reports whether the client
 // is still there.
-func (s *Server) follow(ended, client context.Context, stream *eventStream, reader *journal.Reader, add func(journal.Entry) bool) bool {
+func (s *Server) follow(ended, client context.Context, stream *httpkit.Stream, reader *journal.Reader, add func(journal.Entry) bool) bool {
 	for {
-		ctx, cancel := context.WithTimeout(ended, heartbeat)
+		ctx, cancel := context.WithTimeout(ended, httpkit.Heartbeat)
 		batch, err := reader.Next(ctx)
 		cancel()
 		switch {
@@ -358,7 +359,7 @@ func (s *Server) follow(ended, client context.Context, stream *eventStream, read
 		case ended.Err() != nil:
 			return client.Err() == nil
 		case errors.Is(err, context.DeadlineExceeded):
-			stream.comment("heartbeat")
+			stream.Comment("heartbeat")
 		default:
 			return errors.Is(err, io.EOF)
 		}
@@ -368,21 +369,21 @@ func (s *Server) follow(ended, client context.Context, stream *eventStream, read
 				return false
 			}
 		}
-		if stream.flush() != nil {
+		if stream.Flush() != nil {
 			return false
 		}
 	}
 }
 
 // addMissing adds the event that takes the place of those that cannot be had.
-func addMissing(stream *eventStream, batch journal.Batch) {
+func addMissing(stream *httpkit.Stream, batch journal.Batch) {
 	switch {
 	case batch.Reset != nil:
 		data, _ := json.Marshal(api.Reset{Cursor: batch.Reset.Cursor, Last: batch.Reset.Last})
-		stream.add("reset", batch.Reset.Last, data)
+		stream.Add("reset", batch.Reset.Last, data)
 	case batch.Gap != nil:
 		data, _ := json.Marshal(api.Gap{From: batch.Gap.From, To: batch.Gap.To})
-		stream.add("gap", batch.Gap.To, data)
+		stream.Add("gap", batch.Gap.To, data)
 	}
 }
 
@@ -491,8 +492,8 @@ func (s *Server) streamSession(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer detach()
-	return s.streamJournal(w, r, reader, func(stream *eventStream, e journal.Entry) {
-		stream.add("message", e.Seq, encodeEvent(event(e)))
+	return s.streamJournal(w, r, reader, func(stream *httpkit.Stream, e journal.Entry) {
+		stream.Add("message", e.Seq, encodeEvent(event(e)))
 	})
 }
 

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/sandboxagent/sandboxagent/internal/httpkit"
 	"github.com/sandboxagent/sandboxagent/internal/ui"
 )
 
@@ -16,12 +17,12 @@ func (s *Server) uiRoutes() {
 		return func(w http.ResponseWriter, r *http.Request) {
 			name := r.PathValue("path")
 			if !page.Serve(w, r, name, base(name)) {
-				s.writeProblem(w, r, endpointNotFound())
+				s.router.WriteProblem(w, r, httpkit.NotFound())
 			}
 		}
 	}
-	s.mount(http.MethodGet, &endpoint{pattern: "/ui"}, serve(func(string) string { return "ui/" }))
-	s.mount(http.MethodGet, &endpoint{pattern: "/ui/{path...}"}, serve(func(name string) string {
+	s.router.Page("/ui", serve(func(string) string { return "ui/" }))
+	s.router.Page("/ui/{path...}", serve(func(name string) string {
 		return cmp.Or(strings.Repeat("../", strings.Count(name, "/")), "./")
 	}))
 }

@@ -1,4 +1,4 @@
-package server
+package httpkit
 
 import (
 	"net/http"
@@ -10,38 +10,27 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// metrics are what GET /metrics tells, in a registry of this server's own.
+// metrics are those of a router, in a registry of its own.
 type metrics struct {
 	registry *prometheus.Registry
 	requests *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
 }
 
-func newMetrics(s *Server) *metrics {
+func newMetrics(namespace string) *metrics {
 	m := &metrics{
 		registry: prometheus.NewRegistry(),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "sandbox_agent_http_requests_total", Help: "Finished HTTP requests.",
+			Name: namespace + "_http_requests_total", Help: "Finished HTTP requests.",
 		}, []string{"method", "route", "status"}),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "sandbox_agent_http_request_seconds", Help: "Duration of HTTP requests, streams included.",
+			Name: namespace + "_http_request_seconds", Help: "Duration of HTTP requests, streams included.",
 			Buckets: []float64{.0005, .001, .005, .01, .05, .1, .5, 1, 5, 30, 120},
 		}, []string{"route"}),
 	}
 	m.registry.MustRegister(m.requests, m.seconds,
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "sandbox_agent_acp_connections", Help: "ACP connections of this run of the server.",
-		}, func() float64 { return float64(len(s.bridge.List())) }),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "sandbox_agent_journal_degraded", Help: "1 while events cannot be written to disk.",
-		}, func() float64 {
-			if s.journal.Health() != nil {
-				return 1
-			}
-			return 0
-		}),
 	)
 	return m
 }
@@ -49,6 +38,15 @@ func newMetrics(s *Server) *metrics {
 func (m *metrics) request(method, route string, status int, took time.Duration) {
 	m.requests.WithLabelValues(method, route, strconv.Itoa(status)).Inc()
 	m.seconds.WithLabelValues(route).Observe(took.Seconds())
+}
+
+// Metrics is where more metrics can be registered.
+func (rt *Router) Metrics() prometheus.Registerer { return rt.metrics.registry }
+
+// ServeMetrics answers with all metrics in the text format of Prometheus.
+func (rt *Router) ServeMetrics(w http.ResponseWriter, r *http.Request) error {
+	rt.serveMetrics.ServeHTTP(w, r)
+	return nil
 }
 
 func (m *metrics) handler() http.Handler {

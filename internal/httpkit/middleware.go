@@ -1,4 +1,4 @@
-package server
+package httpkit
 
 import (
 	"cmp"
@@ -17,23 +17,23 @@ import (
 
 const requestIDHeader = "X-Request-Id"
 
-// requestID returns the id of the request that w answers.
-func requestID(w http.ResponseWriter) string { return w.Header().Get(requestIDHeader) }
+// RequestID returns the id of the request that w answers.
+func RequestID(w http.ResponseWriter) string { return w.Header().Get(requestIDHeader) }
 
 // newRequestID returns an id that no other request has, of this server or another.
-func (s *Server) newRequestID() string {
-	return s.nonce + "-" + strconv.FormatUint(s.requests.Add(1), 36)
+func (rt *Router) newRequestID() string {
+	return rt.nonce + "-" + strconv.FormatUint(rt.requests.Add(1), 36)
 }
 
 // ServeHTTP runs the checks that hold for every request, in the order of the
 // earlier server, and then the route: request id, CORS, host and origin, route
-// known, token, method, query. The last four are those of [Server.mount] and
-// [Server.unrouted].
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+// known, token, method, query. The last four are those of [Router.mount] and
+// [Router.unrouted].
+func (rt *Router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	started := time.Now()
 	id := r.Header.Get(requestIDHeader)
 	if id == "" || len(id) > 128 {
-		id = s.newRequestID()
+		id = rt.newRequestID()
 	}
 	rec := &recorder{ResponseWriter: w, pattern: "none"}
 	rec.Header()[requestIDHeader] = []string{id}
@@ -49,30 +49,30 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			if fault == http.ErrAbortHandler {
 				panic(fault)
 			}
-			s.log.Error("panic in handler", "id", id, "fault", fault, "stack", string(debug.Stack()))
+			rt.log.Error("panic in handler", "id", id, "fault", fault, "stack", string(debug.Stack()))
 			if rec.status == 0 {
-				s.writeProblem(rec, r, api.NewError(api.KindInternal, "", "the server failed on this request; its log has the details under this request id"))
+				rt.WriteProblem(rec, r, api.NewError(api.KindInternal, "", "the server failed on this request; its log has the details under this request id"))
 			}
 		}
-		s.observe(r, rec, time.Since(started))
+		rt.observe(r, rec, time.Since(started))
 		if sent != nil {
 			sent.hearOut(rec, r)
 		}
 	}()
 
-	if s.cors.answer(rec, r) {
+	if rt.cfg.CORS.answer(rec, r) {
 		return
 	}
-	if err := s.checkBrowser(r); err != nil {
-		s.writeProblem(rec, r, err)
+	if err := rt.checkBrowser(r); err != nil {
+		rt.WriteProblem(rec, r, err)
 		return
 	}
 	// The mux would redirect to the canonical path.
 	if !canonical(r.URL.EscapedPath()) {
-		s.writeProblem(rec, r, endpointNotFound())
+		rt.WriteProblem(rec, r, NotFound())
 		return
 	}
-	s.mux.ServeHTTP(rec, r)
+	rt.mux.ServeHTTP(rec, r)
 }
 
 // hearOutTime and hearOutBytes are how long and how much a request may go on
@@ -121,7 +121,7 @@ func (b *sentBody) hearOut(rec *recorder, r *http.Request) {
 
 // checkQuery refuses what a query may not hold: bad escapes, repeated keys, and
 // booleans that are neither true nor false.
-func (s *Server) checkQuery(r *http.Request, e *endpoint) error {
+func (rt *Router) checkQuery(r *http.Request, e *endpoint) error {
 	if r.URL.RawQuery == "" {
 		return nil
 	}
@@ -134,7 +134,7 @@ func (s *Server) checkQuery(r *http.Request, e *endpoint) error {
 			return api.InvalidRequest(api.CodeInvalidQuery, "duplicate field `%s` in the query string", key)
 		}
 	}
-	s.describe()
+	rt.Describe()
 	for _, name := range e.booleans {
 		if value, given := values[name]; given && value[0] != "true" && value[0] != "false" {
 			return api.InvalidRequest(api.CodeInvalidQuery, "query string does not parse: %s: provided string was not `true` or `false`", name)
@@ -145,15 +145,15 @@ func (s *Server) checkQuery(r *http.Request, e *endpoint) error {
 
 // observe logs and counts a finished request. Queries are left out of the log
 // because they may hold a token.
-func (s *Server) observe(r *http.Request, rec *recorder, took time.Duration) {
+func (rt *Router) observe(r *http.Request, rec *recorder, took time.Duration) {
 	status := cmp.Or(rec.status, http.StatusOK)
 	method := r.Method
 	if !slices.Contains(methods, method) && method != http.MethodHead && method != http.MethodOptions {
 		method = "other" // clients must not make up series
 	}
-	s.metrics.request(method, rec.pattern, status, took)
-	if s.log.Enabled(r.Context(), slog.LevelDebug) {
-		s.log.Debug("request", "id", requestID(rec), "method", r.Method, "path", r.URL.Path, "status", status, "took", took)
+	rt.metrics.request(method, rec.pattern, status, took)
+	if rt.log.Enabled(r.Context(), slog.LevelDebug) {
+		rt.log.Debug("request", "id", RequestID(rec), "method", r.Method, "path", r.URL.Path, "status", status, "took", took)
 	}
 }
 

@@ -1,4 +1,4 @@
-package server
+package httpkit
 
 import (
 	"bytes"
@@ -8,13 +8,16 @@ import (
 	"time"
 )
 
-// heartbeat is the longest silence on an event stream.
-const heartbeat = 15 * time.Second
+// FlushBytes is how much of an event stream is collected before it is sent.
+const FlushBytes = 64 << 10
 
-// eventStream writes server-sent events. Events are collected with [eventStream.add]
-// and go out with [eventStream.flush], so that a reader that is behind gets
+// Heartbeat is the longest silence on an event stream.
+const Heartbeat = 15 * time.Second
+
+// Stream writes server-sent events. Events are collected with [Stream.Add]
+// and go out with [Stream.Flush], so that a reader that is behind gets
 // many in one write. It is not safe for concurrent use.
-type eventStream struct {
+type Stream struct {
 	w   http.ResponseWriter
 	rc  *http.ResponseController
 	buf *bytes.Buffer // nil while nothing was added
@@ -24,27 +27,27 @@ type eventStream struct {
 var streamBuffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
 // maxPooled is how large a buffer may be that is kept for the next stream.
-const maxPooled = 4 * flushBytes
+const maxPooled = 4 * FlushBytes
 
-// newEventStream sends the headers of an event stream. An error means that the
+// NewStream sends the headers of an event stream. An error means that the
 // client wants no more: it has gone, or asked with HEAD.
-func newEventStream(w http.ResponseWriter, r *http.Request) (*eventStream, error) {
+func NewStream(w http.ResponseWriter, r *http.Request) (*Stream, error) {
 	h := w.Header()
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("Cache-Control", "no-cache")
 	h.Set("X-Accel-Buffering", "no")
 	w.WriteHeader(http.StatusOK)
-	s := &eventStream{w: w, rc: http.NewResponseController(w)}
+	s := &Stream{w: w, rc: http.NewResponseController(w)}
 	if r.Method == http.MethodHead {
 		return s, http.ErrBodyNotAllowed
 	}
 	return s, s.rc.Flush()
 }
 
-// add appends an event. Data must be one line; carriage returns, which are
+// Add appends an event. Data must be one line; carriage returns, which are
 // white space in JSON but line ends in an event stream, become blanks.
-func (s *eventStream) add(event string, id uint64, data []byte) {
-	buf := s.buffer()
+func (s *Stream) Add(event string, id uint64, data []byte) {
+	buf := s.Buffer()
 	buf.WriteString("event: ")
 	buf.WriteString(event)
 	if id > 0 {
@@ -59,29 +62,29 @@ func (s *eventStream) add(event string, id uint64, data []byte) {
 	buf.WriteString("\n\n")
 }
 
-// size returns the bytes that wait to be flushed.
-func (s *eventStream) size() int {
+// Size returns the bytes that wait to be flushed.
+func (s *Stream) Size() int {
 	if s.buf == nil {
 		return 0
 	}
 	return s.buf.Len()
 }
 
-// buffer returns where to write what flush sends.
-func (s *eventStream) buffer() *bytes.Buffer {
+// Buffer returns where to write what flush sends.
+func (s *Stream) Buffer() *bytes.Buffer {
 	if s.buf == nil {
 		s.buf = streamBuffers.Get().(*bytes.Buffer)
 	}
 	return s.buf
 }
 
-// comment appends a line that clients ignore.
-func (s *eventStream) comment(text string) {
-	s.buffer().WriteString(": " + text + "\n\n")
+// Comment appends a line that clients ignore.
+func (s *Stream) Comment(text string) {
+	s.Buffer().WriteString(": " + text + "\n\n")
 }
 
-// flush sends what was added.
-func (s *eventStream) flush() error {
+// Flush sends what was added.
+func (s *Stream) Flush() error {
 	if s.buf == nil {
 		return nil
 	}

@@ -1,4 +1,4 @@
-package server
+package httpkit
 
 import (
 	"crypto/sha256"
@@ -16,15 +16,15 @@ import (
 // authorize checks the bearer token of requests to /v1. WebSocket routes also
 // take it from the access_token query parameter, since browsers cannot set
 // headers there.
-func (s *Server) authorize(r *http.Request, pattern string) error {
-	if s.token == "" || !strings.HasPrefix(pattern, "/v1/") && pattern != "/metrics" {
+func (rt *Router) authorize(r *http.Request, pattern string) error {
+	if rt.cfg.Token == "" || !strings.HasPrefix(pattern, "/v1/") && pattern != "/metrics" {
 		return nil
 	}
 	given, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	if !ok && strings.HasSuffix(pattern, "/ws") {
 		given = r.URL.Query().Get("access_token")
 	}
-	if !equal(given, s.token) {
+	if !equal(given, rt.cfg.Token) {
 		e := api.NewError(api.KindTokenInvalid, "", "token invalid")
 		return e.With("message", "missing or invalid bearer token")
 	}
@@ -40,19 +40,19 @@ func equal(a, b string) bool {
 // checkBrowser refuses requests that a hostile web page can make a browser
 // send: from a foreign origin, and, on a server without a token, to a name
 // that is not this machine's (DNS rebinding).
-func (s *Server) checkBrowser(r *http.Request) error {
-	if s.token == "" && !s.hostAllowed(r.Host) {
+func (rt *Router) checkBrowser(r *http.Request) error {
+	if rt.cfg.Token == "" && !rt.hostAllowed(r.Host) {
 		return api.NewError(api.KindPermissionDenied, api.CodeHostForbidden,
 			"host %q is not served without a token; allow it with --allow-host or start the server with a token", r.Host)
 	}
-	if origin := r.Header.Get("Origin"); origin != "" && !s.originAllowed(origin, r.Host) {
+	if origin := r.Header.Get("Origin"); origin != "" && !rt.originAllowed(origin, r.Host) {
 		return api.NewError(api.KindPermissionDenied, api.CodeOriginForbidden,
 			"origin %q is not allowed; allow it with --cors-allow-origin", origin)
 	}
 	return nil
 }
 
-func (s *Server) hostAllowed(hostport string) bool {
+func (rt *Router) hostAllowed(hostport string) bool {
 	host := hostport
 	if h, _, err := net.SplitHostPort(hostport); err == nil {
 		host = h
@@ -64,13 +64,13 @@ func (s *Server) hostAllowed(hostport string) bool {
 	if addr, err := netip.ParseAddr(host); err == nil && addr.IsLoopback() {
 		return true
 	}
-	return slices.Contains(s.allowedHosts, host) || slices.Contains(s.allowedHosts, "*")
+	return slices.Contains(rt.cfg.AllowedHosts, host) || slices.Contains(rt.cfg.AllowedHosts, "*")
 }
 
 // originAllowed reports whether pages of origin may talk to this server: its
 // own pages, and those that CORS was set up for.
-func (s *Server) originAllowed(origin, host string) bool {
-	if s.cors.allows(origin) {
+func (rt *Router) originAllowed(origin, host string) bool {
+	if rt.cfg.CORS.allows(origin) {
 		return true
 	}
 	u, err := url.Parse(origin)

@@ -1,4 +1,4 @@
-package server
+package httpkit
 
 import (
 	"context"
@@ -15,22 +15,22 @@ import (
 	"github.com/sandboxagent/sandboxagent/api"
 )
 
-// writeProblem answers with the problem document of err. Errors that are not
+// WriteProblem answers with the problem document of err. Errors that are not
 // [api.Error] become a 500 that says nothing but the request id; their text
 // goes to the log. A client that has gone away, or has a part of another answer,
 // gets nothing.
-func (s *Server) writeProblem(w http.ResponseWriter, r *http.Request, err error) {
+func (rt *Router) WriteProblem(w http.ResponseWriter, r *http.Request, err error) {
 	err = endedBy(r.Context(), brokenProblem(err))
 	rec, _ := w.(*recorder)
 	begun := rec != nil && rec.status != 0
 	if begun || r.Context().Err() != nil && !isProblem(err) {
-		s.log.Debug("nobody to tell", "id", requestID(w), "error", err)
+		rt.log.Debug("nobody to tell", "id", RequestID(w), "error", err)
 		return
 	}
-	problem := s.problem(requestID(w), err)
+	problem := rt.Problem(RequestID(w), err)
 	body, err := json.Marshal(problem)
 	if err != nil {
-		s.log.Error("encode problem", "error", err)
+		rt.log.Error("encode problem", "error", err)
 		http.Error(w, "internal error", http.StatusInternalServerError)
 		return
 	}
@@ -40,8 +40,8 @@ func (s *Server) writeProblem(w http.ResponseWriter, r *http.Request, err error)
 	w.Write(body)
 }
 
-// errStopping is why the server ends requests when it stops.
-var errStopping = api.NewError(api.KindUnavailable, api.CodeShuttingDown, "the server is shutting down")
+// ErrStopping is the cause with which a server ends its requests when it stops.
+var ErrStopping = api.NewError(api.KindUnavailable, api.CodeShuttingDown, "the server is shutting down")
 
 // endedBy returns why the server ended a request, if that is what err came from.
 func endedBy(ctx context.Context, err error) error {
@@ -65,9 +65,9 @@ func isProblem(err error) bool {
 	return errors.As(err, &problem)
 }
 
-// problem returns a copy of the problem document in err that carries the
+// Problem returns a copy of the problem document in err that carries the
 // request id, and logs what is our own fault.
-func (s *Server) problem(id string, err error) *api.Error {
+func (rt *Router) Problem(id string, err error) *api.Error {
 	var problem *api.Error
 	var tooLarge *http.MaxBytesError
 	switch {
@@ -78,16 +78,16 @@ func (s *Server) problem(id string, err error) *api.Error {
 		problem = api.NewError(api.KindInternal, "", "the server could not do this; its log has the details under this request id")
 	}
 	if problem.Status >= http.StatusInternalServerError {
-		s.log.Warn("request failed", slog.String("id", id), slog.Int("status", problem.Status), slog.Any("error", err))
+		rt.log.Warn("request failed", slog.String("id", id), slog.Int("status", problem.Status), slog.Any("error", err))
 	}
 	out := *problem
 	out.RequestID = id
 	return &out
 }
 
-// endpointNotFound is what the earlier server answers for unknown paths: the
+// NotFound is what the earlier server answers for unknown paths: the
 // type says invalid request, the title not found, and the detail has no prefix.
-func endpointNotFound() *api.Error {
+func NotFound() *api.Error {
 	e := api.InvalidRequest(api.CodeEndpointNotFound, "endpoint not found")
 	e.Title, e.Status, e.Detail = "Not Found", http.StatusNotFound, "endpoint not found"
 	return e
