@@ -4,16 +4,13 @@ GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS  = -s -w -X github.com/sandboxagent/sandboxagent/internal/cli.release=$(VERSION)
 
-# HTTP/2 is half a megabyte, and of no use on plain connections.
-TAGS     = nethttpomithttp2
-
 # How long the server is killed and revived at random.
 CHAOSTIME ?= 60s
 
 .PHONY: build test check gen ui conformance bench fuzz
 
 build: ## the static binary, in bin/
-	CGO_ENABLED=0 $(GO) build -trimpath -tags $(TAGS) -ldflags "$(LDFLAGS)" -o bin/ ./cmd/...
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "$(LDFLAGS)" -o bin/ ./cmd/...
 
 test: ## everything that needs no network, with the race detector; a skip is a failure
 	STEP=test .ci/gotest -race -shuffle=on ./...
