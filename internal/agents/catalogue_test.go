@@ -274,7 +274,7 @@ func TestVersion(t *testing.T) {
 
 // A program that never answers, and leaves a child that holds its output, does
 // not hold up the list.
-func TestFault29VersionOfSilentProgram(t *testing.T) {
+func TestVersionOfSilentProgram(t *testing.T) {
 	m := newMachine(t)
 	m.program("codex-acp", "PATH=/usr/bin:/bin; sleep 600 & sleep 600")
 	info, err := m.catalogue().Info(t.Context(), "codex", InfoOptions{Config: true})

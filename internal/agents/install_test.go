@@ -91,7 +91,7 @@ func TestInstall(t *testing.T) {
 	}
 }
 
-func TestFault29VersionsAreChecked(t *testing.T) {
+func TestVersionsAreChecked(t *testing.T) {
 	m := newMachine(t)
 	m.npm("claude-agent-acp", `mkdir -p node_modules/.bin; printf '#!/bin/sh\necho "$CLAUDE_CODE_EXECUTABLE"' >node_modules/.bin/claude; chmod 755 node_modules/.bin/claude`)
 	c := m.catalogue()
@@ -126,7 +126,7 @@ func TestFault29VersionsAreChecked(t *testing.T) {
 }
 
 // A failure says which source and what to do, and leaves what was there.
-func TestFault29FailuresSayWhy(t *testing.T) {
+func TestFailuresSayWhy(t *testing.T) {
 	for name, test := range map[string]struct {
 		command string
 		npm     string
@@ -176,7 +176,7 @@ func TestFault29FailuresSayWhy(t *testing.T) {
 
 // The program is killed in the middle of an install: it does not count, and the
 // next one cleans up.
-func TestFault29HalfAnInstallDoesNotCount(t *testing.T) {
+func TestHalfAnInstallDoesNotCount(t *testing.T) {
 	m := newMachine(t)
 	reached := filepath.Join(m.home, "reached")
 	m.npm("claude-agent-acp", `mkdir -p node_modules/.bin; printf '#!/bin/sh\n' >node_modules/.bin/claude-agent-acp; chmod 755 node_modules/.bin/*; if [ ! -e `+reached+` ]; then touch `+reached+`; sleep 600; fi`)
@@ -204,7 +204,7 @@ func TestFault29HalfAnInstallDoesNotCount(t *testing.T) {
 	}
 }
 
-// TestInstallVictim is the program that TestFault29HalfAnInstallDoesNotCount kills; by itself it
+// TestInstallVictim is the program that TestHalfAnInstallDoesNotCount kills; by itself it
 // has nothing to install.
 func TestInstallVictim(t *testing.T) {
 	data := os.Getenv("INSTALL_VICTIM_DATA")
@@ -242,7 +242,7 @@ func TestInstallCancelled(t *testing.T) {
 
 // Two installs at once, of two catalogues as in two programs: one runs, the
 // other waits and finds it done.
-func TestFault29OneInstallAtATime(t *testing.T) {
+func TestOneInstallAtATime(t *testing.T) {
 	m := newMachine(t)
 	waiting := filepath.Join(m.home, "waiting")
 	m.npm("claude-agent-acp", "while [ ! -e "+waiting+" ]; do sleep 0.01; done")
@@ -324,7 +324,7 @@ func TestInstallNode(t *testing.T) {
 	}
 }
 
-func TestFault29InstallFromRegistry(t *testing.T) {
+func TestInstallFromRegistry(t *testing.T) {
 	const document = `{"version":"1.0.0","agents":[
 	  {"id":"claude-acp","version":"9.8.7","distribution":{"npx":{"package":"@x/other-acp@9.8.7","args":["--acp","it's"],"env":{"K":"a'b"}}}},
 	  {"id":"gemini","version":"1.0.0","distribution":{"npx":{"package":"/tmp/evil"}}},

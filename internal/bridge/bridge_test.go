@@ -19,7 +19,7 @@ import (
 	"github.com/sandboxagent/sandboxagent/internal/journal"
 )
 
-func TestFault08RawBytesStayRaw(t *testing.T) {
+func TestRawBytesStayRaw(t *testing.T) {
 	f := newFixture(t, bridge.Limits{})
 	for _, id := range []string{`0`, `"1.0"`, `12345678901234567890123`, `1e2`, `"a\u00e9\n"`, `null`} {
 		frame := `{"jsonrpc":"2.0","id":` + id + `,"method":"x","params":{"z":1.0,"a":1e2,"m":12345678901234567890123}}`
@@ -43,7 +43,7 @@ func TestProtocolVersion(t *testing.T) {
 	}
 }
 
-func TestFault07BadFrames(t *testing.T) {
+func TestBadFrames(t *testing.T) {
 	f := newFixture(t, bridge.Limits{})
 	tests := []struct {
 		name, agent, frame string
@@ -108,7 +108,7 @@ func TestNotificationsAndAnswers(t *testing.T) {
 	}
 }
 
-func TestFault03WaitersLearnOfExitAtOnce(t *testing.T) {
+func TestWaitersLearnOfExitAtOnce(t *testing.T) {
 	f := newFixture(t, bridge.Limits{})
 	f.mustPost("s", "test", `{"id":1,"method":"x"}`)
 	hung := make(chan error, 1)
@@ -198,7 +198,7 @@ func TestReplySeenElsewhere(t *testing.T) {
 	wg.Wait()
 }
 
-func TestFault04DeadAgentStartsAnew(t *testing.T) {
+func TestDeadAgentStartsAnew(t *testing.T) {
 	f := newFixture(t, bridge.Limits{})
 	f.mustPost("s", "test", `{"id":1,"method":"x"}`)
 	f.post("s", "", `{"id":2,"method":"killself"}`)
@@ -223,7 +223,7 @@ func TestFault04DeadAgentStartsAnew(t *testing.T) {
 	}
 }
 
-func TestFault01TimeoutIsAnswered(t *testing.T) {
+func TestTimeoutIsAnswered(t *testing.T) {
 	f := newFixture(t, bridge.Limits{RequestTimeout: 50 * time.Millisecond})
 	_, err := f.post("s", "test", `{"id":1,"method":"hang"}`)
 	problem := wantCode(t, err, api.CodeTimeout)
@@ -259,7 +259,7 @@ func TestFault01TimeoutIsAnswered(t *testing.T) {
 	wantCode(t, <-prompt, api.CodeConnectionClosed)
 }
 
-func TestFault06DuplicateID(t *testing.T) {
+func TestDuplicateID(t *testing.T) {
 	f := newFixture(t, bridge.Limits{})
 	f.mustPost("s", "test", `{"id":0,"method":"x"}`)
 	first := make(chan error, 1)
@@ -301,7 +301,7 @@ func TestBytesOfAgents(t *testing.T) {
 	f.events("s", nil, has("{\"method\":\"no text\",\"params\":\"\uFFFD\"}"))
 }
 
-func TestFault10LongLine(t *testing.T) {
+func TestLongLine(t *testing.T) {
 	f := newFixture(t, bridge.Limits{MaxFrameBytes: 1 << 20})
 	reply := f.mustPost("s", "test", `{"id":"long","method":"long","params":{"n":52428800}}`)
 	if !strings.Contains(reply, `"id":"long","error"`) || !strings.Contains(reply, "exceeds maxFrameBytes (1048576)") {
@@ -311,7 +311,7 @@ func TestFault10LongLine(t *testing.T) {
 	f.events("s", nil, has(`_adapter/invalid_stdout`))
 }
 
-func TestFault11DeafAgent(t *testing.T) {
+func TestDeafAgent(t *testing.T) {
 	f := newFixture(t, bridge.Limits{WriteStall: 100 * time.Millisecond, MaxQueuedBytes: 1 << 20})
 	f.mustPost("s", "test", `{"id":1,"method":"x"}`)
 	f.mustPost("other", "test", `{"id":1,"method":"x"}`)
@@ -364,7 +364,7 @@ func TestStalledAnswer(t *testing.T) {
 	}
 }
 
-func TestFault02CloseEndsTheWholeGroup(t *testing.T) {
+func TestCloseEndsTheWholeGroup(t *testing.T) {
 	f := newFixture(t, bridge.Limits{})
 	f.mustPost("s", "test", `{"id":1,"method":"grandchild"}`)
 	all := f.events("s", nil, has(`"pid"`))

@@ -424,8 +424,8 @@ func TestTurnsOfASessionQueue(t *testing.T) {
 	wg.Wait()
 }
 
-// TestFault38WireOfTheOldMock checks what the earlier mock sent, byte for byte in its payloads.
-func TestFault38WireOfTheOldMock(t *testing.T) {
+// TestWireOfTheOldMock checks what the earlier mock sent, byte for byte in its payloads.
+func TestWireOfTheOldMock(t *testing.T) {
 	in := `{"id":12345678901234567890123,"method":"foo/bar","params":{"z":1,"a":1.0}}
 {"jsonrpc":"2.0","id":"x","result":{"ok":1}}
 {"method":"some/note"}

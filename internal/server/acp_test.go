@@ -275,7 +275,7 @@ func TestHeadOfStreams(t *testing.T) {
 	}
 }
 
-func TestFault05NoEventIsLost(t *testing.T) {
+func TestNoEventIsLost(t *testing.T) {
 	const updates = 20_000
 	in := start(t, server.Config{})
 	id := in.mockSession(t, "s")

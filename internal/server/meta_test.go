@@ -64,7 +64,7 @@ func TestToken(t *testing.T) {
 	})
 }
 
-func TestFault32BrowsersAreKeptOut(t *testing.T) {
+func TestBrowsersAreKeptOut(t *testing.T) {
 	in := start(t, server.Config{AllowedHosts: []string{"box.internal"}, CORS: httpkit.CORS{Origins: []string{"https://friend.example"}}})
 	host := func(h string) map[string]string { return map[string]string{"Host": h} }
 	in.run(t, []scenario{
@@ -80,7 +80,7 @@ func TestFault32BrowsersAreKeptOut(t *testing.T) {
 	})
 }
 
-func TestFault33CORSWithCredentials(t *testing.T) {
+func TestCORSWithCredentials(t *testing.T) {
 	in := start(t, server.Config{CORS: httpkit.CORS{Origins: []string{"https://a.example"}, Headers: []string{"*"}, Credentials: true}})
 	in.run(t, []scenario{{
 		name: "preflight", method: "OPTIONS", path: "/v1/health", status: 200,

@@ -278,7 +278,7 @@ func (v *viewer) closed(want websocket.StatusCode) {
 	}
 }
 
-func TestFault26Terminal(t *testing.T) {
+func TestTerminal(t *testing.T) {
 	in := start(t, server.Config{})
 	id := createProcess(t, in, api.ProcessCreateRequest{TTY: true, Command: "sh", Args: []string{"-c",
 		`stty -echo; echo hello; while read line; do case $line in size) stty size;; flood) head -c 2000000 /dev/zero | tr '\0' x; echo .;; end) exit 4;; *) echo "got $line";; esac; done`}})
@@ -345,7 +345,7 @@ func TestFault26Terminal(t *testing.T) {
 	in.check(t, post("resize after the end", "/v1/processes/"+id+"/terminal/resize", `{"cols":1,"rows":1}`, 409, "PTY resize handle unavailable"))
 }
 
-func TestFault26TerminalRefusals(t *testing.T) {
+func TestTerminalRefusals(t *testing.T) {
 	in := start(t, server.Config{Token: "secret"})
 	authorized := map[string]string{"Authorization": "Bearer secret", "Content-Type": "application/json"}
 	in.check(t, scenario{method: "POST", path: "/v1/processes", header: authorized, body: `{"command":"cat","tty":true}`, status: 200})
@@ -360,7 +360,7 @@ func TestFault26TerminalRefusals(t *testing.T) {
 }
 
 // A server that stops says so to every viewer, of a busy terminal too.
-func TestFault26TerminalGoesAway(t *testing.T) {
+func TestTerminalGoesAway(t *testing.T) {
 	in := start(t, server.Config{Limits: api.Limits{ShutdownTimeoutMs: 600_000}})
 	quiet := connect(t, in, createProcess(t, in, api.ProcessCreateRequest{Command: "cat", TTY: true}), "")
 	var viewers []*viewer

@@ -64,7 +64,7 @@ func putMany(s *Settings, dir, prefix string, n int) error {
 }
 
 // The earlier server lost entries and corrupted its file when two wrote at once.
-func TestFault27(t *testing.T) {
+func TestConcurrentWritersLoseNothing(t *testing.T) {
 	s, dir := newSettings(t)
 	left := filepath.Join(dir, folder, ".mcp.json.7.new") // by a writer that was killed
 	if err := errors.Join(os.MkdirAll(filepath.Dir(left), 0o755), os.WriteFile(left, []byte("{"), 0o644)); err != nil {
@@ -115,7 +115,7 @@ func TestFault27(t *testing.T) {
 // The earlier server called a missing entry a missing session and nothing else,
 // and made files when there was nothing to delete. That any folder may be
 // configured stays: the token that allows it allows to write any file.
-func TestFault28(t *testing.T) {
+func TestMissingEntriesAreErrorsAndMakeNothing(t *testing.T) {
 	s, dir := newSettings(t)
 	ctx := t.Context()
 	for _, err := range []error{

@@ -47,9 +47,9 @@ func (in *instance) terminal(t *testing.T, header map[string]string) api.Process
 	return info
 }
 
-// TestFault31TokenIsNotLogged sends the token in every way it can be sent, to a
+// TestTokenIsNotLogged sends the token in every way it can be sent, to a
 // server that logs all it can.
-func TestFault31TokenIsNotLogged(t *testing.T) {
+func TestTokenIsNotLogged(t *testing.T) {
 	const token = "c0ffee-is-secret"
 	var log syncBuffer
 	in := start(t, server.Config{Token: token, Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
@@ -72,9 +72,9 @@ func TestFault31TokenIsNotLogged(t *testing.T) {
 	}
 }
 
-// TestFault34Shutdown ends a server with an agent, an event stream, a prompt and a
+// TestShutdownEndsWhatIsAlive ends a server with an agent, an event stream, a prompt and a
 // terminal alive. All of them end with it.
-func TestFault34Shutdown(t *testing.T) {
+func TestShutdownEndsWhatIsAlive(t *testing.T) {
 	in := start(t, server.Config{})
 	id := in.mockSession(t, "s")
 	agent := in.agentPID(t)
@@ -116,9 +116,9 @@ func TestFault34Shutdown(t *testing.T) {
 	}
 }
 
-// TestFault36OneTokenGuardsAll asks for every route of the API without the token,
+// TestOneTokenGuardsAll asks for every route of the API without the token,
 // which is the power over the whole sandbox.
-func TestFault36OneTokenGuardsAll(t *testing.T) {
+func TestOneTokenGuardsAll(t *testing.T) {
 	in := start(t, server.Config{Token: "secret"})
 	guarded := 0
 	for _, route := range in.server.Routes() {
@@ -135,10 +135,10 @@ func TestFault36OneTokenGuardsAll(t *testing.T) {
 	}
 }
 
-// TestFault37NoTelemetry looks at what a server leaves behind: nothing that names
+// TestNoTelemetry looks at what a server leaves behind: nothing that names
 // it to anybody. That nothing but agents' installs and git calls out is held by
 // the imports.
-func TestFault37NoTelemetry(t *testing.T) {
+func TestNoTelemetry(t *testing.T) {
 	data := t.TempDir()
 	in := start(t, server.Config{DataDir: data})
 	in.mockSession(t, "s")

@@ -10,8 +10,6 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
-	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -23,53 +21,6 @@ import (
 
 // The tests of this file keep faults of the earlier server away, under their
 // numbers.
-
-func TestFault12MoveOverwriteLosesNothing(t *testing.T) {
-	f, dir := newFS(t)
-	put(t, dir+"/d/kept", "data")
-	put(t, dir+"/file", "data")
-	move := func(from, to string) error { _, err := f.Move(t.Context(), from, to, true); return err }
-	wantProblem(t, move("none", "d"), 400, api.CodePathNotFound, "invalid request: path not found: "+dir+"/none")
-	for _, same := range []string{"file", "./file", dir + "//file", "d"} {
-		if err := move(strings.TrimPrefix(same, "./"), same); err != nil {
-			t.Errorf("onto itself: %v", err)
-		}
-	}
-	wantProblem(t, move("d", "d/kept/x"), 502, api.CodeMoveIntoItself, "stream error: Invalid argument (os error 22)")
-	wantProblem(t, move("d", "d/x"), 502, api.CodeMoveIntoItself, "")
-	wantProblem(t, move("d/kept", "d"), 502, api.CodeMoveIntoItself, "")
-	os.Symlink("d", dir+"/link")
-	wantProblem(t, move("d", "link/x"), 502, api.CodeMoveIntoItself, "")
-	os.Remove(dir + "/link")
-	wantProblem(t, move("file", dir), 400, api.CodeProtectedPath, "")
-	wantNames(t, dir, "d", "d/kept", "file")
-	if content(t, dir+"/file") != "data" || content(t, dir+"/d/kept") != "data" {
-		t.Error("contents changed")
-	}
-}
-
-func TestFault13MoveLeavesNoParents(t *testing.T) {
-	f, dir := newFS(t)
-	put(t, dir+"/file", "x")
-	_, err := f.Move(t.Context(), "none", "a/b/c", false)
-	wantProblem(t, err, 400, api.CodePathNotFound, "")
-	_, err = f.Move(t.Context(), "file", "a/b/"+strings.Repeat("n", 256), false)
-	wantProblem(t, err, 502, api.CodeNameTooLong, "")
-	wantNames(t, dir, "file")
-}
-
-func TestFault14BrokenLink(t *testing.T) {
-	f, dir := newFS(t)
-	os.Symlink("none", dir+"/l")
-	page, err := f.Entries(t.Context(), dir, "", 0)
-	if err != nil || page.Entries[0].Kind != api.KindSymlink || page.Entries[0].Target != "none" {
-		t.Errorf("%+v, %v", page, err)
-	}
-	if _, err := f.Delete(t.Context(), "l", false); err != nil {
-		t.Error(err)
-	}
-	wantNames(t, dir)
-}
 
 // entry is one entry of a test archive.
 type entry struct {
@@ -98,7 +49,7 @@ func tarball(entries ...entry) []byte {
 	return buf.Bytes()
 }
 
-func TestFault15ArchiveCannotEscape(t *testing.T) {
+func TestArchiveCannotEscape(t *testing.T) {
 	outside := t.TempDir()
 	put(t, outside+"/secret", "s")
 	link := func(name, to string) entry { return entry{name: name, typ: tar.TypeSymlink, link: to} }
@@ -178,7 +129,7 @@ func TestUploadNamesWhatItSkips(t *testing.T) {
 	}
 }
 
-func TestFault16UploadIsAllOrNothing(t *testing.T) {
+func TestUploadIsAllOrNothing(t *testing.T) {
 	good := entry{name: "new/good", body: "x"}
 	whole := tarball(good, entry{name: "big", body: strings.Repeat("y", 4096)})
 	boom := errors.New("boom")
@@ -284,83 +235,6 @@ func FuzzUpload(f *testing.F) {
 			}
 		}
 	})
-}
-
-func TestFault17WritesAreAtomicAndLarge(t *testing.T) {
-	f, dir := newFS(t)
-	const size = 3 << 20
-	if err := write(f, "f", strings.Repeat("a", size)); err != nil {
-		t.Fatal(err)
-	}
-	stop := make(chan struct{})
-	var readers sync.WaitGroup
-	for range 4 {
-		readers.Go(func() {
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				data, err := os.ReadFile(dir + "/f")
-				if err != nil || len(data) != size || bytes.Count(data, data[:1]) != size {
-					t.Errorf("a reader saw %d bytes, %v", len(data), err)
-					return
-				}
-			}
-		})
-	}
-	for i := range 20 {
-		if err := write(f, "f", strings.Repeat(string(rune('a'+i)), size)); err != nil {
-			t.Error(err)
-		}
-	}
-	close(stop)
-	readers.Wait()
-}
-
-func TestFault18SpecialFilesDoNotBlock(t *testing.T) {
-	f, dir := newFS(t)
-	syscall.Mkfifo(dir+"/pipe", 0o666)
-	wantProblem(t, write(f, "pipe", "x"), 400, api.CodeNotAFile, "")
-	_, err := f.Open(t.Context(), "pipe")
-	wantProblem(t, err, 400, api.CodeNotAFile, "")
-	_, err = f.Search(t.Context(), api.FileSearchRequest{Content: "x"}, func(api.FileSearchMatch) error { return nil })
-	if err != nil {
-		t.Error(err)
-	}
-	if st, err := f.Stat(t.Context(), "pipe"); err != nil || st.Kind != api.KindFIFO || st.EntryType != api.EntryFile {
-		t.Errorf("%+v, %v", st, err)
-	}
-}
-
-func TestMove(t *testing.T) {
-	f, dir := newFS(t)
-	put(t, dir+"/file", "file")
-	put(t, dir+"/d1/one", "1")
-	put(t, dir+"/d2/two", "2")
-	move := func(from, to string, overwrite bool) {
-		t.Helper()
-		if _, err := f.Move(t.Context(), from, to, overwrite); err != nil {
-			t.Errorf("%s to %s: %v", from, to, err)
-		}
-	}
-	_, err := f.Move(t.Context(), "file", "d1", false)
-	wantProblem(t, err, 400, api.CodeAlreadyExists, "invalid request: destination already exists: "+dir+"/d1")
-	move("file", "new/deep/file", false)
-	move("d1", "d2", true)
-	wantNames(t, dir, "d2", "d2/one", "new", "new/deep", "new/deep/file")
-	move("new/deep/file", "d2", true)
-	wantNames(t, dir, "d2", "new", "new/deep")
-	move("new", "d2", true)
-	wantNames(t, dir, "d2", "d2/deep")
-
-	put(t, dir+"/a", "same")
-	os.Link(dir+"/a", dir+"/b")
-	move("a", "b", true)
-	os.Symlink("b", dir+"/l")
-	move("l", "moved", false)
-	wantNames(t, dir, "b", "d2", "d2/deep", "moved")
 }
 
 // TestUploadSparse keeps a small archive from filling the disk with holes.
