@@ -55,20 +55,31 @@ func (j Judge) judge(acts []act) api.PermissionVerdict {
 // decide returns the decision for one act, the rule that makes it or is the cause
 // of asking, and why.
 func (j Judge) decide(a *act, rules []*rule) (decision string, cause *rule, why string) {
+	sure := false
 	for _, r := range rules {
-		switch found := r.matches(a); {
+		found := r.matches(a)
+		switch {
+		case r.Decision == api.DecideAllow || found == no:
 		case r.Decision == api.DecideReject && found == yes:
 			return api.DecideReject, r, fmt.Sprintf("%s: %s", a.text, r.says())
-		case r.Decision == api.DecideAllow || found == no || cause != nil:
-		case found == yes:
-			cause, why = r, fmt.Sprintf("%s: %s", a.text, r.says())
-		default:
+		case found == yes && !sure:
+			cause, sure, why = r, true, fmt.Sprintf("%s: %s", a.text, r.says())
+		case cause == nil:
 			cause, why = r, fmt.Sprintf("%s: %s, which may match%s", a.text, r.says(), because(a))
 		}
 	}
-	if cause != nil {
+	if sure {
 		return api.DecideAsk, cause, why
 	}
+	d, r, otherwise := j.unopposed(a, rules)
+	if cause != nil && d != api.DecideReject {
+		return api.DecideAsk, cause, why
+	}
+	return d, r, otherwise
+}
+
+// unopposed returns the decision for an act that no rule is against for certain.
+func (j Judge) unopposed(a *act, rules []*rule) (decision string, cause *rule, why string) {
 	for _, r := range rules {
 		if r.Decision == api.DecideAllow && r.matches(a) == yes {
 			return api.DecideAllow, r, fmt.Sprintf("%s: %s", a.text, r.says())

@@ -3,6 +3,7 @@ package permission
 import (
 	"errors"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -54,6 +55,9 @@ func parsePattern(command string) (*pattern, error) {
 		}
 		words = append(words, w)
 	}
+	if len(words) > 0 && assignment.MatchString(source(words[0])) {
+		return nil, errors.New("it begins with an assignment, which is never understood")
+	}
 	return patternOf([]plainStep{{args: words}})
 }
 
@@ -78,6 +82,8 @@ func patternOf(list []plainStep) (*pattern, error) {
 	}
 	return &p, nil
 }
+
+var assignment = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*\+?=`)
 
 // plainStep is a step before its words are looked at.
 type plainStep struct {

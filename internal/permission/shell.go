@@ -5,6 +5,7 @@ import (
 	"path"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -18,6 +19,8 @@ import (
 const (
 	maxLine  = 64 << 10
 	maxDepth = 8 // lines within lines, as in sh -c
+	maxActs  = 2000
+	maxWords = 1000 // of one command
 )
 
 // A script collects the acts of what a shell or the kernel is given to run.
@@ -26,6 +29,7 @@ type script struct {
 	depth int    // of lines within lines
 	inner bool   // it stands behind a wrapper
 	moves bool   // it changes its directory, so that relative paths in it are not known
+	full  bool   // it holds more than is judged
 	steps []step // where it is a plain line
 	acts  []act
 }
@@ -34,17 +38,18 @@ type script struct {
 // plain POSIX shell has it, since what a bash keyword is may be a command to dash.
 func (s *script) line(text string) {
 	if why := unreadable(text); why != "" {
-		s.unclear(abridge(text), why)
+		s.unclear(text, why)
 		return
 	}
-	if s.depth++; s.depth > maxDepth {
-		s.unclear(abridge(text), "its lines nest too deep")
+	if s.depth >= maxDepth {
+		s.unclear(text, "its lines nest too deep")
 		return
 	}
+	s.depth++
 	defer func() { s.depth-- }()
 	file, err := syntax.NewParser(syntax.Variant(syntax.LangBash)).Parse(strings.NewReader(text), "")
 	if err != nil {
-		s.unclear(abridge(text), "it is not a line that a shell reads: "+strings.TrimPrefix(err.Error(), ":"))
+		s.unclear(text, "it is not a line that a shell reads: "+strings.TrimPrefix(err.Error(), ":"))
 	}
 	first := len(s.acts)
 	s.statements(file.Stmts)
@@ -55,7 +60,7 @@ func (s *script) line(text string) {
 		}
 	}
 	s.statements(posix)
-	if len(s.acts) == first {
+	if !slices.ContainsFunc(s.acts[first:], func(a act) bool { return a.kind == acp.ToolExecute }) {
 		s.acts = append(s.acts, act{kind: acp.ToolExecute, command: true, words: []word{}, text: "a line without a command", inner: s.inner})
 	}
 }
@@ -152,6 +157,10 @@ func (s *script) call(call *syntax.CallExpr) {
 
 // command adds the acts of a simple command, whether a shell starts it or not.
 func (s *script) command(words []word, text string) {
+	if s.full = s.full || len(words) > maxWords || len(s.acts) > maxActs; s.full {
+		s.unclear("the call", "it holds more than is judged")
+		return
+	}
 	a := act{kind: acp.ToolExecute, command: true, words: words, steps: s.steps, text: abridge(text), inner: s.inner}
 	if head := words[0]; !head.known || strings.HasPrefix(head.text, "=") {
 		s.acts = append(s.acts, a)
@@ -324,6 +333,9 @@ func (s *script) strange(text, why string) {
 // unclear adds that a part of a line is not understood: it may run anything, and
 // by that read or write anything.
 func (s *script) unclear(text, why string) {
+	if len(s.acts) > 2*maxActs {
+		return // said often enough
+	}
 	s.strange(text, why)
 	text = abridge(text)
 	s.acts = append(s.acts,

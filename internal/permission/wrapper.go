@@ -100,10 +100,11 @@ func (s *script) builtin(words []word, text string) {
 // unwrap adds what stands behind a wrapper or a shell.
 func (s *script) unwrap(words []word, text string) {
 	name := path.Base(words[0].text)
-	if s.depth++; s.depth > maxDepth {
+	if s.depth >= maxDepth {
 		s.unclear(text, "its commands nest too deep")
 		return
 	}
+	s.depth++
 	outer := s.inner
 	s.inner = true
 	defer func() { s.inner = outer; s.depth-- }()
@@ -196,6 +197,9 @@ func (s *script) wrapped(w wrapper, args []word, text string) {
 	rest, sure := s.operands(w, args, text)
 	if !sure {
 		for i := range args { // the command may begin at any word
+			if s.full {
+				return
+			}
 			s.behind(w, args[i:])
 		}
 		return
