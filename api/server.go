@@ -19,6 +19,7 @@ type Version struct {
 	GoVersion string `json:"goVersion"`
 	OS        string `json:"os"`
 	Arch      string `json:"arch"`
+	DataDir   string `json:"dataDir,omitempty" doc:"Directory where the server keeps what lasts"`
 	StartedAt int64  `json:"startedAt,omitempty" doc:"Start of the server, Unix milliseconds; absent from a program that is none"`
 }
 

@@ -3,91 +3,35 @@ package cli
 import (
 	"context"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/sandboxagent/sandboxagent"
-	"github.com/sandboxagent/sandboxagent/acp"
 	"github.com/sandboxagent/sandboxagent/api"
 )
 
-// asker answers the questions of an agent: by --yes, by whoever sits at the
-// terminal, or by the rule for when nobody does.
+// asks reports whether the user can be asked.
+func (g *globals) asks() bool { return g.env.InTerminal && g.env.ErrTerminal && !g.json }
+
+// asker replies to permission requests that the policy asks about: by --yes, or by
+// the user at the terminal, or without one rejects them.
 type asker struct {
 	g       *globals
 	view    *view
-	cwd     string
 	yes     bool
 	in      *input // nil until the first permission request
-	unasked bool   // something was rejected because nobody could be asked
+	unasked bool   // something was rejected because there is no terminal
 }
 
 func (a *asker) decide(ctx context.Context, req api.Permission) sandboxagent.Reply {
 	switch {
 	case a.yes:
 		return sandboxagent.Once
-	case a.g.env.InTerminal && a.g.env.ErrTerminal && !a.g.json:
+	case a.g.asks():
 		return a.ask(ctx, req)
-	case a.harmless(req.ToolCall):
-		return sandboxagent.Once
 	}
 	a.unasked = true
 	return sandboxagent.Reject
-}
-
-// harmless reports whether a call only reads, or changes files below the
-// working folder and says which.
-func (a *asker) harmless(call acp.ToolCall) bool {
-	switch call.Kind {
-	case acp.ToolRead, acp.ToolSearch, acp.ToolThink:
-		return true
-	case acp.ToolEdit, acp.ToolDelete, acp.ToolMove:
-	default:
-		return false
-	}
-	var paths []string
-	for _, l := range call.Locations {
-		paths = append(paths, l.Path)
-	}
-	for _, c := range call.Content {
-		if c.Path != "" {
-			paths = append(paths, c.Path)
-		}
-	}
-	folder, err := resolved(a.cwd)
-	if err != nil {
-		return false
-	}
-	below := func(path string) bool {
-		if !filepath.IsAbs(path) {
-			path = filepath.Join(a.cwd, path)
-		}
-		real, err := resolved(path)
-		if err != nil {
-			return false
-		}
-		rel, err := filepath.Rel(folder, real)
-		return err == nil && filepath.IsLocal(rel)
-	}
-	return len(paths) > 0 && !slices.ContainsFunc(paths, func(p string) bool { return !below(p) })
-}
-
-// resolved returns a path without links, of which the last parts need not be
-// there. A link to nowhere is an error.
-func resolved(path string) (string, error) {
-	rest := ""
-	for {
-		real, err := filepath.EvalSymlinks(path)
-		if err == nil {
-			return filepath.Join(real, rest), nil
-		}
-		if _, there := os.Lstat(path); there == nil || path == filepath.Dir(path) {
-			return "", err
-		}
-		path, rest = filepath.Dir(path), filepath.Join(filepath.Base(path), rest)
-	}
 }
 
 // replyWords are what answers a permission request, in any case of letters.

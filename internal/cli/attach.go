@@ -42,6 +42,7 @@ to cancel.`,
 			a := &attachment{g: g, view: &sessionView{view: newView(g)}, in: newInput(g.env), seen: make(map[string]bool), reach: make(reach, 1)}
 			client := g.dial(sandboxagent.WithReconnect(a.reach.report))
 			defer client.Close()
+			g.introduce(cmd.Context(), client)
 			session, err := findSession(cmd.Context(), client, args[0])
 			if err != nil {
 				return g.explain(client, err)

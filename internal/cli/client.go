@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -96,12 +97,13 @@ func (g *globals) givenEndpoint() string {
 	return g.env.lookup("SANDBOX_AGENT_ENDPOINT")
 }
 
-// dial returns a client of the server, which it does not talk to yet.
+// dial returns a client of the server: the one that was named, else that of the data
+// directory, else the one at the default address. It does not talk to it yet.
 func (g *globals) dial(opts ...sandboxagent.Option) *sandboxagent.Client {
-	endpoint := g.givenEndpoint()
-	if endpoint == "" {
-		endpoint = defaultEndpoint
-	}
+	return g.dialTo(cmp.Or(g.givenEndpoint(), g.published(), defaultEndpoint), opts...)
+}
+
+func (g *globals) dialTo(endpoint string, opts ...sandboxagent.Option) *sandboxagent.Client {
 	opts = append(opts, sandboxagent.WithToken(g.bearer()), sandboxagent.WithClientName(g.clientName()))
 	return sandboxagent.New(endpoint, opts...)
 }
@@ -127,6 +129,7 @@ func (g *globals) remote(do remoteFunc) func(*cobra.Command, []string) error {
 	return g.local(func(ctx context.Context, args []string) error {
 		client := g.dial()
 		defer client.Close()
+		g.introduce(ctx, client)
 		return g.explain(client, do(ctx, client, args))
 	})
 }
@@ -184,7 +187,7 @@ func (g *globals) explain(client *sandboxagent.Client, err error) error {
 	switch {
 	case errors.As(err, &dial) && dial.Op == "dial":
 		return fmt.Errorf("no server answers at %s: %w; start one with sandbox-agent daemon start, or name another with --endpoint", client.BaseURL(), dial.Err)
-	case errors.Is(err, api.CodeTokenInvalid):
+	case unauthorized(err):
 		return fmt.Errorf("%w: give the token of %s with --token or $SANDBOX_AGENT_TOKEN", err, client.BaseURL())
 	case errors.Is(err, api.CodeAgentError) && errors.As(err, &problem):
 		return g.explainLogin(problem.Agent, err)
@@ -193,3 +196,5 @@ func (g *globals) explain(client *sandboxagent.Client, err error) error {
 	}
 	return err
 }
+
+func unauthorized(err error) bool { return errors.Is(err, api.CodeTokenInvalid) }

@@ -17,6 +17,7 @@ import (
 	"github.com/sandboxagent/sandboxagent/acp"
 	"github.com/sandboxagent/sandboxagent/api"
 	"github.com/sandboxagent/sandboxagent/internal/journal/sqlite"
+	"github.com/sandboxagent/sandboxagent/internal/permission"
 )
 
 // The exit codes of run beside those of all commands.
@@ -31,7 +32,9 @@ const (
 type runOptions struct {
 	agent, model, mode, thought string
 	cwd, resume                 string
+	permissions                 string
 	yes                         bool
+	inside                      bool // the server runs inside this command
 	server                      serverOptions
 }
 
@@ -44,19 +47,22 @@ func newRun(g *globals) *cobra.Command {
 standard input.
 
 Without --agent the first agent is taken that is installed and has credentials,
-else the built-in mock. Without --endpoint the server runs inside this command.
+else the built-in mock. Without --endpoint the server is the one that runs on the
+data directory, or else runs inside this command.
 What the agent says goes to standard output; what it does, to standard error.
 
 The agent's permission requests are shown on the terminal. Without a terminal,
-changes of files below the working directory are allowed and everything else is
-rejected; --yes allows everything.
+reading and changes of files below the working directory are allowed, and all else
+is rejected, above all commands. --yes allows everything this once; --permissions
+gives the session a policy of its own. The first line says which agent works, in
+which mode and directory, and what becomes of its permission requests.
 
 The session is kept: --resume goes on with it, as do the sessions commands.
 Ctrl-C cancels the turn; a second one leaves at once.
 
 Exit codes: 0 the turn ended; 1 something went wrong; 2 the command was not
 understood; 3 the agent refused; 4 the agent reached a limit; 5 the turn ended,
-but a permission was rejected because nobody could be asked; 130 cancelled.`,
+but a permission request was rejected because there is no terminal; 130 cancelled.`,
 		Example: `  sandbox-agent run "add a README that says hello"
   sandbox-agent run --agent claude --yes "make the tests pass"
   git diff | sandbox-agent run --json
@@ -71,6 +77,8 @@ but a permission was rejected because nobody could be asked; 130 cancelled.`,
 	f.StringVarP(&o.cwd, "cwd", "C", "", "directory to work in (default the working directory, or the server's home directory where the server does not have it)")
 	f.StringVarP(&o.resume, "resume", "r", "", "go on with the session of this id, or of one that begins so")
 	f.BoolVarP(&o.yes, "yes", "y", false, "allow whatever the agent asks for")
+	f.StringVar(&o.permissions, "permissions", "", permissionsHelp+" (default ask in a terminal)")
+	cmd.MarkFlagsMutuallyExclusive("yes", "permissions")
 	f.StringVarP(&g.endpoint, "endpoint", "e", "", "server to use instead of one inside this command (default $SANDBOX_AGENT_ENDPOINT)")
 	must(cmd.RegisterFlagCompletionFunc("agent", g.completeAgent))
 	f.StringArrayVar(&o.server.agentCommands, "agent-command", nil, "start agent ID with a command, as ID=COMMAND ARG..., quoted as for a shell (repeatable)")
@@ -95,7 +103,7 @@ func runTask(ctx context.Context, g *globals, o *runOptions, args []string) erro
 		fmt.Fprintln(g.env.Err, "\ncancelling; Ctrl-C again leaves at once")
 		cancel(cause)
 	})
-	client, stop, err := g.connect(&o.server)
+	client, stop, err := o.connect(ctx, g)
 	if err != nil {
 		return err
 	}
@@ -144,8 +152,9 @@ func (o *runOptions) run(ctx context.Context, g *globals, client *sandboxagent.C
 	if err != nil {
 		return err
 	}
-	view.session(info)
-	r := &run{view: view, session: session, ask: &asker{g: g, view: view.view, cwd: info.CWD, yes: o.yes}}
+	view.session(info, o.replies(g, info))
+	r := &run{view: view, session: session, ask: &asker{g: g, view: view.view, yes: o.yes}}
+	r.unattended = !g.asks() && isUnattended(info.Permissions)
 	turn, err := r.turn(ctx, task)
 	if err == nil {
 		err = context.Cause(ctx) // an agent may call a turn that was cancelled a success
@@ -157,7 +166,7 @@ func (o *runOptions) run(ctx context.Context, g *globals, client *sandboxagent.C
 	case err != nil:
 		return err
 	case r.ask.unasked:
-		fmt.Fprintln(g.env.Err, "sandbox-agent: a permission was rejected because nobody could be asked; run in a terminal, or allow everything with --yes")
+		fmt.Fprintln(g.env.Err, "sandbox-agent: a permission request was rejected because there is no terminal; run in one, or allow more with --permissions or --yes")
 		return exitStatus(exitUnasked)
 	}
 	return stopStatus(turn.StopReason)
@@ -181,20 +190,26 @@ func readTask(g *globals, args []string) (string, error) {
 	return task, nil
 }
 
-// connect returns a client of the server at the endpoint, or of one inside this
-// program that stop ends.
-func (g *globals) connect(o *serverOptions) (client *sandboxagent.Client, stop func(), err error) {
-	if g.endpoint == "" {
-		return g.startInside(o)
+// connect returns a client of the server at the endpoint, else of the one that runs
+// on the data directory, else of one inside this program that stop ends.
+func (o *runOptions) connect(ctx context.Context, g *globals) (client *sandboxagent.Client, stop func(), err error) {
+	switch {
+	case g.endpoint != "":
+		client = g.dial()
+	case len(o.server.agentCommands) == 0:
+		client = g.ownServer(ctx)
 	}
-	client = g.dial()
+	if client == nil {
+		o.inside = true
+		return g.startInside(&o.server)
+	}
 	return client, func() { client.Close() }, nil
 }
 
 // pickAgent settles which agent works, and installs it if need be.
 func (o *runOptions) pickAgent(ctx context.Context, g *globals, client *sandboxagent.Client, view *view) error {
 	if o.agent == "" {
-		ready, err := firstReady(ctx, g, client)
+		ready, err := o.firstReady(ctx, g, client)
 		if err != nil {
 			return err
 		}
@@ -215,8 +230,8 @@ func (o *runOptions) pickAgent(ctx context.Context, g *globals, client *sandboxa
 }
 
 // firstReady returns the agent to take when nobody said which.
-func firstReady(ctx context.Context, g *globals, client *sandboxagent.Client) (string, error) {
-	if g.endpoint == "" {
+func (o *runOptions) firstReady(ctx context.Context, g *globals, client *sandboxagent.Client) (string, error) {
+	if o.inside {
 		return g.catalogue().FirstReady(), nil
 	}
 	list, err := client.Agents(ctx, sandboxagent.AgentsOptions{})
@@ -234,7 +249,7 @@ func firstReady(ctx context.Context, g *globals, client *sandboxagent.Client) (s
 // openSession starts a session, or goes on with the one that was named.
 func (o *runOptions) openSession(ctx context.Context, g *globals, client *sandboxagent.Client, view *view) (*sandboxagent.Session, error) {
 	if o.resume != "" {
-		return o.resumeSession(ctx, client)
+		return o.resumeSession(ctx, g, client)
 	}
 	if err := o.pickDirectory(ctx, g, client); err != nil {
 		return nil, err
@@ -242,17 +257,58 @@ func (o *runOptions) openSession(ctx context.Context, g *globals, client *sandbo
 	if err := o.pickAgent(ctx, g, client, view); err != nil {
 		return nil, err
 	}
-	options := sandboxagent.SessionOptions{Agent: o.agent, CWD: o.cwd, Mode: o.mode, Model: o.model, ThoughtLevel: o.thought}
-	if o.yes { // an agent that cannot ask is taken only then
-		options.Permissions.Default = api.DefaultDecision(api.DecideAllow)
+	policy, err := o.policy(g)
+	if err != nil {
+		return nil, err
 	}
-	return client.CreateSession(ctx, options)
+	return client.CreateSession(ctx, sandboxagent.SessionOptions{
+		Agent: o.agent, CWD: o.cwd, Mode: o.mode, Model: o.model, ThoughtLevel: o.thought, Permissions: policy,
+	})
 }
 
-func (o *runOptions) resumeSession(ctx context.Context, client *sandboxagent.Client) (*sandboxagent.Session, error) {
+// policy returns what decides the permission requests of a new session.
+func (o *runOptions) policy(g *globals) (api.PermissionPolicy, error) {
+	switch {
+	case o.permissions != "":
+		return g.policy(o.permissions)
+	case o.yes: // an agent that cannot ask is taken only then
+		return api.PermissionPolicy{Default: api.DefaultDecision(api.DecideAllow)}, nil
+	case g.asks():
+		return api.PermissionPolicy{}, nil
+	}
+	return *permission.Unattended(), nil
+}
+
+// replies says what becomes of permission requests.
+func (o *runOptions) replies(g *globals, info *api.Session) string {
+	p := info.Permissions
+	if o.yes && describePolicy(p) != allowsPolicy {
+		return describePolicy(p) + ", and what it asks about is allowed"
+	}
+	if text := describePolicy(p); text != asksPolicy || g.asks() {
+		return text
+	}
+	return "what it asks about is rejected, as there is no terminal"
+}
+
+func (o *runOptions) resumeSession(ctx context.Context, g *globals, client *sandboxagent.Client) (*sandboxagent.Session, error) {
 	session, err := findSession(ctx, client, o.resume)
 	if err != nil {
 		return nil, err
+	}
+	info, err := session.Info(ctx)
+	if err != nil {
+		return nil, err
+	}
+	// A policy that somebody chose stays; one that a run has set goes with it.
+	if o.permissions != "" || describePolicy(info.Permissions) == asksPolicy || isUnattended(info.Permissions) {
+		policy, err := o.policy(g)
+		if err != nil {
+			return nil, err
+		}
+		if _, err := session.Update(ctx, api.SessionPatch{Permissions: &policy}); err != nil {
+			return nil, err
+		}
 	}
 	if err := session.Resume(ctx); err != nil {
 		return nil, err
@@ -276,6 +332,8 @@ type run struct {
 	view    *sessionView
 	session *sandboxagent.Session
 	ask     *asker
+
+	unattended bool // the policy is the one for runs without a terminal
 }
 
 // streamed is a step of a turn.
@@ -321,6 +379,9 @@ func (r *run) turn(ctx context.Context, task string) (*sandboxagent.Turn, error)
 			return u.Turn, u.err
 		}
 		r.view.step(u.Update)
+		if r.unattended && u.Resolved != nil && u.Resolved.By == api.ByPolicy && u.Resolved.Reply == api.ReplyReject {
+			r.ask.unasked = true
+		}
 		if u.Permission == nil || resolvedIn(waiting, u.Permission.ID) {
 			continue
 		}

@@ -163,10 +163,15 @@ func runServer(ctx context.Context, g *globals, o *serverOptions) error {
 			cancel()
 		}()
 	}
+	withdraw, err := g.publish(listener.Addr())
+	if err != nil {
+		log.Warn("commands do not find this server by its data directory", "error", err)
+		withdraw = func() error { return nil }
+	}
 	if err := g.announce(listener.Addr(), o); err != nil {
 		log.Warn("print address", "error", err)
 	}
-	err = srv.Serve(ctx, listener)
+	err = errors.Join(srv.Serve(ctx, listener), withdraw())
 	child.EndOrphans()
 	return err
 }

@@ -38,16 +38,6 @@ func (g *globals) clientName() string {
 	return name
 }
 
-// onSessions runs the body of a command on the sessions of a server, with a
-// context that ends with a signal.
-func (g *globals) onSessions(do remoteFunc) func(*cobra.Command, []string) error {
-	return g.local(func(ctx context.Context, args []string) error {
-		client := g.dial()
-		defer client.Close()
-		return g.explain(client, do(ctx, client, args))
-	})
-}
-
 // maxCompletions is how many of the newest sessions are offered.
 const maxCompletions = 100
 
@@ -69,7 +59,7 @@ func (g *globals) completeSession(cmd *cobra.Command, args []string, _ string) (
 
 func newSessionsNew(g *globals) *cobra.Command {
 	var opts sandboxagent.SessionOptions
-	var decision string
+	permissions := ""
 	cmd := &cobra.Command{
 		Use:   "new",
 		Short: "Start a session",
@@ -77,12 +67,16 @@ func newSessionsNew(g *globals) *cobra.Command {
 		Example: `  sandbox-agent sessions new --agent claude --cwd /workspace/project
   sandbox-agent sessions new --agent mock --id nightly --permissions allow`,
 		Args: arguments(0, 0),
-		RunE: g.onSessions(func(ctx context.Context, client *sandboxagent.Client, _ []string) error {
+		RunE: g.remote(func(ctx context.Context, client *sandboxagent.Client, _ []string) error {
 			if opts.Agent == "" {
 				return usagef("say which agent, with --agent; see sandbox-agent agents list")
 			}
-			if decision != "" {
-				opts.Permissions.Default = api.DefaultDecision(decision)
+			if permissions != "" {
+				policy, err := g.policy(permissions)
+				if err != nil {
+					return err
+				}
+				opts.Permissions = policy
 			}
 			session, err := client.CreateSession(ctx, opts)
 			if err != nil {
@@ -107,7 +101,7 @@ func newSessionsNew(g *globals) *cobra.Command {
 	f.StringVar(&opts.Mode, "mode", "", "mode of the agent, such as plan")
 	f.StringVar(&opts.ThoughtLevel, "thought-level", "", "thought level of the agent")
 	f.StringVar(&opts.Title, "title", "", "title of the session (default what the agent calls it)")
-	f.StringVar(&decision, "permissions", "", "what becomes of the agent's questions: ask, allow or reject (default ask)")
+	f.StringVar(&permissions, "permissions", "", permissionsHelp+" (default ask)")
 	return cmd
 }
 
@@ -125,7 +119,7 @@ questions that wait for an answer, and title.`,
   sandbox-agent sessions ls --status waiting
   sandbox-agent sessions ls --agent claude readme`,
 		Args: arguments(0, 1),
-		RunE: g.onSessions(func(ctx context.Context, client *sandboxagent.Client, args []string) error {
+		RunE: g.remote(func(ctx context.Context, client *sandboxagent.Client, args []string) error {
 			if len(args) > 0 {
 				filter.Text = args[0]
 			}
@@ -192,7 +186,7 @@ func newSessionsShow(g *globals) *cobra.Command {
   sandbox-agent sessions show --transcript=markdown 3f2a >session.md`,
 		Args:              arguments(1, 1),
 		ValidArgsFunction: g.completeSession,
-		RunE: g.onSessions(func(ctx context.Context, client *sandboxagent.Client, args []string) error {
+		RunE: g.remote(func(ctx context.Context, client *sandboxagent.Client, args []string) error {
 			session, err := findSession(ctx, client, args[0])
 			if err != nil {
 				return err
@@ -279,7 +273,7 @@ that goes away meanwhile is waited for. With --json, one object on a line.`,
   sandbox-agent sessions events --after 120 --follow --json 3f2a`,
 		Args:              arguments(1, 1),
 		ValidArgsFunction: g.completeSession,
-		RunE: g.onSessions(func(ctx context.Context, client *sandboxagent.Client, args []string) error {
+		RunE: g.remote(func(ctx context.Context, client *sandboxagent.Client, args []string) error {
 			session, err := findSession(ctx, client, args[0])
 			if err != nil {
 				return err
@@ -359,7 +353,7 @@ func newSessionsCancel(g *globals) *cobra.Command {
 		Example:           "  sandbox-agent sessions cancel 3f2a",
 		Args:              arguments(1, 1),
 		ValidArgsFunction: g.completeSession,
-		RunE: g.onSessions(func(ctx context.Context, client *sandboxagent.Client, args []string) error {
+		RunE: g.remote(func(ctx context.Context, client *sandboxagent.Client, args []string) error {
 			session, err := findSession(ctx, client, args[0])
 			if err != nil {
 				return err
@@ -391,7 +385,7 @@ said is kept, unless --purge wants that gone too.`,
   sandbox-agent sessions rm --purge 3f2a`,
 		Args:              arguments(1, -1),
 		ValidArgsFunction: g.completeSession,
-		RunE: g.onSessions(func(ctx context.Context, client *sandboxagent.Client, args []string) error {
+		RunE: g.remote(func(ctx context.Context, client *sandboxagent.Client, args []string) error {
 			end := (*sandboxagent.Session).Destroy
 			if purge {
 				end = (*sandboxagent.Session).Purge

@@ -32,9 +32,14 @@ func (v *sessionView) running() bool { return len(v.calls) > 0 }
 // step shows one step of a turn of our own.
 func (v *sessionView) step(u sandboxagent.Update) {
 	switch {
-	case u.Kind != sandboxagent.UpdateEvent && u.Kind != sandboxagent.UpdateResolved, v.g.json && u.Kind == sandboxagent.UpdateResolved:
+	case u.Kind == sandboxagent.UpdateEvent && v.g.json:
+	case u.Kind == sandboxagent.UpdateEvent:
+		v.notice(u.Event)
+	case u.Resolved == nil || v.g.json:
 		v.update(u)
-	case !v.g.json && !(u.Resolved != nil && u.Resolved.By == v.g.clientName()):
+	case u.Resolved.By == v.g.clientName() || u.Resolved.By == api.ByPolicy && u.Resolved.Reply == api.ReplyOnce:
+		// The user knows, or what follows shows it.
+	default:
 		v.notice(u.Event)
 	}
 }

@@ -125,8 +125,9 @@ func (v *view) discarded(why string) {
 	v.errorLine(v.paint(dim, "· discarded what was "+why))
 }
 
-// session shows in a line which session works, and where.
-func (v *view) session(s *api.Session) {
+// session shows in a line which agent works, where, and what becomes of its
+// permission requests.
+func (v *view) session(s *api.Session, replies string) {
 	how := ""
 	if s.Restored != nil {
 		how = s.Restored.How
@@ -142,7 +143,7 @@ func (v *view) session(s *api.Session) {
 	if text += " in " + s.CWD; how != "" {
 		text += ", " + how
 	}
-	v.note(printable(text))
+	v.note(printable(text + "; " + replies))
 }
 
 // update shows one step of a turn.

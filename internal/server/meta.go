@@ -64,6 +64,7 @@ func (s *Server) getVersion(context.Context, *struct{}) (*body[api.Version], err
 		GoVersion: runtime.Version(),
 		OS:        runtime.GOOS,
 		Arch:      runtime.GOARCH,
+		DataDir:   s.cfg.DataDir,
 		StartedAt: s.started.UnixMilli(),
 	}, nil)
 }

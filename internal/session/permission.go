@@ -160,17 +160,28 @@ func (s *session) void(p *permissionRequest) {
 	s.record(p, api.PermissionResolved{Reply: api.ReplyCancel, By: api.ByAgent})
 }
 
-func (s *session) record(p *permissionRequest, res api.PermissionResolved) api.PermissionResolved {
-	res.PermissionID, res.At = p.ID, time.Now().UnixMilli()
+func (s *session) record(p *permissionRequest, res api.PermissionResolved) {
 	s.mu.Lock()
+	res = s.note(p, res)
+	s.mu.Unlock()
+	s.publish(p, res)
+}
+
+// publish makes an event of how a request was resolved.
+func (s *session) publish(p *permissionRequest, res api.PermissionResolved) {
+	s.notify(api.EventPermissionResolved, res)
+	s.m.inbox.resolved(s.id, p.Event, res)
+	s.changed()
+}
+
+// note remembers how a request was resolved, for clients that reply too late. The
+// caller holds mu.
+func (s *session) note(p *permissionRequest, res api.PermissionResolved) api.PermissionResolved {
+	res.PermissionID, res.At = p.ID, time.Now().UnixMilli()
 	if len(s.resolved) >= maxResolved {
 		s.resolved = slices.Clone(s.resolved[maxResolved/2:])
 	}
 	s.resolved = append(s.resolved, res)
-	s.mu.Unlock()
-	s.notify(api.EventPermissionResolved, res)
-	s.m.inbox.resolved(s.id, p.Event, res)
-	s.changed()
 	return res
 }
 
@@ -240,14 +251,15 @@ func (m *Manager) ReplyPermission(ctx context.Context, id, permissionID string, 
 		s.rec.Remembered = append(slices.Clone(s.rec.Remembered), rule)
 		res.Rule = rule.ID
 	}
+	res.By = by
+	res = s.note(p, res)
 	s.mu.Unlock()
 	if remembered {
 		if err := m.save(ctx, s); err != nil {
 			m.log.Warn("a remembered rule is not on disk", "session", s.id, "rule", rule.ID, "error", err)
 		}
 	}
-	res.By = by
-	res = s.record(p, res)
+	s.publish(p, res)
 	frame, err := s.answer(p, outcome)
 	if err != nil {
 		return nil, err
