@@ -93,6 +93,7 @@ type Journal struct {
 	unreserved bool              // the store could not note them
 
 	maintain sync.Mutex // held while blocks are merged and by Delete, around commitMu
+	dropping sync.Mutex // held while a retention is applied
 	freed    atomic.Int64
 	imports  atomic.Int32 // under way
 

@@ -134,7 +134,8 @@ func (r Retention) Drops(s StreamInfo, last uint64, newest, size int64, now time
 	if r.MaxAge > 0 && newest < now.Add(-r.MaxAge).UnixMilli() {
 		return true
 	}
-	if r.MaxEntries > 0 && s.Last-last >= uint64(r.MaxEntries) {
+	// A block that was appended after s was read is behind its end.
+	if r.MaxEntries > 0 && last < s.Last && s.Last-last >= uint64(r.MaxEntries) {
 		return true
 	}
 	return r.MaxBytes > 0 && s.Bytes-size >= r.MaxBytes

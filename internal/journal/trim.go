@@ -25,7 +25,10 @@ func (j *Journal) Trim(ctx context.Context) error {
 		return fmt.Errorf("trim journal: %w", err)
 	}
 	if j.opts.Retention != (Retention{}) {
-		if err := j.drop(ctx, infos); err != nil {
+		j.dropping.Lock()
+		err := j.drop(ctx, infos)
+		j.dropping.Unlock()
+		if err != nil {
 			return fmt.Errorf("trim journal: %w", err)
 		}
 	}
@@ -144,6 +147,8 @@ func (j *Journal) enforce(ctx context.Context) error {
 	if j.Health() != nil {
 		return nil
 	}
+	j.dropping.Lock()
+	defer j.dropping.Unlock()
 	infos, err := j.store.Streams(ctx, "")
 	if err != nil {
 		return err

@@ -211,6 +211,9 @@ func overLimit(infos []journal.StreamInfo, keep journal.Retention) string {
 	total := int64(0)
 	for _, info := range infos {
 		total += info.Bytes
+		if info.First == 1 {
+			return info.Name + " is whole" // the store may have cut it, but readers do not know yet
+		}
 		if keep.MaxBytes > 0 && info.Bytes > keep.MaxBytes*5/4+blockBytes {
 			return fmt.Sprintf("%s has %d bytes", info.Name, info.Bytes)
 		}
