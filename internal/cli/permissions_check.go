@@ -41,10 +41,10 @@ With --session and neither, all tool calls of that session are checked.
 
 The columns are the decision, the event of a session, the call, why, and the rules that
 match too and lost. Without a server the check is made here; a session needs one.`,
-		Example: `  sandbox-agent permissions check --policy '{"default":"allow","rules":[{"command":"rm *","decision":"reject"}]}' 'true; rm -rf x'
+		Example: `  sandbox-agent permissions check --policy policy.json 'true; rm -rf x'
   sandbox-agent permissions check --policy policy.json git push --force
   sandbox-agent permissions check --session 3f2a --policy stricter.json </dev/null
-  echo '{"kind":"edit","locations":[{"path":"src/a.go"}]}' | sandbox-agent permissions check --policy policy.json`,
+  sandbox-agent permissions check --policy policy.json < call.json`,
 		Args: arguments(0, -1),
 		RunE: g.local(func(ctx context.Context, args []string) error {
 			return o.run(ctx, g, args)
