@@ -2,6 +2,7 @@ package fakemodel
 
 import (
 	"fmt"
+	"os"
 	"path"
 	"regexp"
 	"strconv"
@@ -261,7 +262,7 @@ func findTool(req Request, names []string) (Tool, bool) {
 func writeCall(req Request, file, text string) []Call {
 	if tool, ok := findTool(req, writeTools); ok {
 		full := file
-		if dir := workingFolder(req.Messages); dir != "" && !path.IsAbs(file) {
+		if dir := workingDirectory(req.Messages); dir != "" && !path.IsAbs(file) {
 			full = path.Join(dir, file)
 		}
 		return []Call{{Name: tool.Name, Input: fill(tool.Schema, values{path: full, content: text, why: "Write " + file})}}
@@ -282,25 +283,52 @@ func shellCall(req Request, command string, escalate bool) []Call {
 	return []Call{{Name: tool.Name, Input: fill(tool.Schema, values{command: command, why: "Run " + firstLine(command), escalate: escalate})}}
 }
 
-var folderPatterns = []func() *regexp.Regexp{
-	lazyregexp.New(`(?i)working (?:directory|folder)\S*(?: is)?:?\s*[*` + "`" + `]*(/[^\s<"'` + "`" + `]+)`),
-	lazyregexp.New(`(?i)working in the directory:\s*(/[^\s<]+)`),
-	lazyregexp.New(`<cwd>(/[^<]+)</cwd>`),
-	lazyregexp.New(`(?i)workspace director(?:y|ies):\s*(?:- )?(/[^\s<]+)`),
+// directoryPatterns find where agents say that they are: after what may be a quote,
+// to the end of the line.
+var directoryPatterns = []func() *regexp.Regexp{
+	lazyregexp.New(`(?i)working (?:directory|folder)\S*(?: is)?:?\s*([*"'` + "`" + `]*)(/[^\n<]+)`),
+	lazyregexp.New(`(?i)working in the directory:\s*([*"'` + "`" + `]*)(/[^\n<]+)`),
+	lazyregexp.New(`<cwd>()(/[^<]+)</cwd>`),
+	lazyregexp.New(`(?i)workspace director(?:y|ies):\**\s*(?:- )?([*"'` + "`" + `]*)(/[^\n<]+)`),
 }
 
-// workingFolder finds what the agent told about where it is; some write tools
+// workingDirectory finds what the agent told about where it is; some write tools
 // take absolute paths only.
-func workingFolder(messages []Message) string {
-	for _, p := range folderPatterns {
+func workingDirectory(messages []Message) string {
+	for _, p := range directoryPatterns {
 		for _, m := range messages {
 			if m.Role != "system" && m.Role != "user" {
 				continue
 			}
 			if found := p().FindStringSubmatch(m.Text); found != nil {
-				return strings.TrimRight(found[1], ".,")
+				return directoryIn(found[1], found[2])
 			}
 		}
 	}
 	return ""
+}
+
+// sentenceEnd is where a text goes on that began with a path.
+var sentenceEnd = lazyregexp.New(`[.,;:)]+\s|\s\(`)
+
+// directoryIn returns the path at the beginning of the rest of a line. Names hold
+// blanks, so that the longest directory there is on this machine counts, and
+// where there is none, all up to the end of a sentence.
+func directoryIn(opened, rest string) string {
+	if quote := strings.Trim(opened, "*"); quote != "" {
+		name, _, _ := strings.Cut(rest, quote[:1])
+		return name
+	}
+	rest = strings.TrimRight(rest, " \t\r*")
+	for end := len(rest); end > 0; end = strings.LastIndexAny(rest[:end], " \t") {
+		for _, name := range []string{rest[:end], strings.TrimRight(rest[:end], ".,;:)")} {
+			if info, err := os.Stat(name); err == nil && info.IsDir() {
+				return name
+			}
+		}
+	}
+	if at := sentenceEnd().FindStringIndex(rest); at != nil {
+		rest = rest[:at[0]]
+	}
+	return strings.TrimRight(rest, ".,;:)")
 }
