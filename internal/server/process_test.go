@@ -210,9 +210,15 @@ type viewer struct {
 
 func connect(t *testing.T, in *instance, id, query string) *viewer {
 	t.Helper()
+	return connectWith(t, in, id, query, nil)
+}
+
+// connectWith is connect with a function for the pings of the server.
+func connectWith(t *testing.T, in *instance, id, query string, pinged func(context.Context, []byte) bool) *viewer {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	t.Cleanup(cancel)
-	conn, _, err := websocket.Dial(ctx, in.url+"/v1/processes/"+id+"/terminal/ws"+query, &websocket.DialOptions{HTTPClient: in.client})
+	conn, _, err := websocket.Dial(ctx, in.url+"/v1/processes/"+id+"/terminal/ws"+query, &websocket.DialOptions{HTTPClient: in.client, OnPingReceived: pinged})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -275,6 +281,43 @@ func (v *viewer) closed(want websocket.StatusCode) {
 			v.t.Errorf("close code %d (%v), want %d", got, err, want)
 		}
 		return
+	}
+}
+
+// What is between a terminal and its viewer closes connections on which nothing
+// happens, so that something does. A viewer that does not answer stays.
+func TestIdleTerminalIsPinged(t *testing.T) {
+	t.Parallel()
+	in := start(t, server.Config{})
+	id := createProcess(t, in, api.ProcessCreateRequest{TTY: true, Command: "sh", Args: []string{"-c", `stty -echo; echo hello; read line; echo "got $line"`}})
+	var viewers []*viewer
+	for _, answers := range []bool{true, false} {
+		pings := make(chan struct{}, 1)
+		v := connectWith(t, in, id, "?since=0", func(context.Context, []byte) bool {
+			select {
+			case pings <- struct{}{}:
+			default:
+			}
+			return answers
+		})
+		viewers = append(viewers, v)
+		v.until("hello\r\n")
+		go func() {
+			<-pings
+			v.send(`{"type":"foo"}`) // is answered by an error, which ends the wait below
+		}()
+	}
+	for _, v := range viewers {
+		if event := v.event(); event.Type != "error" {
+			t.Errorf("after a ping came %+v", event)
+		}
+	}
+	viewers[0].send(`{"type":"input","data":"text\n"}`)
+	for _, v := range viewers {
+		v.until("got text\r\n")
+		if event := v.event(); event.Type != "exit" {
+			t.Errorf("at the end came %+v", event)
+		}
 	}
 }
 

@@ -7,11 +7,13 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/coder/websocket"
 
 	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/httpkit"
 	"github.com/sandboxagent/sandboxagent/internal/process"
 )
 
@@ -84,6 +86,7 @@ type terminal struct {
 	id     string
 	conn   *websocket.Conn
 	viewer *process.Viewer
+	pings  sync.WaitGroup
 }
 
 // closeGrace is how long a viewer has for its last frames when the server stops.
@@ -121,6 +124,7 @@ func (t *terminal) serve() {
 	cancel()
 	t.conn.CloseNow()
 	<-read
+	t.pings.Wait()
 }
 
 // write sends what the terminal shows. It returns nil after the exit was told.
@@ -130,7 +134,14 @@ func (t *terminal) write(ctx context.Context) error {
 		return err
 	}
 	for ctx.Err() == nil {
-		screen, err := t.viewer.Next(ctx)
+		wait, cancel := context.WithTimeout(ctx, httpkit.Heartbeat)
+		screen, err := t.viewer.Next(wait)
+		idle := wait.Err() != nil
+		cancel()
+		if err != nil && idle && ctx.Err() == nil && !errors.Is(err, io.EOF) {
+			t.ping(ctx)
+			continue
+		}
 		if errors.Is(err, io.EOF) {
 			exit := t.viewer.Exit()
 			return t.send(api.TerminalEvent{Type: "exit", ExitCode: exit.Code, ExitSignal: exit.Signal})
@@ -150,6 +161,17 @@ func (t *terminal) write(ctx context.Context) error {
 		}
 	}
 	return ctx.Err()
+}
+
+// ping keeps what is between an idle terminal and its viewer from closing the
+// connection. It waits for nothing, and a viewer that does not answer stays: one
+// that has stopped to read is no other than a slow one.
+func (t *terminal) ping(ctx context.Context) {
+	t.pings.Go(func() {
+		ctx, cancel := context.WithTimeout(ctx, httpkit.Heartbeat)
+		defer cancel()
+		_ = t.conn.Ping(ctx)
+	})
 }
 
 // send writes a text frame. Like all reading and writing here it is without a
