@@ -86,6 +86,12 @@ type Logger interface {
 	Logs(ctx context.Context, id string) ([]byte, error)
 }
 
+// A Keeper counts the files of a workspace that end with the sandbox, so that nobody
+// removes work by mistake. A bound workspace has none.
+type Keeper interface {
+	Kept(ctx context.Context, id string) (int, error)
+}
+
 // A Pruner ends and removes what is left of sandboxes that do not exist, and of
 // creations that never finished. It removes no sandbox that List shows.
 type Pruner interface {

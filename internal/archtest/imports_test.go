@@ -117,6 +117,8 @@ var rules = []rule{
 		internal/shellwords
 		internal/shim
 		internal/shim/run
+		provider
+		provider/all
 		github.com/rogpeppe/go-internal/diff
 		github.com/spf13/cobra
 		github.com/spf13/pflag

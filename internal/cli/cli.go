@@ -119,6 +119,7 @@ type globals struct {
 	token    string
 	noToken  bool
 	endpoint string
+	sandbox  string // id of the sandbox to use in place of an endpoint
 	json     bool
 	dataDir  string
 	logLevel string
@@ -173,6 +174,8 @@ func lookup(err error) string {
 		return "; see sandbox-agent sessions ls"
 	case errors.Is(err, api.CodeProcessNotFound):
 		return "; see sandbox-agent process ls"
+	case errors.Is(err, api.CodeSandboxNotFound):
+		return "; see sandbox-agent sandbox ls"
 	case errors.Is(err, api.CodeUnsupportedAgent):
 		return "; see sandbox-agent agents list"
 	}

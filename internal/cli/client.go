@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"slices"
 	"strings"
@@ -86,20 +87,32 @@ func arguments(min, max int) cobra.PositionalArgs {
 // endpointFlag gives cmd, and what is below it, the flag for the server to use.
 func (g *globals) endpointFlag(cmd *cobra.Command, absent string) *cobra.Command {
 	cmd.PersistentFlags().StringVarP(&g.endpoint, "endpoint", "e", "", "server to use (default $SANDBOX_AGENT_ENDPOINT, else "+absent+")")
+	cmd.PersistentFlags().StringVar(&g.sandbox, "sandbox", "", "sandbox to use, in place of a server (see sandbox-agent sandbox ls)")
+	cmd.MarkFlagsMutuallyExclusive("endpoint", "sandbox")
+	must(cmd.RegisterFlagCompletionFunc("sandbox", g.completeSandbox))
 	return cmd
 }
 
 // givenEndpoint returns the server that was asked for, or nothing.
 func (g *globals) givenEndpoint() string {
+	if g.sandbox != "" {
+		return sandboxEndpoint
+	}
 	if g.endpoint != "" {
 		return g.endpoint
 	}
 	return g.env.lookup("SANDBOX_AGENT_ENDPOINT")
 }
 
+// sandboxEndpoint stands for the server of a sandbox, which is found by its id.
+const sandboxEndpoint = "http://sandbox"
+
 // dial returns a client of the server: the one that was named, else that of the data
 // directory, else the one at the default address. It does not talk to it yet.
 func (g *globals) dial(opts ...sandboxagent.Option) *sandboxagent.Client {
+	if g.sandbox != "" {
+		opts = append(opts, sandboxagent.WithHTTPClient(&http.Client{Transport: &sandboxTransport{g: g, name: g.sandbox}}))
+	}
 	return g.dialTo(cmp.Or(g.givenEndpoint(), g.published(), defaultEndpoint), opts...)
 }
 
@@ -112,7 +125,7 @@ func (g *globals) dialTo(endpoint string, opts ...sandboxagent.Option) *sandboxa
 // same data: it can be pasted.
 func (g *globals) command(name string, words ...string) string {
 	line := []string{"sandbox-agent", name}
-	for _, flag := range []struct{ name, value string }{{"--endpoint", g.endpoint}, {"--data-dir", g.dataDir}} {
+	for _, flag := range []struct{ name, value string }{{"--endpoint", g.endpoint}, {"--sandbox", g.sandbox}, {"--data-dir", g.dataDir}} {
 		if flag.value != "" {
 			line = append(line, flag.name, shellwords.Quote(flag.value))
 		}

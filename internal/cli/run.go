@@ -31,7 +31,7 @@ const (
 // runOptions are the flags of the run command.
 type runOptions struct {
 	agent, model, mode, thought string
-	cwd, resume                 string
+	cwd, resume, sandbox        string
 	permissions                 string
 	yes                         bool
 	inside                      bool // the server runs inside this command
@@ -80,6 +80,9 @@ but a permission request was rejected because there is no terminal; 130 cancelle
 	f.StringVar(&o.permissions, "permissions", "", permissionsHelp+" (default ask in a terminal)")
 	cmd.MarkFlagsMutuallyExclusive("yes", "permissions")
 	f.StringVarP(&g.endpoint, "endpoint", "e", "", "server to use instead of one inside this command (default $SANDBOX_AGENT_ENDPOINT)")
+	f.StringVar(&o.sandbox, "sandbox", "", "work in a new sandbox of this provider, on the directory of --cwd, or in the sandbox of this id")
+	cmd.MarkFlagsMutuallyExclusive("endpoint", "sandbox")
+	must(cmd.RegisterFlagCompletionFunc("sandbox", g.completeRunSandbox))
 	must(cmd.RegisterFlagCompletionFunc("agent", g.completeAgent))
 	f.StringArrayVar(&o.server.agentCommands, "agent-command", nil, "start agent ID with a command, as ID=COMMAND ARG..., quoted as for a shell (repeatable)")
 	return cmd
@@ -93,9 +96,11 @@ func runTask(ctx context.Context, g *globals, o *runOptions, args []string) erro
 	if err != nil {
 		return err
 	}
-	g.endpoint = g.givenEndpoint()
-	if o.cwd != "" || g.endpoint == "" {
-		o.cwd = g.path(o.cwd)
+	if o.sandbox == "" {
+		g.endpoint = g.givenEndpoint()
+		if o.cwd != "" || g.endpoint == "" {
+			o.cwd = g.path(o.cwd)
+		}
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -103,6 +108,11 @@ func runTask(ctx context.Context, g *globals, o *runOptions, args []string) erro
 		fmt.Fprintln(g.env.Err, "\ncancelling; Ctrl-C again leaves at once")
 		cancel(cause)
 	})
+	if o.sandbox != "" {
+		if err := o.enterSandbox(ctx, g); err != nil {
+			return interrupted(ctx, err)
+		}
+	}
 	client, stop, err := o.connect(ctx, g)
 	if err != nil {
 		return err
@@ -194,7 +204,7 @@ func readTask(g *globals, args []string) (string, error) {
 // on the data directory, else of one inside this program that stop ends.
 func (o *runOptions) connect(ctx context.Context, g *globals) (client *sandboxagent.Client, stop func(), err error) {
 	switch {
-	case g.endpoint != "":
+	case g.endpoint != "" || g.sandbox != "":
 		client = g.dial()
 	case len(o.server.agentCommands) == 0:
 		client = g.ownServer(ctx)

@@ -163,10 +163,12 @@ func runServer(ctx context.Context, g *globals, o *serverOptions) error {
 			cancel()
 		}()
 	}
-	withdraw, err := g.publish(listener.Addr())
-	if err != nil {
-		log.Warn("commands do not find this server by its data directory", "error", err)
-		withdraw = func() error { return nil }
+	withdraw := func() error { return nil }
+	if !strings.HasPrefix(o.listen, "fd:") { // the program that made the socket knows where it is
+		if withdraw, err = g.publish(listener.Addr()); err != nil {
+			log.Warn("commands do not find this server by its data directory", "error", err)
+			withdraw = func() error { return nil }
+		}
 	}
 	if err := g.announce(listener.Addr(), o); err != nil {
 		log.Warn("print address", "error", err)

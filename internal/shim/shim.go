@@ -304,3 +304,16 @@ func (s *Store) Logs(_ context.Context, id string) ([]byte, error) {
 	}
 	return append(older, newer...), nil
 }
+
+// Kept counts what lies at the top of an empty workspace.
+func (s *Store) Kept(_ context.Context, id string) (int, error) {
+	dir, record, err := s.find(id)
+	if err != nil || record.Spec.Workspace.Mode != provider.WorkspaceEmpty {
+		return 0, err
+	}
+	entries, err := os.ReadDir(filepath.Join(string(dir), "workspace"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	return len(entries), err
+}

@@ -17,15 +17,19 @@ type Config struct {
 type Maker struct {
 	Name  string
 	Short string // what it is, for people
-	New   func(Config) provider.Provider
+
+	// Notice is what a user has to know before a sandbox is made.
+	Notice string
+
+	New func(Config) provider.Provider
 }
 
 // Providers returns all providers, the one that isolates least first.
 func Providers() []Maker {
 	return []Maker{
-		{local.Name, "a server of the user; isolates nothing", func(c Config) provider.Provider {
+		{local.Name, "a server of the user; isolates nothing", "the provider local isolates nothing: what runs there can do whatever you can", func(c Config) provider.Provider {
 			return local.New(local.Config{StateDir: c.StateDir, Binary: c.Binary})
 		}},
-		{bubblewrap.Name, "Linux namespaces by bwrap", func(c Config) provider.Provider { return bubblewrap.New(bubblewrap.Config(c)) }},
+		{bubblewrap.Name, "Linux namespaces by bwrap", "", func(c Config) provider.Provider { return bubblewrap.New(bubblewrap.Config(c)) }},
 	}
 }

@@ -1,0 +1,183 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sandboxagent/sandboxagent/provider"
+	"github.com/sandboxagent/sandboxagent/provider/all"
+)
+
+// createOptions are the flags of sandbox create.
+type createOptions struct {
+	provider, name, root, workspace, mode, network, memory string
+	env, files, bootstrap, labels                          []string
+	cpus                                                   float64
+	pids                                                   int64
+	ttl                                                    time.Duration
+	strict                                                 bool
+}
+
+func newSandboxCreate(g *globals) *cobra.Command {
+	o := &createOptions{}
+	cmd := &cobra.Command{
+		Use:   "create",
+		Short: "Make a sandbox",
+		Long: `Make a sandbox and print its id, as the last line. It is running when the command
+returns, and goes on running until it is removed.
+
+The provider bubblewrap isolates by Linux namespaces: the sandbox sees programs and
+libraries of this machine and its workspace, and has no network. The provider local
+isolates nothing: what runs there can do whatever you can.
+
+The workspace is an empty directory of the sandbox, or with --workspace a directory
+of this machine, which the sandbox changes at once; its .git is read-only there.
+
+Files are written and bootstrap commands run before the command returns. If one of
+them fails, nothing is left of the sandbox.`,
+		Example: `  sandbox-agent sandbox create
+  sandbox-agent sandbox create --workspace . --memory 2g --label team=web
+  sandbox-agent sandbox create --file setup.sh=setup.sh --bootstrap "sh setup.sh"`,
+		Args: arguments(0, 0),
+		RunE: g.local(func(ctx context.Context, _ []string) error {
+			spec, err := o.spec(g)
+			if err != nil {
+				return err
+			}
+			s, err := g.createSandbox(ctx, o.provider, spec)
+			if err != nil {
+				return err
+			}
+			for _, result := range s.Bootstrap {
+				fmt.Fprint(g.env.Err, result.Stdout, result.Stderr)
+			}
+			if g.json {
+				return printJSON(g.env.Out, viewOf(s))
+			}
+			fmt.Fprintln(g.env.Out, s.ID)
+			return nil
+		}),
+	}
+	f := cmd.Flags()
+	makers := all.Providers()
+	names := make([]string, len(makers))
+	for i, maker := range makers {
+		names[i] = maker.Name
+	}
+	f.StringVarP(&o.provider, "provider", "p", "bubblewrap", "what makes it: "+strings.Join(names, " or "))
+	f.StringVar(&o.name, "name", "", "name, for people")
+	f.StringVar(&o.root, "root", "", "directory with a root file system to use in place of this machine's")
+	f.StringVarP(&o.workspace, "workspace", "w", "", "directory to work in")
+	f.StringVar(&o.mode, "mode", "", "how the workspace comes about: bind or empty (default bind with --workspace, else empty)")
+	f.StringVar(&o.network, "network", "", "what it has of a network: none (default that of the provider)")
+	f.StringArrayVar(&o.env, "env", nil, "variable for all that runs in it, as NAME=VALUE (repeatable)")
+	f.StringArrayVar(&o.files, "file", nil, "file to write into it, as PATH=FILE; PATH is below the workspace, absolute, or begins with ~/ (repeatable)")
+	f.StringArrayVar(&o.bootstrap, "bootstrap", nil, "line for sh to run in the workspace (repeatable)")
+	f.StringArrayVarP(&o.labels, "label", "l", nil, "label, as NAME=VALUE (repeatable)")
+	f.StringVar(&o.memory, "memory", "", "most memory, such as 512m or 2g")
+	f.Float64Var(&o.cpus, "cpus", 0, "most processor time, in processors")
+	f.Int64Var(&o.pids, "pids", 0, "most processes and threads")
+	f.DurationVar(&o.ttl, "ttl", 0, "time after which it is paused, such as 2h (default never)")
+	f.BoolVar(&o.strict, "strict", false, "forbid user namespaces in it as well")
+	complete := func(flag string, values ...string) {
+		must(cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)))
+	}
+	complete("provider", names...)
+	complete("mode", string(provider.WorkspaceBind), string(provider.WorkspaceEmpty))
+	complete("network", string(provider.NetworkNone))
+	return cmd
+}
+
+func (o *createOptions) spec(g *globals) (provider.Spec, error) {
+	spec := provider.Spec{
+		Name: o.name, Network: provider.Network(o.network), Strict: o.strict, TTL: o.ttl,
+		Workspace: provider.Workspace{Mode: provider.WorkspaceMode(o.mode)},
+		Resources: provider.Resources{CPUs: o.cpus, PIDs: o.pids},
+	}
+	if o.workspace != "" {
+		spec.Workspace.Dir = g.path(o.workspace)
+	}
+	if o.root != "" {
+		spec.Root = g.path(o.root)
+	}
+	var err error
+	if spec.Resources.Memory, err = parseSize(o.memory); err != nil {
+		return spec, err
+	}
+	if spec.Env, err = pairs("--env", o.env); err != nil {
+		return spec, err
+	}
+	if spec.Labels, err = pairs("--label", o.labels); err != nil {
+		return spec, err
+	}
+	for _, pair := range o.files {
+		name, from, ok := strings.Cut(pair, "=")
+		if !ok {
+			return spec, usagef("--file %q is not of the form PATH=FILE", pair)
+		}
+		from = g.path(from)
+		info, err := os.Stat(from)
+		if err != nil {
+			return spec, err
+		}
+		content, err := os.ReadFile(from)
+		if err != nil {
+			return spec, err
+		}
+		spec.Files = append(spec.Files, provider.File{Path: name, Mode: info.Mode() & fs.ModePerm, Content: content})
+	}
+	for _, line := range o.bootstrap {
+		spec.Bootstrap = append(spec.Bootstrap, provider.Command{Args: []string{"sh", "-c", line}})
+	}
+	return spec, nil
+}
+
+// parseSize reads a number of bytes, with k, m, or g for powers of 1024.
+func parseSize(text string) (int64, error) {
+	if text == "" {
+		return 0, nil
+	}
+	digits := strings.TrimRight(strings.ToLower(text), "kmgib")
+	factor, known := map[string]int64{"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}[strings.TrimRight(strings.ToLower(text[len(digits):]), "ib")]
+	n, err := strconv.ParseInt(digits, 10, 64)
+	if err != nil || !known || n <= 0 || n > 1<<62/factor {
+		return 0, usagef("size %q: use a number of bytes, or one with k, m, or g", text)
+	}
+	return n * factor, nil
+}
+
+// createSandbox makes a sandbox, after it has said what the user has to know.
+func (g *globals) createSandbox(ctx context.Context, name string, spec provider.Spec) (foundSandbox, error) {
+	maker, err := g.maker(name)
+	if err != nil {
+		return foundSandbox{}, err
+	}
+	_, cfg := g.providers()
+	p := maker.New(cfg)
+	note := func(text string) { fmt.Fprintf(g.env.Err, "· %s\n", text) }
+	if maker.Notice != "" {
+		note(maker.Notice)
+	} else if dir := spec.Workspace.Dir; dir != "" && cmp.Or(spec.Workspace.Mode, provider.WorkspaceBind) == provider.WorkspaceBind {
+		note("the sandbox changes " + dir + " itself; .git is read-only there")
+		note("nested repositories, .envrc, and build files can be changed: look at them before you run what they name")
+	}
+	if pruner, ok := p.(provider.Pruner); ok {
+		if _, err := pruner.Prune(ctx); err != nil {
+			fmt.Fprintln(g.env.Err, "sandbox-agent: prune:", err)
+		}
+	}
+	i, err := p.Create(ctx, spec)
+	if err != nil && ctx.Err() != nil {
+		err = errors.Join(errors.New("interrupted; nothing is left of the sandbox"), err)
+	}
+	return foundSandbox{i, p}, err
+}
