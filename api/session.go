@@ -62,14 +62,14 @@ type SessionUsage struct {
 
 // The ways in which a session comes back.
 const (
-	RestoredResume = "resume" // the agent went on with it
-	RestoredLoad   = "load"   // the agent read it from its own records
-	RestoredPrimed = "primed" // a new session of the agent is told what was said
+	RestoredResumed = "resumed" // the agent went on with it
+	RestoredLoaded  = "loaded"  // the agent read it from its own records
+	RestoredPrimed  = "primed"  // a new session of the agent is given a record of what was said
 )
 
-// SessionRestored tells how a session came back to an agent.
+// SessionRestored says how a session came back to an agent.
 type SessionRestored struct {
-	How string `json:"how" enum:"resume,load,primed"`
+	How string `json:"how" enum:"resumed,loaded,primed"`
 	At  int64  `json:"at" doc:"Unix milliseconds"`
 }
 

@@ -134,8 +134,8 @@ func (s *session) reopen(ctx context.Context, l *link, info acp.InitializeResult
 		has         bool
 		method, how string
 	}{
-		{len(info.AgentCapabilities.SessionCapabilities.Resume) > 0, acp.MethodSessionResume, api.RestoredResume},
-		{info.AgentCapabilities.LoadSession, acp.MethodSessionLoad, api.RestoredLoad},
+		{len(info.AgentCapabilities.SessionCapabilities.Resume) > 0, acp.MethodSessionResume, api.RestoredResumed},
+		{info.AgentCapabilities.LoadSession, acp.MethodSessionLoad, api.RestoredLoaded},
 	} {
 		if !way.has {
 			continue

@@ -39,8 +39,8 @@ func TestRestore(t *testing.T) {
 		},
 	}
 	for _, test := range []struct{ agent, how, want string }{
-		{"keeper", api.RestoredResume, `You said before: "remember swordfish"`},
-		{"loader", api.RestoredLoad, `You said before: "remember swordfish"`},
+		{"keeper", api.RestoredResumed, `You said before: "remember swordfish"`},
+		{"loader", api.RestoredLoaded, `You said before: "remember swordfish"`},
 		{"plain", api.RestoredPrimed, "user: remember swordfish"},
 	} {
 		for name, kill := range deaths {
@@ -269,7 +269,7 @@ func TestPrimerKeepsTheNewest(t *testing.T) {
 	}
 	r.awaitStatus(s.ID, api.SessionStopped)
 	turn := r.prompt(s.ID, "go on")
-	if !strings.Contains(turn.Text, "word-19") || strings.Contains(turn.Text, "word-1]") || !strings.Contains(turn.Text, "[earlier part left out]") {
+	if !strings.Contains(turn.Text, "word-19") || strings.Contains(turn.Text, "word-1]") || !strings.Contains(turn.Text, "[the earlier part is left out]") {
 		t.Errorf("told %q", turn.Text)
 	}
 	if !strings.HasSuffix(turn.Text, "[1:go on]") {
