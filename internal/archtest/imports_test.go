@@ -80,7 +80,6 @@ var rules = []rule{
 		api
 		internal/agents
 		internal/bridge
-		internal/child
 		internal/files
 		internal/httpkit
 		internal/journal

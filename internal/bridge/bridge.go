@@ -31,36 +31,42 @@ import (
 	"github.com/sandboxagent/sandboxagent/internal/journal"
 )
 
-// Config is what a Bridge needs. Journal and Launch are required; zero limits
+// Config is what a Bridge needs. Journal and Observer are required; zero limits
 // mean the defaults of [DefaultLimits].
 type Config struct {
-	Journal *journal.Journal
+	Journal  *journal.Journal
+	Observer Observer
+	Limits   Limits
+	Logger   *slog.Logger // nil means none
+}
+
+// Spec says how to start an agent.
+type Spec = child.Spec
+
+// Observer knows what the bridge does not: which agents there are, and what
+// becomes of what passes. Its methods are called from several goroutines.
+type Observer interface {
+	// Known reports whether agent is an agent at all.
+	Known(agent string) bool
 
 	// Launch says how to start an agent, installing it first if need be. Its
 	// errors reach the client as they are.
-	Launch func(ctx context.Context, agent string) (child.Spec, error)
+	Launch(ctx context.Context, agent string) (Spec, error)
 
-	// Known reports whether agent is an agent at all. Nil means any is.
-	Known func(agent string) bool
-
-	// Prepare may replace a request of a client before it is written to the
-	// agent; it gets the whole frame. Nil leaves all as they are.
-	Prepare func(ctx context.Context, agent string, msg acp.Message, frame []byte) ([]byte, error)
+	// Prepare may replace a request of a client on a connection before it is
+	// written to the agent; it gets the whole frame.
+	Prepare(ctx context.Context, server, agent string, msg acp.Message, frame []byte) ([]byte, error)
 
 	// Explain may replace the error with which an agent answers a request, for the
-	// one who waits for it; it gets the last lines of the agent's standard error.
-	// Events stay as the agent said them. Nil leaves all as they are.
-	Explain func(agent string, frame []byte, stderr []string) []byte
+	// client that waits for it; it gets the last lines of the agent's standard
+	// error. Events stay as the agent said them.
+	Explain(agent string, frame []byte, stderr []string) []byte
 
-	// Observe, if not nil, is told of everything that passes: of a client's
-	// frame before the agent can read it, of an agent's frame when it has been
-	// appended to the journal. The calls for one connection are in order in each
-	// direction, and hold up that direction, so Observe must not wait for the
-	// other one.
-	Observe func(Event) Verdict
-
-	Limits Limits
-	Logger *slog.Logger // nil means none
+	// Observe gets everything that passes: a client's frame before the agent can
+	// read it, an agent's frame when it has been appended to the journal. The calls
+	// for one connection are in order in each direction, and hold up that
+	// direction, so Observe must not wait for the other one.
+	Observe(Event) Verdict
 }
 
 // A Verdict is what becomes of an observed frame. The zero value lets it pass.
@@ -141,9 +147,6 @@ func New(cfg Config) *Bridge {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	if cfg.Known == nil {
-		cfg.Known = func(string) bool { return true }
-	}
 	return &Bridge{cfg: cfg, log: cfg.Logger, conns: make(map[string]*conn), leaving: make(map[string]<-chan struct{})}
 }
 
@@ -162,7 +165,7 @@ func (b *Bridge) Post(ctx context.Context, id, agent string, hasAgent bool, fram
 	if err != nil {
 		return nil, api.InvalidRequest(api.CodeInvalidJSON, "invalid JSON body: %w", err)
 	}
-	if hasAgent && !b.cfg.Known(agent) {
+	if hasAgent && !b.cfg.Observer.Known(agent) {
 		e := api.NewError(api.KindUnsupportedAgent, "", "%s", agent)
 		e.Agent = agent
 		return nil, e

@@ -15,7 +15,6 @@ import (
 
 	"github.com/sandboxagent/sandboxagent/api"
 	"github.com/sandboxagent/sandboxagent/internal/bridge"
-	"github.com/sandboxagent/sandboxagent/internal/child"
 	"github.com/sandboxagent/sandboxagent/internal/journal"
 )
 
@@ -420,7 +419,7 @@ func TestRestartOfTheServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer j.Close()
-	first := bridge.New(bridge.Config{Journal: j, Launch: launch})
+	first := bridge.New(bridge.Config{Journal: j, Observer: observer{}})
 	if _, err := first.Post(context.Background(), "s", "test", true, []byte(`{"id":1,"method":"x"}`)); err != nil {
 		t.Fatal(err)
 	}
@@ -431,7 +430,7 @@ func TestRestartOfTheServer(t *testing.T) {
 		t.Errorf("a bridge that was shut down answered %v", err)
 	}
 
-	f := &fixture{Bridge: bridge.New(bridge.Config{Journal: j, Launch: launch}), t: t, journal: j}
+	f := &fixture{Bridge: bridge.New(bridge.Config{Journal: j, Observer: observer{}}), t: t, journal: j}
 	defer f.Shutdown(context.Background())
 	one := uint64(1)
 	f.events("s", &one, has("agent_exited"))
@@ -518,10 +517,9 @@ func TestStartFails(t *testing.T) {
 	defer j.Close()
 	b := bridge.New(bridge.Config{
 		Journal: j,
-		Known:   func(agent string) bool { return agent != "unknown" },
-		Launch: func(context.Context, string) (child.Spec, error) {
-			return child.Spec{Path: "/does/not/exist"}, nil
-		},
+		Observer: observer{launch: func() (bridge.Spec, error) {
+			return bridge.Spec{Path: "/does/not/exist"}, nil
+		}},
 	})
 	_, err = b.Post(context.Background(), "s", "test", true, []byte(`{"id":1,"method":"x"}`))
 	wantCode(t, err, api.CodeAgentStartFailed)
@@ -550,7 +548,7 @@ func BenchmarkRoundTrip(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer j.Close()
-	br := bridge.New(bridge.Config{Journal: j, Launch: launch})
+	br := bridge.New(bridge.Config{Journal: j, Observer: observer{}})
 	defer br.Shutdown(context.Background())
 	for i := 0; b.Loop(); i++ {
 		if _, err := br.Post(context.Background(), "s", "test", true, fmt.Appendf(nil, `{"id":%d,"method":"x"}`, i)); err != nil {

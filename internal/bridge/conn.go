@@ -127,7 +127,7 @@ func (c *conn) start(ctx context.Context, env []string) error {
 }
 
 func (c *conn) launch(ctx context.Context, env []string) (*run, error) {
-	spec, err := c.b.cfg.Launch(ctx, c.agent)
+	spec, err := c.b.cfg.Observer.Launch(ctx, c.agent)
 	if err != nil {
 		return nil, err
 	}
@@ -189,8 +189,8 @@ func (c *conn) post(ctx context.Context, msg acp.Message, frame []byte) ([]byte,
 	if msg.Method == acp.MethodInitialize {
 		frame = wholeProtocolVersion(frame)
 	}
-	if c.b.cfg.Prepare != nil && msg.Kind == acp.Request {
-		if frame, err = c.b.cfg.Prepare(ctx, c.agent, msg, frame); err != nil {
+	if msg.Kind == acp.Request {
+		if frame, err = c.b.cfg.Observer.Prepare(ctx, c.id, c.agent, msg, frame); err != nil {
 			return nil, err
 		}
 	}
@@ -229,13 +229,10 @@ func (c *conn) close() {
 	c.b.cfg.Journal.End(c.stream)
 }
 
-// observe tells the server of what passes.
+// observe hands what passes to the observer.
 func (c *conn) observe(e Event) Verdict {
-	if c.b.cfg.Observe == nil {
-		return Verdict{}
-	}
 	e.Server, e.Agent = c.id, c.agent
-	return c.b.cfg.Observe(e)
+	return c.b.cfg.Observer.Observe(e)
 }
 
 func (c *conn) base() uint64 {

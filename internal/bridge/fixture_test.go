@@ -19,9 +19,9 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/sandboxagent/sandboxagent/acp"
 	"github.com/sandboxagent/sandboxagent/api"
 	"github.com/sandboxagent/sandboxagent/internal/bridge"
-	"github.com/sandboxagent/sandboxagent/internal/child"
 	"github.com/sandboxagent/sandboxagent/internal/journal"
 )
 
@@ -126,9 +126,34 @@ func b2i(b bool) int {
 	return 0
 }
 
-func launch(context.Context, string) (child.Spec, error) {
+// observer knows every agent but the one called unknown. The zero value starts the
+// agent of this test binary and lets everything pass.
+type observer struct {
+	launch  func() (bridge.Spec, error)
+	observe func(bridge.Event) bridge.Verdict
+}
+
+func (o observer) Known(agent string) bool { return agent != "unknown" }
+
+func (o observer) Launch(context.Context, string) (bridge.Spec, error) {
+	if o.launch != nil {
+		return o.launch()
+	}
 	exe, err := os.Executable()
-	return child.Spec{Path: exe, Env: append(os.Environ(), agentVariable+"=1")}, err
+	return bridge.Spec{Path: exe, Env: append(os.Environ(), agentVariable+"=1")}, err
+}
+
+func (o observer) Prepare(_ context.Context, _, _ string, _ acp.Message, frame []byte) ([]byte, error) {
+	return frame, nil
+}
+
+func (o observer) Explain(_ string, frame []byte, _ []string) []byte { return frame }
+
+func (o observer) Observe(e bridge.Event) bridge.Verdict {
+	if o.observe == nil {
+		return bridge.Verdict{}
+	}
+	return o.observe(e)
 }
 
 type fixture struct {
@@ -152,14 +177,14 @@ func newFixtureOn(t *testing.T, store journal.Store, limits bridge.Limits) *fixt
 		t.Fatal(err)
 	}
 	f := &fixture{t: t, journal: j}
-	f.Bridge = bridge.New(bridge.Config{Journal: j, Launch: launch, Limits: limits, Observe: func(e bridge.Event) (v bridge.Verdict) {
+	f.Bridge = bridge.New(bridge.Config{Journal: j, Limits: limits, Observer: observer{observe: func(e bridge.Event) (v bridge.Verdict) {
 		if e.From == journal.FromClient {
 			f.said.Add(1)
 		} else if f.reads != nil {
 			v = f.reads(e)
 		}
 		return v
-	}})
+	}}})
 	t.Cleanup(func() {
 		if err := f.Shutdown(context.Background()); err != nil {
 			t.Error(err)

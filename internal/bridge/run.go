@@ -238,8 +238,8 @@ func (r *run) acknowledge(ctx context.Context, rep reply) ([]byte, error) {
 			return nil, ctx.Err()
 		}
 	}
-	if explain := r.c.b.cfg.Explain; explain != nil && rep.isError {
-		return explain(r.c.agent, rep.frame, r.stderr.lines()), nil
+	if rep.isError {
+		return r.c.b.cfg.Observer.Explain(r.c.agent, rep.frame, r.stderr.lines()), nil
 	}
 	return rep.frame, nil
 }

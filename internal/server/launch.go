@@ -3,69 +3,124 @@ package server
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"log/slog"
+	"maps"
 	"strings"
 
 	"github.com/sandboxagent/sandboxagent/acp"
-	"github.com/sandboxagent/sandboxagent/internal/child"
+	"github.com/sandboxagent/sandboxagent/internal/agents"
+	"github.com/sandboxagent/sandboxagent/internal/bridge"
+	"github.com/sandboxagent/sandboxagent/internal/session"
+	"github.com/sandboxagent/sandboxagent/internal/settings"
 )
 
-// launchAgent says how to start an agent, installing it first if need be.
-func (s *Server) launchAgent(ctx context.Context, id string) (child.Spec, error) {
-	command, err := s.agents.Launch(ctx, id)
+// knownAgents is what sessions have to know of agents: what the catalogue says of
+// them, and what is configured for where they work.
+type knownAgents struct {
+	*agents.Catalogue
+	settings *settings.Settings
+	log      *slog.Logger
+}
+
+// Known implements [session.Agents].
+func (k knownAgents) Known(agent string) error {
+	_, err := k.Agent(agent)
+	return err
+}
+
+// Launch implements [session.Agents].
+func (k knownAgents) Launch(ctx context.Context, agent string) (bridge.Spec, error) {
+	command, err := k.Catalogue.Launch(ctx, agent)
 	if err != nil {
-		return child.Spec{}, err
+		return bridge.Spec{}, err
 	}
-	return child.Spec{Path: command.Path, Args: command.Args, Env: command.Env, Dir: command.Dir}, nil
+	return bridge.Spec{Path: command.Path, Args: command.Args, Env: command.Env, Dir: command.Dir}, nil
 }
 
-func (s *Server) knownAgent(id string) bool {
-	_, err := s.agents.Agent(id)
-	return err == nil
+// CheckStored implements [session.Agents].
+func (k knownAgents) CheckStored(what string, data []byte) (err error) {
+	if what == session.StoredMCP {
+		_, err = k.settings.MCP.Decode(data)
+	} else {
+		_, err = k.settings.Skills.Decode(data)
+	}
+	return err
 }
 
-// prepareFrame gives a session that is about to be opened what was configured
-// for its folder: MCP servers in the parameters, skills where the agent looks
-// for them. Skills that cannot be had are logged; a broken configuration of MCP
-// servers fails the request, since the agent would lack tools without a word.
-func (s *Server) prepareFrame(ctx context.Context, agent string, msg acp.Message, frame []byte) ([]byte, error) {
-	switch msg.Method {
-	case acp.MethodSessionNew, acp.MethodSessionLoad, acp.MethodSessionResume:
-	default:
-		return frame, nil
-	}
-	var request struct {
-		Params json.RawMessage `json:"params"`
-	}
-	var params struct {
+// Prepare adds MCP servers to the parameters, and puts skills where the agent looks
+// for them: those of the working directory, and those of the session, which win.
+// Skills that cannot be had are logged; a broken configuration of MCP servers fails
+// the request, since the agent would lack tools without a word.
+func (k knownAgents) Prepare(ctx context.Context, agent string, own session.Stored, params json.RawMessage) (json.RawMessage, error) {
+	var opened struct {
 		CWD string `json:"cwd"`
 	}
-	if json.Unmarshal(frame, &request) != nil || json.Unmarshal(request.Params, &params) != nil || params.CWD == "" {
-		return frame, nil // the agent is the one to say what is wrong with it
+	if json.Unmarshal(params, &opened) != nil || opened.CWD == "" {
+		return params, nil // the agent is the one to say what is wrong with it
 	}
-	if a, err := s.agents.Agent(agent); err == nil && len(a.SkillDirs) > 0 {
-		if err := s.installSkills(ctx, params.CWD, a.SkillDirs); err != nil {
-			s.log.Warn("install skills", "agent", agent, "directory", params.CWD, "error", err)
-		}
-	}
-	merged, err := s.settings.MergeMCP(request.Params, params.CWD)
+	servers, err := decodeStored(k.settings.MCP, own.MCP)
 	if err != nil {
 		return nil, err
 	}
-	if string(merged) == string(request.Params) {
-		return frame, nil
+	if len(servers) > 0 {
+		if params, err = k.settings.AddMCP(params, opened.CWD, servers); err != nil {
+			return nil, err
+		}
 	}
-	return json.Marshal(struct {
-		JSONRPC string          `json:"jsonrpc"`
-		ID      json.RawMessage `json:"id"`
-		Method  string          `json:"method"`
-		Params  json.RawMessage `json:"params"`
-	}{"2.0", msg.ID, msg.Method, merged})
+	if a, err := k.Agent(agent); err == nil && len(a.SkillDirs) > 0 {
+		if err := k.installSkills(ctx, opened.CWD, own.Skills, a.SkillDirs); err != nil {
+			k.log.Warn("install skills", "agent", agent, "directory", opened.CWD, "error", err)
+		}
+	}
+	return k.settings.MergeMCP(params, opened.CWD)
 }
 
-// explainError adds to the data of an error what people can do about it, where the
+// installSkills makes the directories in which an agent looks for skills hold those
+// of the working directory, and of the session itself if it has any.
+func (k knownAgents) installSkills(ctx context.Context, cwd string, stored []byte, targets []string) error {
+	own, err := decodeStored(k.settings.Skills, stored)
+	if err != nil || len(own) == 0 {
+		return errors.Join(err, k.settings.InstallSkills(ctx, cwd, targets))
+	}
+	all, err := k.settings.Skills.All(cwd)
+	if err != nil {
+		return err
+	}
+	both := maps.Clone(all)
+	maps.Copy(both, own)
+	return k.settings.InstallEntries(ctx, cwd, both, targets)
+}
+
+// decodeStored reads what is stored for a session. It is never nil without an error.
+func decodeStored[Entry any](set *settings.Set[Entry], data []byte) (map[string]Entry, error) {
+	if len(data) == 0 {
+		return map[string]Entry{}, nil
+	}
+	return set.Decode(data)
+}
+
+// Options returns the choices that the catalogue knows of an agent.
+func (k knownAgents) Options(id string) []acp.ConfigOption {
+	a, err := k.Agent(id)
+	if err != nil {
+		return nil
+	}
+	var list []acp.ConfigOption
+	for _, o := range a.Options {
+		option := acp.ConfigOption{ID: o.ID, Name: o.Name, Category: o.Category, Type: o.Type, CurrentValue: o.CurrentValue}
+		for _, v := range o.Options {
+			option.Options = append(option.Options, acp.ConfigValue{Value: v.Value, Name: v.Name})
+		}
+		list = append(list, option)
+	}
+	return list
+}
+
+// Explain adds to the data of an error what people can do about it, where the
 // agent is known to leave that out, and what the agent said on standard error.
-func (s *Server) explainError(agent string, frame []byte, stderr []string) []byte {
-	a, err := s.agents.Agent(agent)
+func (k knownAgents) Explain(agent string, frame []byte, stderr []string) []byte {
+	a, err := k.Agent(agent)
 	if err != nil || len(a.Hints) == 0 {
 		return frame
 	}

@@ -152,16 +152,6 @@ func (s *Server) openNouns() error {
 		s.log.Warn("recover files that a killed server was changing", "error", err)
 	}
 	s.processes = process.NewSupervisor(process.Config{Limits: processLimits(s.limits), Env: s.cfg.Env, Logger: s.log})
-	s.bridge = bridge.New(bridge.Config{
-		Journal: s.journal,
-		Launch:  s.launchAgent,
-		Known:   s.knownAgent,
-		Prepare: s.prepareFrame,
-		Explain: s.explainError,
-		Observe: func(e bridge.Event) bridge.Verdict { return s.sessions.Observe(e) },
-		Limits:  bridgeLimits(s.limits),
-		Logger:  s.log,
-	})
 	return s.openSessions()
 }
 

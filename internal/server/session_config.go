@@ -3,13 +3,10 @@ package server
 import (
 	"context"
 	"encoding/json"
-	"errors"
-	"maps"
 	"net/http"
 
 	"github.com/danielgtaylor/huma/v2"
 
-	"github.com/sandboxagent/sandboxagent/internal/session"
 	"github.com/sandboxagent/sandboxagent/internal/settings"
 )
 
@@ -62,54 +59,5 @@ func sessionConfig[Entry any](ctx context.Context, s *Server, id, noun string, s
 	if err != nil {
 		return nil, err
 	}
-	if len(data) == 0 {
-		return map[string]Entry{}, nil
-	}
-	return set.Decode(data)
-}
-
-// checkSessionConfig returns the problem with what an import brings for a session.
-func (s *Server) checkSessionConfig(noun string, data []byte) (err error) {
-	if noun == session.StoredMCP {
-		_, err = s.settings.MCP.Decode(data)
-	} else {
-		_, err = s.settings.Skills.Decode(data)
-	}
-	return err
-}
-
-// addSessionMCP adds the MCP servers of a session to the parameters with which it
-// is opened.
-func (s *Server) addSessionMCP(ctx context.Context, id string, params json.RawMessage) (json.RawMessage, error) {
-	all, err := sessionConfig(ctx, s, id, session.StoredMCP, s.settings.MCP)
-	if err != nil || len(all) == 0 {
-		return params, err
-	}
-	var opened struct {
-		CWD string `json:"cwd"`
-	}
-	if err := json.Unmarshal(params, &opened); err != nil {
-		return nil, err
-	}
-	return s.settings.AddMCP(params, opened.CWD, all)
-}
-
-// installSkills makes the folders in which an agent looks for skills hold those
-// of the session's folder, and of the session itself if it has any.
-func (s *Server) installSkills(ctx context.Context, cwd string, targets []string) error {
-	id := session.ID(ctx)
-	if id == "" {
-		return s.settings.InstallSkills(ctx, cwd, targets)
-	}
-	own, err := sessionConfig(ctx, s, id, session.StoredSkills, s.settings.Skills)
-	if err != nil || len(own) == 0 {
-		return errors.Join(err, s.settings.InstallSkills(ctx, cwd, targets))
-	}
-	all, err := s.settings.Skills.All(cwd)
-	if err != nil {
-		return err
-	}
-	both := maps.Clone(all)
-	maps.Copy(both, own) // what the session says itself wins
-	return s.settings.InstallEntries(ctx, cwd, both, targets)
+	return decodeStored(set, data)
 }

@@ -22,46 +22,23 @@ import (
 	"github.com/sandboxagent/sandboxagent/internal/session"
 )
 
-// openSessions makes the sessions, on top of the bridge.
+// openSessions makes the sessions and their bridge.
 func (s *Server) openSessions() error {
 	var err error
 	s.sessions, err = session.New(session.Config{
-		Bridge:  s.bridge,
 		Journal: s.journal,
-		Known: func(agent string) error {
-			_, err := s.agents.Agent(agent)
-			return err
-		},
-		Agents:      s.agents,
-		Options:     s.agentOptions,
-		Params:      s.addSessionMCP,
-		CheckStored: s.checkSessionConfig,
-		CWD:         s.cfg.Home,
-		Version:     s.cfg.Version,
-		Limits:      sessionLimits(s.limits),
-		Logger:      s.log,
+		Agents:  knownAgents{s.agents, s.settings, s.log},
+		Bridge:  bridgeLimits(s.limits),
+		CWD:     s.cfg.Home,
+		Version: s.cfg.Version,
+		Limits:  sessionLimits(s.limits),
+		Logger:  s.log,
 	})
 	if err != nil {
 		return errors.Join(err, s.journal.Close())
 	}
+	s.bridge = s.sessions.Bridge()
 	return nil
-}
-
-// agentOptions are the choices the catalogue knows of an agent.
-func (s *Server) agentOptions(id string) []acp.ConfigOption {
-	a, err := s.agents.Agent(id)
-	if err != nil {
-		return nil
-	}
-	var list []acp.ConfigOption
-	for _, o := range a.Options {
-		option := acp.ConfigOption{ID: o.ID, Name: o.Name, Category: o.Category, Type: o.Type, CurrentValue: o.CurrentValue}
-		for _, v := range o.Options {
-			option.Options = append(option.Options, acp.ConfigValue{Value: v.Value, Name: v.Name})
-		}
-		list = append(list, option)
-	}
-	return list
 }
 
 type sessionInput struct {

@@ -2,45 +2,12 @@ package session
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"maps"
 	"slices"
 
-	"github.com/sandboxagent/sandboxagent/acp"
 	"github.com/sandboxagent/sandboxagent/api"
 )
-
-// Agents is what a Manager has to know of agents.
-type Agents interface {
-	// Asking returns how an agent comes to ask before it acts.
-	Asking(agent string) api.AgentAsking
-
-	// AskEnv returns the variables that make an agent ask, given those of its
-	// session.
-	AskEnv(agent string, session map[string]string) map[string]string
-
-	// AskParams adds to the parameters that open a session what makes an agent ask
-	// even about what its own settings allow.
-	AskParams(agent string, params json.RawMessage) (json.RawMessage, error)
-
-	// Normalize returns a tool call of a session that works in cwd as policies
-	// judge it.
-	Normalize(agent, cwd string, call acp.ToolCall) acp.ToolCall
-}
-
-// noAgents is the Agents of a Manager that has been given none.
-type noAgents struct{}
-
-func (noAgents) Asking(string) api.AgentAsking { return api.AgentAsking{How: api.AsksUnknown} }
-
-func (noAgents) AskEnv(string, map[string]string) map[string]string { return nil }
-
-func (noAgents) AskParams(_ string, params json.RawMessage) (json.RawMessage, error) {
-	return params, nil
-}
-
-func (noAgents) Normalize(_, _ string, call acp.ToolCall) acp.ToolCall { return call }
 
 // asks is how much an agent is made to ask about.
 type asks int

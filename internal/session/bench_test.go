@@ -22,7 +22,7 @@ func benchManager(b *testing.B) *Manager {
 	if err != nil {
 		b.Fatal(err)
 	}
-	m, err := New(Config{Bridge: bridge.New(bridge.Config{Journal: j}), Journal: j, CWD: "/"})
+	m, err := New(Config{Journal: j, CWD: "/"})
 	if err != nil {
 		b.Fatal(err)
 	}

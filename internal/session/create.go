@@ -70,10 +70,8 @@ func (m *Manager) insert(req api.SessionCreateRequest, virtual string) (*session
 	if req.Agent == "" {
 		return nil, api.InvalidRequest("", "agent must not be empty")
 	}
-	if m.cfg.Known != nil {
-		if err := m.cfg.Known(req.Agent); err != nil {
-			return nil, err
-		}
+	if err := m.cfg.Agents.Known(req.Agent); err != nil {
+		return nil, err
 	}
 	if req.ID == "" {
 		req.ID = newID()
@@ -315,7 +313,7 @@ func (m *Manager) purge(ctx context.Context, s *session) error {
 	s.saving.Lock()
 	defer s.saving.Unlock()
 	return errors.Join(err,
-		m.cfg.Bridge.Close(ctx, s.server()),
+		m.bridge.Close(ctx, s.server()),
 		m.cfg.Journal.DeleteRecord(ctx, storedKind, s.id+"/"+StoredMCP),
 		m.cfg.Journal.DeleteRecord(ctx, storedKind, s.id+"/"+StoredSkills),
 		m.cfg.Journal.DeleteRecord(ctx, RecordKind, s.id),

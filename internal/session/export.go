@@ -175,10 +175,8 @@ func (in *incoming) stored(name string, data []byte) (kept bool, err error) {
 	if _, ok := in.records[id]; !ok || what != StoredMCP && what != StoredSkills {
 		return false, notOfSession("record", storedKind+" "+name)
 	}
-	if in.m.cfg.CheckStored != nil {
-		if err := in.m.cfg.CheckStored(what, data); err != nil {
-			return false, api.InvalidRequest(api.CodeInvalidRequest, "read configuration %s: %w", name, err)
-		}
+	if err := in.m.cfg.Agents.CheckStored(what, data); err != nil {
+		return false, api.InvalidRequest(api.CodeInvalidRequest, "read configuration %s: %w", name, err)
 	}
 	part := map[string]string{StoredMCP: api.ImportMCP, StoredSkills: api.ImportSkills}[what]
 	if slices.Contains(in.keep, part) {

@@ -24,7 +24,7 @@ func TestForget(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer j.Close()
-	m, err := New(Config{Bridge: bridge.New(bridge.Config{Journal: j}), Journal: j, CWD: "/"})
+	m, err := New(Config{Journal: j, CWD: "/"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -51,7 +51,7 @@ func (m *Manager) Revive(ctx context.Context, server string, msg acp.Message) er
 	if !lost {
 		return nil
 	}
-	if err := m.cfg.Bridge.Start(ctx, server, s.rec.Agent, nil); err != nil {
+	if err := m.bridge.Start(ctx, server, s.rec.Agent, nil); err != nil {
 		return err
 	}
 	l := m.link(server, s.rec.Agent)

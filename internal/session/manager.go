@@ -17,41 +17,23 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/sandboxagent/sandboxagent/acp"
 	"github.com/sandboxagent/sandboxagent/api"
 	"github.com/sandboxagent/sandboxagent/internal/bridge"
 	"github.com/sandboxagent/sandboxagent/internal/journal"
 )
 
-// Config is what a Manager needs. Bridge, Journal and CWD are required.
+// Config is what a Manager needs. Journal and CWD are required.
 type Config struct {
-	// Bridge must have the Observe method of the manager as its Observe.
-	Bridge  *bridge.Bridge
 	Journal *journal.Journal
 
-	// Known returns the problem with an agent's id, nil if there is none. Nil
-	// means that there never is.
-	Known func(agent string) error
-
 	// Agents knows what is particular about each agent. Nil means that nothing is
-	// known of any.
+	// known of any, and that none can be started.
 	Agents Agents
-
-	// Options returns the choices of an agent that does not tell them itself.
-	// Nil means none.
-	Options func(agent string) []acp.ConfigOption
-
-	// Params may add what is configured for a session to the parameters with
-	// which it is opened. Nil leaves them as they are.
-	Params func(ctx context.Context, session string, params json.RawMessage) (json.RawMessage, error)
-
-	// CheckStored returns the problem with what is to be stored for a session, one
-	// of [StoredMCP] and [StoredSkills]. Nil means that there never is.
-	CheckStored func(what string, data []byte) error
 
 	CWD     string // absolute; where sessions work that name no folder
 	Version string // what agents are told of the client
 	Limits  Limits // zeros mean those of DefaultLimits
+	Bridge  bridge.Limits
 	Logger  *slog.Logger
 }
 
@@ -90,8 +72,9 @@ func (l Limits) withDefaults() Limits {
 // Manager holds the sessions of one server. Its methods may be called from
 // several goroutines.
 type Manager struct {
-	cfg Config
-	log *slog.Logger
+	cfg    Config
+	log    *slog.Logger
+	bridge *bridge.Bridge
 
 	nonce string // starts the ids of our requests, so that no two runs share one
 	calls atomic.Uint64
@@ -113,8 +96,8 @@ type Manager struct {
 	inbox  inbox
 }
 
-// New returns a Manager with the sessions of the journal. Close it before the
-// bridge and the journal.
+// New returns a Manager with the sessions of the journal and a bridge for their
+// agents. Close it before the bridge and the journal.
 func New(cfg Config) (*Manager, error) {
 	cfg.Limits = cfg.Limits.withDefaults()
 	if cfg.Agents == nil {
@@ -133,6 +116,7 @@ func New(cfg Config) (*Manager, error) {
 		links:    make(map[string]*link),
 		virtuals: make(map[string]*virtual),
 	}
+	m.bridge = bridge.New(bridge.Config{Journal: cfg.Journal, Observer: observer{m}, Limits: cfg.Bridge, Logger: cfg.Logger})
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	m.saving.init(m)
 	m.inbox.m = m
@@ -168,6 +152,10 @@ func (m *Manager) Close(ctx context.Context) error {
 		return ctx.Err()
 	}
 }
+
+// Bridge returns the connections with agents, also those that clients opened
+// themselves.
+func (m *Manager) Bridge() *bridge.Bridge { return m.bridge }
 
 // spawn runs f in a goroutine that Close waits for. After Close it does not.
 func (m *Manager) spawn(f func()) bool {

@@ -70,6 +70,14 @@ func (l *link) expect(id json.RawMessage, s *session) {
 	l.expected[string(id)] = s
 }
 
+// opens returns the session that our request with that id opens, nil if the request
+// is a client's.
+func (l *link) opens(id json.RawMessage) *session {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.expected[string(id)]
+}
+
 func (l *link) unexpect(id json.RawMessage) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -381,7 +389,7 @@ func (m *Manager) owner(server string) *session {
 // not wait for the agent.
 func (m *Manager) send(l *link, frame []byte) {
 	m.spawn(func() {
-		if _, err := m.cfg.Bridge.Post(m.ctx, l.id, "", false, frame); err != nil && m.ctx.Err() == nil {
+		if _, err := m.bridge.Post(m.ctx, l.id, "", false, frame); err != nil && m.ctx.Err() == nil {
 			m.log.Debug("send to agent", "server", l.id, "error", err)
 		}
 	})
@@ -525,7 +533,7 @@ func (m *Manager) bind(l *link, s *session, sid string) {
 // the session on another one.
 func (m *Manager) abandon(s *session) {
 	m.spawn(func() {
-		if err := m.cfg.Bridge.Stop(m.ctx, s.server()); err != nil {
+		if err := m.bridge.Stop(m.ctx, s.server()); err != nil {
 			m.log.Debug("stop agent", "session", s.id, "error", err)
 		}
 	})

@@ -264,7 +264,7 @@ func (m *Manager) ReplyPermission(ctx context.Context, id, permissionID string, 
 	if err != nil {
 		return nil, err
 	}
-	if _, err := m.cfg.Bridge.Post(m.ctx, p.link.id, "", false, frame); err != nil && !errors.Is(err, context.Canceled) {
+	if _, err := m.bridge.Post(m.ctx, p.link.id, "", false, frame); err != nil && !errors.Is(err, context.Canceled) {
 		return nil, err
 	}
 	return &res, nil

@@ -86,9 +86,9 @@ func (s *session) launch(ctx context.Context) error {
 	s.mu.Lock()
 	env := s.environ()
 	s.mu.Unlock()
-	err := s.m.cfg.Bridge.Start(ctx, s.server(), s.rec.Agent, env)
+	err := s.m.bridge.Start(ctx, s.server(), s.rec.Agent, env)
 	if errors.Is(err, api.CodeLimitExceeded) && s.m.makeRoom() {
-		err = s.m.cfg.Bridge.Start(ctx, s.server(), s.rec.Agent, env)
+		err = s.m.bridge.Start(ctx, s.server(), s.rec.Agent, env)
 	}
 	return err
 }
@@ -140,7 +140,7 @@ func (s *session) reopen(ctx context.Context, l *link, info acp.InitializeResult
 		if !way.has {
 			continue
 		}
-		params, err := s.params(ctx, sid)
+		params, err := s.params(sid)
 		if err != nil {
 			return "", err
 		}
@@ -158,7 +158,7 @@ func (s *session) reopen(ctx context.Context, l *link, info acp.InitializeResult
 
 // begin opens a new session of the agent, signing in where that is asked for.
 func (s *session) begin(ctx context.Context, l *link, info acp.InitializeResult) error {
-	params, err := s.params(ctx, "")
+	params, err := s.params("")
 	if err != nil {
 		return err
 	}
@@ -194,7 +194,7 @@ func signIn(info acp.InitializeResult) string {
 }
 
 // params returns the parameters with which the session is opened.
-func (s *session) params(ctx context.Context, sid string) (json.RawMessage, error) {
+func (s *session) params(sid string) (json.RawMessage, error) {
 	s.mu.Lock()
 	cwd, servers, always := s.rec.CWD, append([]acp.MCPServer{}, s.rec.MCPServers...), s.asks == asksAlways
 	s.mu.Unlock()
@@ -209,10 +209,7 @@ func (s *session) params(ctx context.Context, sid string) (json.RawMessage, erro
 	if err == nil && always {
 		raw, err = s.m.cfg.Agents.AskParams(s.rec.Agent, raw)
 	}
-	if err != nil || s.m.cfg.Params == nil {
-		return raw, err
-	}
-	return s.m.cfg.Params(ctx, s.id, raw)
+	return raw, err
 }
 
 // restored notes how the session came back; "" is by a new session of the agent.
@@ -231,15 +228,6 @@ func (s *session) restored(how string) {
 	s.m.log.Info("session restored", "session", s.id, "how", r.How)
 }
 
-type contextKey struct{}
-
-// ID returns the session that is being opened by the request to the bridge that
-// ctx belongs to; empty if it is none of ours.
-func ID(ctx context.Context) string {
-	id, _ := ctx.Value(contextKey{}).(string)
-	return id
-}
-
 // call sends a request of ours and reads its answer. A request that opens a
 // session says which. What the agent refuses is a problem of the code
 // agent_error.
@@ -250,13 +238,12 @@ func (s *session) call(ctx context.Context, l *link, opens *session, method stri
 		return err
 	}
 	if opens != nil {
-		ctx = context.WithValue(ctx, contextKey{}, opens.id)
 		l.expect(id, opens)
 		defer l.unexpect(id)
 	}
 	ctx, cancel := context.WithTimeout(ctx, setupTimeout)
 	defer cancel()
-	reply, err := s.m.cfg.Bridge.Post(ctx, l.id, "", false, frame)
+	reply, err := s.m.bridge.Post(ctx, l.id, "", false, frame)
 	if err != nil {
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 			err = api.NewError(api.KindTimeout, "", "timeout: no reply to %s within setupTimeoutMs (%d)", method, setupTimeout.Milliseconds())
@@ -305,7 +292,7 @@ func (s *session) detach(ctx context.Context, l *link) error {
 // leave is detach for who holds the opening token.
 func (s *session) leave(ctx context.Context, l *link) error {
 	if l.id == s.server() {
-		if err := s.m.cfg.Bridge.Stop(ctx, l.id); err != nil {
+		if err := s.m.bridge.Stop(ctx, l.id); err != nil {
 			return err
 		}
 	}

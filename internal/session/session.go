@@ -306,7 +306,7 @@ func (s *session) halt(ctx context.Context, reason string) error {
 	s.mu.Lock()
 	s.stopping = reason
 	s.mu.Unlock()
-	err := s.m.cfg.Bridge.Stop(ctx, s.server())
+	err := s.m.bridge.Stop(ctx, s.server())
 	s.mu.Lock()
 	s.stopping = ""
 	s.mu.Unlock()

@@ -310,7 +310,7 @@ func (t *turn) attempt() ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		reply, err := s.m.cfg.Bridge.Post(s.m.ctx, l.id, "", false, frame)
+		reply, err := s.m.bridge.Post(s.m.ctx, l.id, "", false, frame)
 		if err == nil {
 			return reply, nil
 		}

@@ -214,8 +214,8 @@ func (s *session) setOption(match func(*acp.ConfigOption) bool, value string) {
 // described takes what an agent says of a session that it has opened.
 func (s *session) described(result acp.SessionResult) {
 	var options []acp.ConfigOption
-	if result.ConfigOptions == nil && s.m.cfg.Options != nil {
-		options = s.m.cfg.Options(s.rec.Agent)
+	if result.ConfigOptions == nil {
+		options = s.m.cfg.Agents.Options(s.rec.Agent)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

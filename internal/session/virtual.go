@@ -95,7 +95,7 @@ func (m *Manager) opensVirtual(ctx context.Context, id string, msg acp.Message, 
 		return false
 	}
 	after := uint64(0)
-	_, err := m.cfg.Bridge.Events(ctx, id, &after)
+	_, err := m.bridge.Events(ctx, id, &after)
 	return errors.Is(err, api.CodeSessionNotFound)
 }
 
@@ -141,7 +141,7 @@ func (m *Manager) Virtuals() []api.ACPServer {
 		s.mu.Lock()
 		id := s.rec.Virtual
 		s.mu.Unlock()
-		running[id] = running[id] || m.cfg.Bridge.Running(s.server())
+		running[id] = running[id] || m.bridge.Running(s.server())
 	}
 	m.mu.RLock()
 	defer m.mu.RUnlock()
