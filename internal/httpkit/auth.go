@@ -38,18 +38,35 @@ func equal(a, b string) bool {
 }
 
 // checkBrowser refuses requests that a hostile web page can make a browser
-// send: from a foreign origin, and, on a server without a token, to a name
-// that is not this machine's (DNS rebinding).
+// send: from a foreign origin, as the source of a script or an image, which have
+// no origin, and, on a server without a token, to a name that is not this
+// machine's (DNS rebinding).
+//
+// See https://www.w3.org/TR/fetch-metadata/ for Sec-Fetch-Site. A page on another
+// port of this machine counts as the same site, and as little trusted as any.
 func (rt *Router) checkBrowser(r *http.Request) error {
 	if rt.cfg.Token == "" && !rt.hostAllowed(r.Host) {
 		return api.NewError(api.KindPermissionDenied, api.CodeHostForbidden,
 			"host %q is not served without a token; allow it with --allow-host or start the server with a token", r.Host)
 	}
-	if origin := r.Header.Get("Origin"); origin != "" && !rt.originAllowed(origin, r.Host) {
+	origin := r.Header.Get("Origin")
+	if origin != "" && !rt.originAllowed(origin, r.Host) {
 		return api.NewError(api.KindPermissionDenied, api.CodeOriginForbidden,
 			"origin %q is not allowed; allow it with --cors-allow-origin", origin)
 	}
+	site := r.Header.Get("Sec-Fetch-Site")
+	if origin == "" && (site == "cross-site" || site == "same-site") && !visits(r) {
+		return api.NewError(api.KindPermissionDenied, api.CodeOriginForbidden,
+			"a page of another origin cannot load %s; open it in a tab of its own", r.URL.Path)
+	}
 	return nil
+}
+
+// visits reports whether a user follows a link to one of the pages of this server.
+// What the API returns is for programs.
+func visits(r *http.Request) bool {
+	return r.Header.Get("Sec-Fetch-Mode") == "navigate" && r.Header.Get("Sec-Fetch-Dest") == "document" &&
+		!strings.HasPrefix(r.URL.Path, "/v1/")
 }
 
 func (rt *Router) hostAllowed(hostport string) bool {

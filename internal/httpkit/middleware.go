@@ -25,6 +25,12 @@ func (rt *Router) newRequestID() string {
 	return rt.nonce + "-" + strconv.FormatUint(rt.requests.Add(1), 36)
 }
 
+// The values of headers that every response has.
+var (
+	noSniff    = []string{"nosniff"}
+	sameOrigin = []string{"same-origin"}
+)
+
 // ServeHTTP runs the checks that hold for every request, in the order of the
 // earlier server, and then the route: request id, CORS, host and origin, route
 // known, token, method, query. The last four are those of [Router.mount] and
@@ -36,7 +42,12 @@ func (rt *Router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		id = rt.newRequestID()
 	}
 	rec := &recorder{ResponseWriter: w, pattern: "none"}
-	rec.Header()[requestIDHeader] = []string{id}
+	header := rec.Header()
+	header[requestIDHeader] = []string{id}
+	// A browser takes nothing for what it was not sent as, and gives pages of other
+	// origins nothing, unless they ask by CORS.
+	header["X-Content-Type-Options"] = noSniff
+	header["Cross-Origin-Resource-Policy"] = sameOrigin
 	var sent *sentBody
 	if r.ContentLength != 0 {
 		sent = &sentBody{Reader: r.Body}

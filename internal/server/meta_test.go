@@ -73,6 +73,14 @@ func TestBrowsersAreKeptOut(t *testing.T) {
 		{name: "localhost", path: "/v1/health", header: host("localhost:2468"), status: 200},
 		{name: "IPv6", path: "/v1/health", header: host("[::1]:2468"), status: 200},
 		{name: "named by flag", path: "/v1/health", header: host("box.internal:80"), status: 200},
+		{name: "script of another site", path: "/v1/fs/file?path=a", header: fetched("cross-site", "no-cors", "script"), status: 403, want: []string{`"code":"origin_forbidden"`}},
+		{name: "script of another port", path: "/v1/fs/file?path=a", header: fetched("same-site", "no-cors", "script"), status: 403, want: []string{`"code":"origin_forbidden"`}},
+		{name: "image of another site", path: "/v1/health", header: fetched("cross-site", "no-cors", "image"), status: 403, want: []string{`"code":"origin_forbidden"`}},
+		{name: "frame of another site", path: "/ui/", header: fetched("cross-site", "navigate", "iframe"), status: 403, want: []string{`"code":"origin_forbidden"`}},
+		{name: "link of another site to the API", path: "/v1/health", header: fetched("cross-site", "navigate", "document"), status: 403, want: []string{`"code":"origin_forbidden"`}},
+		{name: "link of another site to a page", path: "/docs", header: fetched("cross-site", "navigate", "document"), status: 200},
+		{name: "address typed by a user", path: "/v1/health", header: fetched("none", "navigate", "document"), status: 200},
+		{name: "page of this server", path: "/v1/health", header: fetched("same-origin", "cors", "empty"), status: 200},
 		{name: "foreign origin", path: "/v1/health", header: map[string]string{"Origin": "https://evil.example"}, status: 403, want: []string{`"code":"origin_forbidden"`}},
 		{name: "null origin", path: "/v1/health", header: map[string]string{"Origin": "null"}, status: 403},
 		{name: "friend", path: "/v1/health", header: map[string]string{"Origin": "https://friend.example"}, status: 200, headers: map[string]string{"Access-Control-Allow-Origin": "https://friend.example"}},
@@ -87,4 +95,25 @@ func TestCORSWithCredentials(t *testing.T) {
 		header:  map[string]string{"Origin": "https://a.example", "Access-Control-Request-Method": "PUT", "Access-Control-Request-Headers": "X-One,X-Two"},
 		headers: map[string]string{"Access-Control-Allow-Credentials": "true", "Access-Control-Allow-Methods": "PUT", "Access-Control-Allow-Headers": "x-one,x-two"},
 	}})
+}
+
+// fetched are the headers by which a browser says what a request is for.
+func fetched(site, mode, dest string) map[string]string {
+	return map[string]string{"Sec-Fetch-Site": site, "Sec-Fetch-Mode": mode, "Sec-Fetch-Dest": dest}
+}
+
+func TestBrowsersAreToldToKeepResponsesFromOtherOrigins(t *testing.T) {
+	in := start(t, server.Config{})
+	for _, path := range []string{"/v1/health", "/v1/none", "/docs", "/ui/", "/v1/fs/file?path=none", "/metrics"} {
+		resp, err := in.client.Get(in.url + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		for header, want := range map[string]string{"X-Content-Type-Options": "nosniff", "Cross-Origin-Resource-Policy": "same-origin"} {
+			if got := resp.Header.Get(header); got != want {
+				t.Errorf("%s of %s is %q, want %q", header, path, got, want)
+			}
+		}
+	}
 }
