@@ -44,13 +44,17 @@ func (c *Client) CheckPermissions(ctx context.Context, req api.PermissionCheckRe
 	return check, nil
 }
 
-// A PermissionEvent tells of a permission request of any session. In a gap there is
-// no event but only Gap.
+// A PermissionEvent tells of a permission request of any session. In a gap, and where
+// the cursor was ahead of the server, there is no event but only Gap or Reset.
 type PermissionEvent struct {
 	api.PermissionEvent
 
 	// Gap is set where events are missing because the server no longer keeps them.
 	Gap *api.Gap
+
+	// Reset is set where the server has lost what was read last: what follows is
+	// numbered from Last on.
+	Reset *api.Reset
 }
 
 // PermissionEvents yields the events of the permission requests of all sessions
@@ -94,6 +98,12 @@ func decodePermission(raw event, last *uint64) (e PermissionEvent, fresh bool, e
 		}
 		fresh = e.Gap.To > *last
 		*last = max(*last, e.Gap.To)
+	case "reset":
+		e.Reset = new(api.Reset)
+		if err := json.Unmarshal(raw.data, e.Reset); err != nil {
+			return e, false, fmt.Errorf("decode reset: %w", err)
+		}
+		fresh, *last = true, e.Reset.Last
 	case "message":
 		if err := json.Unmarshal(raw.data, &e.PermissionEvent); err != nil {
 			return e, false, fmt.Errorf("decode permission event: %w", err)

@@ -26,10 +26,11 @@ func (s *Session) SetThoughtLevel(ctx context.Context, level string) error {
 	return s.set(ctx, "thought-level", api.SessionThoughtLevelRequest{ThoughtLevel: level})
 }
 
-// SetConfigOption sets an option of the agent by its id. One that the agent does
+// SetConfigOption sets an option of the agent by its id; a boolean one to true or
+// false. One that the agent does
 // not have is an [*UnsupportedOptionError].
 func (s *Session) SetConfigOption(ctx context.Context, id, value string) error {
-	return s.set(ctx, "config-options", api.SessionConfigOptionRequest{ConfigID: id, Value: value})
+	return s.set(ctx, "config-options", api.SessionConfigOptionRequest{ConfigID: id, Value: api.OptionValue(value)})
 }
 
 func (s *Session) set(ctx context.Context, what string, req any) error {

@@ -43,8 +43,20 @@ type InitializeRequest struct {
 
 // ClientCapabilities say what an agent may ask of its client.
 type ClientCapabilities struct {
-	FS       FSCapabilities `json:"fs"`
-	Terminal bool           `json:"terminal"`
+	FS       FSCapabilities             `json:"fs"`
+	Terminal bool                       `json:"terminal"`
+	Session  *ClientSessionCapabilities `json:"session,omitempty"`
+}
+
+// ClientSessionCapabilities say what of sessions a client knows.
+type ClientSessionCapabilities struct {
+	ConfigOptions ClientConfigOptions `json:"configOptions"`
+}
+
+// ClientConfigOptions are the types of config option that a client knows beside
+// select.
+type ClientConfigOptions struct {
+	Boolean json.RawMessage `json:"boolean,omitempty"` // there when its value is present
 }
 
 // FSCapabilities are the file methods of a client.

@@ -118,8 +118,12 @@ func (o ConfigOption) MarshalJSON() ([]byte, error) {
 	}{plainOption(o), o.CurrentValue == "true"})
 }
 
-// Values lists the values of all groups, each once, in the order given.
+// Values lists the values of all groups, each once, in the order given; of a
+// boolean both.
 func (o ConfigOption) Values() []ConfigValue {
+	if o.Type == OptionBoolean {
+		return []ConfigValue{{Value: "true", Name: "On"}, {Value: "false", Name: "Off"}}
+	}
 	var all []ConfigValue
 	seen := map[string]bool{}
 	var add func([]ConfigValue)
@@ -137,8 +141,8 @@ func (o ConfigOption) Values() []ConfigValue {
 	return all
 }
 
-// Allows reports whether value may be set. An option that lists no values, such
-// as a boolean, allows all.
+// Allows reports whether value may be set. An option that lists no values allows
+// all.
 func (o ConfigOption) Allows(value string) bool {
 	values := o.Values()
 	for _, v := range values {

@@ -2,6 +2,7 @@ package api
 
 import (
 	"encoding/json"
+	"strconv"
 
 	"github.com/sandboxagent/sandboxagent/acp"
 )
@@ -195,8 +196,22 @@ type SessionThoughtLevelRequest struct {
 
 // SessionConfigOptionRequest sets one option.
 type SessionConfigOptionRequest struct {
-	ConfigID string `json:"configId"`
-	Value    string `json:"value"`
+	ConfigID string      `json:"configId"`
+	Value    OptionValue `json:"value"`
+}
+
+// OptionValue is the value of an option as text: that of a select, or true or false
+// of a boolean, which may be a boolean on the wire.
+type OptionValue string
+
+// UnmarshalJSON reads a string or a boolean.
+func (v *OptionValue) UnmarshalJSON(data []byte) error {
+	var flag bool
+	if json.Unmarshal(data, &flag) == nil && string(data) != "null" {
+		*v = OptionValue(strconv.FormatBool(flag))
+		return nil
+	}
+	return json.Unmarshal(data, (*string)(v))
 }
 
 // SessionConfigOptions are the options of a session.

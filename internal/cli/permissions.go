@@ -182,6 +182,11 @@ for. With --json, one object on a line; --after goes on behind the seq of one.`,
 
 func (g *globals) printPermission(e sandboxagent.PermissionEvent) error {
 	switch {
+	case e.Reset != nil && g.json:
+		return g.printLine(map[string]any{"reset": e.Reset})
+	case e.Reset != nil:
+		_, err := fmt.Fprintf(g.env.Err, "sandbox-agent: the server has lost the events behind %d, and goes on there\n", e.Reset.Last)
+		return err
 	case e.Gap != nil && g.json:
 		return g.printLine(map[string]any{"gap": e.Gap})
 	case e.Gap != nil:

@@ -20,7 +20,7 @@ func (rt *Router) authorize(r *http.Request, pattern string) error {
 	if rt.cfg.Token == "" || !strings.HasPrefix(pattern, "/v1/") && pattern != "/metrics" {
 		return nil
 	}
-	given, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	given, ok := bearer(r.Header.Get("Authorization"))
 	if !ok && strings.HasSuffix(pattern, "/ws") {
 		given = r.URL.Query().Get("access_token")
 	}
@@ -29,6 +29,16 @@ func (rt *Router) authorize(r *http.Request, pattern string) error {
 		return e.With("message", "missing or invalid bearer token")
 	}
 	return nil
+}
+
+// bearer returns the token of an Authorization header of that scheme, whose name is
+// case-insensitive (RFC 9110, section 11.1).
+func bearer(header string) (token string, ok bool) {
+	scheme, token, _ := strings.Cut(header, " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return "", false
+	}
+	return token, true
 }
 
 // equal compares in a time that depends on neither content nor length.

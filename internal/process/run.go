@@ -92,7 +92,8 @@ func runTimeout(req api.ProcessRunRequest, config *api.ProcessConfig) (time.Dura
 	case req.Timeout != nil && *req.Timeout > 0:
 		ms = *req.Timeout * 1000
 	}
-	ms = min(ms, float64(config.MaxRunTimeoutMs))
+	const longest = math.MaxInt64 / int64(2*time.Millisecond) // half, as a float is not exact
+	ms = min(ms, float64(config.MaxRunTimeoutMs), float64(longest))
 	return time.Duration(ms * float64(time.Millisecond)), nil
 }
 

@@ -32,7 +32,7 @@ func (s *Server) inboxRoutes() {
 	follow.Parameters = []*huma.Param{
 		{Name: "after", In: "query", Description: "Start behind this event; 0, the first one that is kept, when absent", Schema: &huma.Schema{Type: "integer"}},
 		{Name: "Last-Event-ID", In: "header", Description: "Counts before after", Schema: &huma.Schema{Type: "integer"}}}
-	follow.Responses = map[string]*huma.Response{"200": {Description: "Events named message, and gap for events that are no longer kept", Content: map[string]*huma.MediaType{
+	follow.Responses = map[string]*huma.Response{"200": {Description: "Events named message, gap for events that are no longer kept, and reset where the cursor is ahead of the newest event", Content: map[string]*huma.MediaType{
 		"text/event-stream": {Schema: s.schema(typeOf[api.PermissionEvent]())},
 	}}}
 	s.handle(follow, s.streamPermissions)

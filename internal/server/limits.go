@@ -2,6 +2,7 @@ package server
 
 import (
 	"cmp"
+	"math"
 	"path/filepath"
 	"syscall"
 	"time"
@@ -70,7 +71,12 @@ func limitsWithDefaults(l api.Limits, dir string) api.Limits {
 	}
 }
 
-func milliseconds(n int64) time.Duration { return time.Duration(n) * time.Millisecond }
+// milliseconds is a duration of the wire; one that is too long for this type is the
+// longest one.
+func milliseconds(n int64) time.Duration {
+	const longest = math.MaxInt64 / int64(time.Millisecond)
+	return time.Duration(min(max(n, -longest), longest)) * time.Millisecond
+}
 
 func bridgeLimits(l api.Limits) bridge.Limits {
 	return bridge.Limits{

@@ -51,7 +51,7 @@ func TestToken(t *testing.T) {
 		{name: "right", path: "/v1/health", header: bearer("Bearer secret"), status: 200},
 		{name: "wrong", path: "/v1/health", header: bearer("Bearer secreT"), status: 401},
 		{name: "longer", path: "/v1/health", header: bearer("Bearer secrets"), status: 401},
-		{name: "scheme in lower case", path: "/v1/health", header: bearer("bearer secret"), status: 401},
+		{name: "scheme in lower case", path: "/v1/health", header: bearer("bearer secret"), status: 200},
 		{name: "two blanks", path: "/v1/health", header: bearer("Bearer  secret"), status: 401},
 		{name: "basic", path: "/v1/health", header: bearer("Basic secret"), status: 401},
 		{name: "query is for WebSockets only", path: "/v1/health?access_token=secret", status: 401},

@@ -161,7 +161,7 @@ func (s *Server) routes() {
 		Title:        "Sandbox Agent",
 		Version:      s.cfg.Version,
 		Description:  "One server inside a sandbox for coding agents, sessions, files, processes and terminals.",
-		Schemas:      map[reflect.Type]reflect.Type{typeOf[api.PermissionDefault](): typeOf[permissionDefault]()},
+		Schemas:      map[reflect.Type]reflect.Type{typeOf[api.PermissionDefault](): typeOf[permissionDefault](), typeOf[api.OptionValue](): typeOf[optionValue]()},
 		Namespace:    "sandbox_agent",
 		Token:        s.cfg.Token,
 		AllowedHosts: s.cfg.AllowedHosts,

@@ -129,6 +129,13 @@ func (s *Server) destroySession(ctx context.Context, in *struct {
 	return nil, s.sessions.Destroy(ctx, in.ID, in.Purge)
 }
 
+// optionValue describes the two forms of [api.OptionValue].
+type optionValue struct{}
+
+func (optionValue) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{OneOf: []*huma.Schema{{Type: huma.TypeString}, {Type: huma.TypeBoolean}}}
+}
+
 // sessionSettingRoutes are the routes of what an agent lets clients choose.
 func (s *Server) sessionSettingRoutes() {
 	route(s, s.sessionOp("setSessionModel", http.MethodPost, "/v1/sessions/{id}/model", "Choose a model"), func(ctx context.Context, in *struct {
@@ -157,7 +164,7 @@ func (s *Server) sessionSettingRoutes() {
 		ID   string `path:"id"`
 		Body api.SessionConfigOptionRequest
 	}) (*body[api.Session], error) {
-		return answer(s.sessions.SetConfigOption(ctx, in.ID, in.Body.ConfigID, in.Body.Value))
+		return answer(s.sessions.SetConfigOption(ctx, in.ID, in.Body.ConfigID, string(in.Body.Value)))
 	})
 	route(s, s.sessionOp("getSessionConfigOptions", http.MethodGet, "/v1/sessions/{id}/config-options", "Options of the agent"), func(_ context.Context, in *sessionInput) (*body[api.SessionConfigOptions], error) {
 		return answer(s.sessions.ConfigOptions(in.ID))

@@ -158,14 +158,16 @@ func (s *session) setOptionValue(ctx context.Context, l *link, o acp.ConfigOptio
 	sid := s.rec.AgentSessionID
 	s.mu.Unlock()
 	var v any = value
+	kind := "" // which is an id
 	if o.Type == acp.OptionBoolean {
-		v = value == "true"
+		v, kind = value == "true", acp.OptionBoolean
 	}
 	return s.call(ctx, l, nil, acp.MethodSetConfigOption, struct {
 		SessionID string `json:"sessionId"`
 		ConfigID  string `json:"configId"`
+		Type      string `json:"type,omitempty"`
 		Value     any    `json:"value"`
-	}{sid, o.ID, v}, nil)
+	}{sid, o.ID, kind, v}, nil)
 }
 
 func (s *session) unsupportedValue(category, option, value string, allowed []string) error {

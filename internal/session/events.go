@@ -85,7 +85,9 @@ func (m *Manager) EventPage(ctx context.Context, id string, page, limit int) (*a
 		if err != nil {
 			return nil, err
 		}
-		after = first - 1 + uint64(page-1)*uint64(limit)
+		if after = math.MaxInt64; uint64(page-1) < after/maxPage {
+			after = first - 1 + uint64(page-1)*uint64(limit)
+		}
 	}
 	out, err := m.Events(ctx, id, after, limit)
 	if err == nil {

@@ -38,7 +38,10 @@ func (m *Manager) List(q Query) (*api.SessionList, error) {
 	}
 	slices.SortFunc(found, newestFirst)
 	out := &api.SessionList{Sessions: []api.Session{}, Page: q.Page, PerPage: q.Limit, Total: len(found)}
-	from := min((q.Page-1)*q.Limit, len(found))
+	from := len(found)
+	if q.Page-1 <= len(found)/q.Limit { // a later page would overflow
+		from = min((q.Page-1)*q.Limit, len(found))
+	}
 	if q.Cursor != "" {
 		at, id, err := parseCursor(q.Cursor)
 		if err != nil {

@@ -19,6 +19,9 @@ import (
 // comes late learns what was answered.
 const maxResolved = 256
 
+// maxExpiry is as good as never, and can be added to a time.
+const maxExpiry = 100 * 365 * 24 * time.Hour
+
 // permissionRequest is one permission request of the agent.
 type permissionRequest struct {
 	api.Permission
@@ -53,7 +56,7 @@ func (s *session) asked(l *link, id json.RawMessage, req acp.PermissionRequest, 
 		p.Always, p.NoAlways = judge.Always(judged)
 		p.AvailableReplies = replies(req, len(p.Always) > 0)
 		if s.rec.Policy != nil && s.rec.Policy.ExpireAfter > 0 {
-			after = time.Duration(s.rec.Policy.ExpireAfter) * time.Millisecond
+			after = time.Duration(min(s.rec.Policy.ExpireAfter, maxExpiry.Milliseconds())) * time.Millisecond
 			p.ExpiresAt = now.Add(after).UnixMilli()
 		}
 	}

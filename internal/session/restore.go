@@ -98,7 +98,10 @@ func (s *session) establish(ctx context.Context, l *link) error {
 	var info acp.InitializeResult
 	err := s.call(ctx, l, nil, acp.MethodInitialize, acp.InitializeRequest{
 		ProtocolVersion: acp.ProtocolVersion,
-		ClientInfo:      &acp.Implementation{Name: "sandbox-agent", Title: "Sandbox Agent", Version: s.m.cfg.Version},
+		ClientCapabilities: acp.ClientCapabilities{
+			Session: &acp.ClientSessionCapabilities{ConfigOptions: acp.ClientConfigOptions{Boolean: acp.Present}},
+		},
+		ClientInfo: &acp.Implementation{Name: "sandbox-agent", Title: "Sandbox Agent", Version: s.m.cfg.Version},
 	}, &info)
 	if err != nil {
 		return err

@@ -31,7 +31,22 @@ func scripted(in io.Reader, out io.Writer) error {
 			fmt.Fprintf(out, `{"jsonrpc":"2.0","id":%s,"result":{"protocolVersion":1,"agentCapabilities":{},"authMethods":[]}}`+"\n", m.ID)
 		case acp.MethodSessionNew:
 			n++
-			fmt.Fprintf(out, `{"jsonrpc":"2.0","id":%s,"result":{"sessionId":"scripted-%d"}}`+"\n", m.ID, n)
+			fmt.Fprintf(out, `{"jsonrpc":"2.0","id":%s,"result":{"sessionId":"scripted-%d","configOptions":%s}}`+"\n", m.ID, n, webOption("false"))
+		case acp.MethodSetConfigOption:
+			var request struct {
+				Params struct {
+					ConfigID, Type string
+					Value          json.RawMessage
+				}
+			}
+			if err := json.Unmarshal(line, &request); err != nil {
+				return err
+			}
+			if p := request.Params; p.ConfigID != "web" || p.Type != acp.OptionBoolean || string(p.Value) != "true" && string(p.Value) != "false" {
+				fmt.Fprintf(out, `{"jsonrpc":"2.0","id":%s,"error":{"code":-32602,"message":"not a boolean"}}`+"\n", m.ID)
+			} else {
+				fmt.Fprintf(out, `{"jsonrpc":"2.0","id":%s,"result":{"configOptions":%s}}`+"\n", m.ID, webOption(string(p.Value)))
+			}
 		case acp.MethodSessionPrompt:
 			var request struct{ Params acp.PromptRequest }
 			if err := json.Unmarshal(line, &request); err != nil {
@@ -60,4 +75,9 @@ func scripted(in io.Reader, out io.Writer) error {
 			prompt.ID, waits = nil, 0
 		}
 	}
+}
+
+// webOption is the boolean option of the scripted agent.
+func webOption(value string) string {
+	return `[{"id":"web","name":"Web","type":"boolean","currentValue":` + value + `}]`
 }

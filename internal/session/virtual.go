@@ -344,7 +344,7 @@ type virtualParams struct {
 	Model       string            `json:"model"`
 	ModelID     string            `json:"modelId"`
 	ConfigID    string            `json:"configId"`
-	Value       string            `json:"value"`
+	Value       api.OptionValue   `json:"value"`
 }
 
 // virtualSession is how a session is described to such a client.
@@ -389,7 +389,7 @@ func (m *Manager) doVirtual(ctx context.Context, v *virtual, method string, fram
 		_, err := m.SetModel(ctx, p.SessionID, p.ModelID+p.Model)
 		return struct{}{}, err
 	case acp.MethodSetConfigOption:
-		s, err := m.SetConfigOption(ctx, p.SessionID, p.ConfigID, p.Value)
+		s, err := m.SetConfigOption(ctx, p.SessionID, p.ConfigID, string(p.Value))
 		if err != nil {
 			return nil, err
 		}
