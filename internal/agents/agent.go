@@ -34,6 +34,11 @@ type Agent struct {
 	Packages []Package
 	Lock     lockScope
 
+	// Programs are packages, for one kind of machine each, whose program called
+	// Command is taken in place of one that a script of the first package would
+	// link: the first that starts.
+	Programs []string
+
 	// NativePackage can be installed beside the others when a caller asks for a
 	// version of the vendor's program; NativeEnv then names it to Command.
 	NativePackage string
@@ -86,10 +91,12 @@ type Agent struct {
 }
 
 // Package is an npm package in one version. Native marks the one with the
-// vendor's own program, when the adapter is another.
+// vendor's own program, when the adapter is another. Scripts marks one that does
+// not work unless npm runs its scripts, which it does for no other.
 type Package struct {
 	Name, Version string
 	Native        bool
+	Scripts       bool
 }
 
 // lockScope says on which machines the lock of an agent is complete.

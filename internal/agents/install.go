@@ -209,7 +209,7 @@ func (in *install) override(p *plan) {
 		}
 	}
 	if in.a.NativePackage != "" {
-		p.packages = append(p.packages, Package{Name: in.a.NativePackage, Version: v, Native: true})
+		p.packages = append(p.packages, Package{Name: in.a.NativePackage, Version: v, Native: true, Scripts: true})
 		p.locked = false
 	}
 }
@@ -246,7 +246,7 @@ func (in *install) packages(ctx context.Context, p *plan) (*api.AgentInstallResu
 	if err := c.npmInstall(ctx, dir, lock, p.packages, in.report); err != nil {
 		return nil, err
 	}
-	rec, launcher, err := in.describe(dir, p, node)
+	rec, launcher, err := in.describe(ctx, dir, p, node)
 	if err != nil {
 		return nil, err
 	}
@@ -263,9 +263,9 @@ func (in *install) packages(ctx context.Context, p *plan) (*api.AgentInstallResu
 }
 
 // describe writes the record of an install and returns its launcher.
-func (in *install) describe(dir string, p *plan, node string) (*record, []byte, error) {
+func (in *install) describe(ctx context.Context, dir string, p *plan, node string) (*record, []byte, error) {
 	a := in.a
-	program, err := binOf(dir, p.packages[0].Name, a.Command)
+	program, err := in.program(ctx, dir, p)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -298,6 +298,21 @@ func (in *install) describe(dir string, p *plan, node string) (*record, []byte, 
 	return rec, launcherText(filepath.Base(dir), filepath.Join(dir, program), path, env, p.args), nil
 }
 
+// program returns the path, below dir, of the program that speaks ACP.
+func (in *install) program(ctx context.Context, dir string, p *plan) (string, error) {
+	for _, pkg := range in.a.Programs {
+		rel := filepath.Join("node_modules", pkg, "bin", in.a.Command)
+		if !executable(filepath.Join(dir, rel)) {
+			continue
+		}
+		_, err := in.c.askVersion(ctx, filepath.Join(dir, rel))
+		if err == nil {
+			return rel, nil
+		}
+	}
+	return binOf(dir, p.packages[0].Name, in.a.Command)
+}
+
 // verify starts a launcher before it counts.
 func (in *install) verify(ctx context.Context, dir string, launcher []byte) error {
 	path := filepath.Join(dir, "launcher")
@@ -321,7 +336,7 @@ func (in *install) verify(ctx context.Context, dir string, launcher []byte) erro
 func (c *Catalogue) tryLauncher(ctx context.Context, path string, args ...string) (*output, error) {
 	limit, cancel := context.WithTimeout(ctx, verifyTimeout)
 	defer cancel()
-	out, err := run(limit, child.Spec{Path: path, Args: append(args, "--help"), Env: c.cfg.Env}, nil)
+	out, err := run(limit, child.Spec{Path: path, Args: append(args, "--help"), Env: installEnv(c.cfg.Env)}, nil)
 	if ctx.Err() == nil && limit.Err() != nil {
 		return out, nil
 	}

@@ -91,6 +91,54 @@ func TestInstall(t *testing.T) {
 	}
 }
 
+func TestInstallersGetNoCredentialsAndRunNoScripts(t *testing.T) {
+	m := newMachine(t)
+	m.npm("opencode", `env >env; mkdir -p node_modules/opencode-ai`)
+	m.env = append(m.env, "ANTHROPIC_API_KEY=secret", "OPENAI_API_KEY=secret", "NPM_TOKEN=secret", "SANDBOX_AGENT_TOKEN=secret",
+		"AWS_SECRET_ACCESS_KEY=secret", "GITHUB_TOKEN=secret", "HTTPS_PROXY=http://proxy.test", "npm_config_registry=https://mirror.test")
+	c := m.catalogue()
+	for _, request := range []struct {
+		req  api.AgentInstallRequest
+		want string
+	}{
+		{api.AgentInstallRequest{}, " --ignore-scripts=true"},
+		{api.AgentInstallRequest{Reinstall: true, AgentProcessVersion: "1.2.3"}, " --ignore-scripts=true opencode-ai@1.2.3"},
+	} {
+		mustInstall(t, c, "opencode", request.req)
+		runs := m.npmRuns()
+		if last := runs[len(runs)-1]; !strings.HasSuffix(last, request.want) {
+			t.Errorf("npm %s, want %s", last, request.want)
+		}
+		rec, _ := c.installed(opencode)
+		env, err := os.ReadFile(filepath.Join(rec.dir, "env"))
+		if err != nil || strings.Contains(string(env), "secret") {
+			t.Errorf("npm got %s, %v", env, err)
+		}
+		for _, want := range []string{"HTTPS_PROXY=http://proxy.test", "npm_config_registry=https://mirror.test"} {
+			if !strings.Contains(string(env), want) {
+				t.Errorf("npm did not get %s", want)
+			}
+		}
+	}
+}
+
+func TestProgramOfThisMachineNeedsNoScript(t *testing.T) {
+	m := newMachine(t)
+	programs := platformPackages("opencode", "", "-baseline", "-musl")
+	bring := func(pkg, body string) string {
+		program := filepath.Join("node_modules", pkg, "bin", "opencode")
+		return fmt.Sprintf("mkdir -p %s; printf '#!/bin/sh\n%s\n' >%s; chmod 755 %s\n", filepath.Dir(program), body, program, program)
+	}
+	// The first is for a processor that this is not.
+	m.npm("opencode", bring(programs[0], "kill -ILL $$")+bring(programs[1], "echo baseline")+bring(programs[2], "echo musl"))
+	c := m.catalogue()
+	mustInstall(t, c, "opencode", api.AgentInstallRequest{})
+	out, err := exec.Command(c.launcher(opencode)).Output()
+	if err != nil || string(out) != "baseline\n" {
+		t.Errorf("the launcher starts %q, %v", out, err)
+	}
+}
+
 func TestVersionsAreChecked(t *testing.T) {
 	m := newMachine(t)
 	m.npm("claude-agent-acp", `mkdir -p node_modules/.bin; printf '#!/bin/sh\necho "$CLAUDE_CODE_EXECUTABLE"' >node_modules/.bin/claude; chmod 755 node_modules/.bin/claude`)

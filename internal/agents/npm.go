@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -64,6 +66,9 @@ func (c *Catalogue) npmInstall(ctx context.Context, dir, lock string, packages [
 	}
 	args = append(args, "--prefix", dir, "--no-audit", "--no-fund", "--no-progress", "--omit=dev", "--include=optional",
 		"--loglevel=http", "--fetch-retries=2", "--fetch-retry-mintimeout=500", "--fetch-retry-maxtimeout=5000")
+	// Not left to the configuration of the user, in which they may be on or off.
+	scripts := slices.ContainsFunc(packages, func(p Package) bool { return p.Scripts })
+	args = append(args, "--ignore-scripts="+strconv.FormatBool(!scripts))
 	names := packageNames(packages)
 	if lock == "" {
 		args = append(args, names...)
@@ -91,7 +96,7 @@ func (c *Catalogue) npm(ctx context.Context, dir string, args, names []string, p
 	ctx, cancel := context.WithTimeout(ctx, npmTimeout)
 	defer cancel()
 	progress("download", "npm: "+strings.Join(names, " "))
-	out, err := run(ctx, child.Spec{Path: npm, Args: args, Dir: dir, Env: c.cfg.Env}, func(line string) bool {
+	out, err := run(ctx, child.Spec{Path: npm, Args: args, Dir: dir, Env: installEnv(c.cfg.Env)}, func(line string) bool {
 		if told := npmStep(line); told != "" {
 			progress("download", told)
 		}
@@ -108,6 +113,45 @@ func (c *Catalogue) npm(ctx context.Context, dir string, args, names []string, p
 	}
 	said := out.words()
 	return fmt.Errorf("npm could not install %s: %s\nnpm said (%w):\n%s", strings.Join(names, " "), npmReason(said), err, said)
+}
+
+// installVariables are those of the environment that npm and what it brings get
+// while an agent is installed: no credentials. Names that end with * stand for all
+// that begin so.
+var installVariables = []string{
+	"PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_*", "TZ", "TMPDIR", "XDG_*",
+	"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "no_proxy", "all_proxy",
+	"SSL_CERT_FILE", "SSL_CERT_DIR", "NODE_EXTRA_CA_CERTS",
+	"npm_config_*", "NPM_CONFIG_*",
+}
+
+// installEnv returns what of an environment npm and new agents get.
+func installEnv(env []string) []string {
+	kept := []string{}
+	for _, variable := range env {
+		name, _, _ := strings.Cut(variable, "=")
+		if slices.ContainsFunc(installVariables, func(pattern string) bool {
+			prefix, many := strings.CutSuffix(pattern, "*")
+			return name == pattern || many && strings.HasPrefix(name, prefix)
+		}) {
+			kept = append(kept, variable)
+		}
+	}
+	return kept
+}
+
+// platformPackages returns the names of packages for this machine, in the way in
+// which npm spells machines, with each of some ends.
+func platformPackages(name string, ends ...string) []string {
+	arch := runtime.GOARCH
+	if arch == "amd64" {
+		arch = "x64"
+	}
+	names := make([]string, len(ends))
+	for i, end := range ends {
+		names[i] = name + "-" + runtime.GOOS + "-" + arch + end
+	}
+	return names
 }
 
 // npmChatter matches the lines of npm that do not explain a failure.

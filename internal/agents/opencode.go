@@ -86,6 +86,7 @@ var opencode = Agent{
 	Packages: []Package{
 		{Name: "opencode-ai", Version: "1.18.33"},
 	},
+	Programs:   platformPackages("opencode", "", "-baseline", "-musl", "-baseline-musl"),
 	Lock:       lockLinuxX64,
 	RegistryID: "opencode",
 	Credentials: CredentialNeeds{
