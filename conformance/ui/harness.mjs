@@ -19,8 +19,8 @@ function scratch(name) {
 }
 
 /** Starts a server. stop ends it and fails unless it ends by itself. */
-export async function startServer({ token, home = scratch("home"), port = 0 } = {}) {
-  const child = spawn(binary, ["server", "--port", String(port), ...(token ? ["--token", token] : ["--no-token"])], {
+export async function startServer({ token, home = scratch("home"), port = 0, args = [] } = {}) {
+  const child = spawn(binary, ["server", "--port", String(port), ...(token ? ["--token", token] : ["--no-token"]), ...args], {
     env: { PATH: process.env.PATH, HOME: home, LANG: "C.UTF-8" },
     cwd: home,
     stdio: ["ignore", "pipe", "pipe"],

@@ -332,6 +332,41 @@ for (const reload of [false, true]) {
   });
 }
 
+test("what an agent sends oddly hides nothing else", async () => {
+  const odd = await startServer({ args: ["--agent-command", `odd=${process.execPath} ${new URL("odd-agent.mjs", import.meta.url).pathname}`] });
+  try {
+    const send = async (path, body) => {
+      const answer = await fetch(`${odd.url}/v1/sessions${path}`, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) });
+      assert.ok(answer.ok, `${path}: ${answer.status} ${await answer.clone().text()}`);
+      return answer.json();
+    };
+    const { id } = await send("", { agent: "odd", cwd: odd.home, permissions: { default: "allow" } });
+    await page.goto(`${odd.url}/ui/#/sessions/${id}`);
+    await page.getByLabel("Prompt").waitFor();
+    await send(`/${id}/prompt`, { prompt: "be odd" });
+    await seen("said after all that");
+    await page.locator(".end", { hasText: "done" }).waitFor();
+    await picture(page, "odd");
+    await page.getByRole("link", { name: /Events/ }).click();
+    await page.locator(".frame").nth(299).waitFor();
+    await page.getByRole("button", { name: /earlier/ }).click();
+    await page.locator(".frame").nth(599).waitFor();
+    await page.reload();
+    await page.locator(".frame").first().waitFor();
+    await page.getByRole("link", { name: "Chat" }).click();
+    await seen("said after all that");
+    assert.deepEqual(await page.getByText("cannot be shown").allInnerTexts(), [], "parts that a view did not take");
+    assert.deepEqual(await page.getByText("is not understood").allInnerTexts(), [], "events that were not taken");
+    await page.getByRole("link", { name: "Agents" }).click();
+    await page.getByRole("heading", { name: "Agents" }).waitFor();
+  } finally {
+    await page.goto("about:blank");
+    await odd.stop();
+    await page.goto(`${server.url}/ui/?token=${encodeURIComponent(token)}`);
+  }
+  await seen("live");
+});
+
 test("a folder that is missing is made", async () => {
   const folder = path.join(server.home, "not", "there");
   await page.getByRole("link", { name: "New session" }).click();

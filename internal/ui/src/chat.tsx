@@ -6,7 +6,9 @@ import { type Problem, call } from "./api";
 import { blockText } from "./conversation";
 import { filesAt } from "./files";
 import { Frames } from "./frames";
+import { Guard } from "./guard";
 import { alone, typing } from "./keys";
+import { objects, text } from "./shape";
 import { Markdown, DiffView, duration, size } from "./text";
 import { AgentTransport, type Transport, forget, transport as transportOf } from "./transport";
 import { useValue } from "./value";
@@ -148,7 +150,11 @@ function Messages({ transport, answer, visible }: { transport: Transport } & Ask
     <div class="messages" ref={box} onScroll={scrolled} role="log" aria-live="polite" tabIndex={0} aria-label="Conversation">
       <div class="column">
         {items.length === 0 && <Welcome />}
-        {items.map((item, i) => <Entry key={item.key} item={item} last={live && i === items.length - 1} first={questions[0]} answer={answer} visible={visible} />)}
+        {items.map((item, i) => (
+          <Guard key={item.key} what={`What came with event ${item.key}`} version={item.rev}>
+            <Entry item={item} last={live && i === items.length - 1} first={questions[0]} answer={answer} visible={visible} />
+          </Guard>
+        ))}
         {live && <p class="working"><span class="spinner" aria-hidden="true" /> working…</p>}
       </div>
     </div>
@@ -208,24 +214,25 @@ function Message({ item, last, first, answer, visible }: EntryProps) {
 const states: Record<string, string> = { pending: "waiting", in_progress: "running", completed: "done", failed: "failed" };
 
 function Tool({ call, question, current, answer, visible }: { call: Json; question?: Question; current: boolean } & Asking) {
-  const content: Json[] = call.content ?? question?.toolCall.content ?? [];
+  const content: Json[] = objects(call.content ?? question?.toolCall.content);
   const asking = question !== undefined && question.answer === undefined;
   const command = typeof call.rawInput?.command === "string" ? call.rawInput.command : "";
+  const [title, status] = [text(call.title), text(call.status)];
   const bare = content.length === 0 && !command;
   return (
     <div class={`tool ${asking ? "asking" : ""}`}>
       <div class="tool-head">
-        <span class={`state ${asking ? "asked" : call.status}`} />
-        <span class="tool-kind">{call.kind ?? "tool"}</span>
-        <span class="tool-title">{call.title ?? call.toolCallId}</span>
-        <span class="dim">{states[call.status] ?? call.status}</span>
+        <span class={`state ${asking ? "asked" : status}`} />
+        <span class="tool-kind">{text(call.kind) || "tool"}</span>
+        <span class="tool-title">{title || text(call.toolCallId) || "Call without a name"}</span>
+        <span class="dim">{states[status] ?? status}</span>
       </div>
-      {command && !(call.title ?? "").includes(command) && <pre class="command">$ {command}</pre>}
+      {command && !title.includes(command) && <pre class="command">$ {command}</pre>}
       {content.map((c) => <ToolContent content={c} />)}
       {bare && call.rawInput && (
         <details><summary>Input</summary><pre>{JSON.stringify(call.rawInput, null, 2)}</pre></details>
       )}
-      {asking && <Ask title={call.title} question={question} current={current} answer={answer} visible={visible} />}
+      {asking && <Ask title={title} question={question} current={current} answer={answer} visible={visible} />}
       {question && !asking && <p class="answered">{answered(question)}</p>}
     </div>
   );
@@ -270,9 +277,9 @@ function answered(q: Question): string {
 }
 
 function ToolContent({ content }: { content: Json }) {
-  if (content.type === "diff") return <DiffView path={content.path} oldText={content.oldText} newText={content.newText} />;
+  if (content.type === "diff") return <DiffView path={text(content.path)} oldText={content.oldText == null ? null : text(content.oldText)} newText={text(content.newText)} />;
   if (content.type === "content" && content.content?.type === "text") return <pre class="output">{blockText(content.content).replace(/^```\w*\n|\n```\s*$/g, "")}</pre>;
-  if (content.type === "terminal") return <p class="dim">terminal {content.terminalId}</p>;
+  if (content.type === "terminal") return <p class="dim">terminal {text(content.terminalId)}</p>;
   return <pre class="output">{blockText(content.content) || JSON.stringify(content, null, 2)}</pre>;
 }
 

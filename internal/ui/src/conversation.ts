@@ -1,6 +1,8 @@
 // What a person sees of a session, made from its frames one by one.
 
-export type Json = any;
+import { type Json, number, object, objects, text } from "./shape";
+
+export type { Json };
 
 /** One JSON-RPC frame of a session. */
 export type Frame = { seq: number; at: number; sender: "client" | "agent"; connection: string; payload: Json };
@@ -44,17 +46,17 @@ export class Conversation {
   }
 
   add(f: Frame) {
-    const p = f.payload;
+    const p = object(f.payload);
     if (p.method !== undefined) {
       if (p.id !== undefined && f.sender === "client") this.request(f);
       else if (p.method === "session/request_permission") this.asked(f);
-      else if (p.method === "session/update") this.update(f, p.params?.update ?? {});
+      else if (p.method === "session/update") this.update(f, object(p.params?.update));
       else this.notice(f);
     } else if (f.sender === "agent") {
       this.response(f);
     } else {
       const q = this.questions.find((q) => q.connection === f.connection && q.rpcID === p.id);
-      if (q) q.answer = p.result?.outcome?.optionId ?? "cancelled";
+      if (q) q.answer = text(p.result?.outcome?.optionId) || "cancelled";
     }
   }
 
@@ -64,8 +66,7 @@ export class Conversation {
     this.calls.set(`${f.connection} ${id}`, { method, at: f.at, replay });
     if (method === "session/prompt") {
       this.running = true;
-      const text = (params?.prompt ?? []).map(blockText).join("\n");
-      this.items.push({ kind: "user", key: f.seq, text });
+      this.items.push({ kind: "user", key: f.seq, text: objects(params?.prompt).map(blockText).join("\n") });
     }
   }
 
@@ -78,14 +79,14 @@ export class Conversation {
     if (call.method === "session/prompt") {
       this.running = false;
       this.abandon();
-      if (error) this.items.push({ kind: "error", key: f.seq, text: error.message ?? JSON.stringify(error) });
-      else this.items.push({ kind: "end", key: f.seq, reason: result?.stopReason ?? "", tokens: result?.usage?.totalTokens, ms: f.at - call.at });
+      if (error) this.items.push({ kind: "error", key: f.seq, text: text(error.message) || JSON.stringify(error) });
+      else this.items.push({ kind: "end", key: f.seq, reason: text(result?.stopReason), tokens: number(result?.usage?.totalTokens), ms: f.at - call.at });
     } else if (error) {
-      this.items.push({ kind: "error", key: f.seq, text: `${call.method}: ${error.message}` });
+      this.items.push({ kind: "error", key: f.seq, text: `${call.method}: ${text(error.message)}` });
     } else if (result) {
-      if (result.configOptions) this.options = result.configOptions;
-      if (result.modes) this.modes = result.modes;
-      if (result.models) this.models = result.models;
+      if (result.configOptions) this.options = objects(result.configOptions);
+      if (result.modes) this.modes = object(result.modes);
+      if (result.models) this.models = object(result.models);
     }
   }
 
@@ -93,18 +94,19 @@ export class Conversation {
     for (const call of this.calls.values()) if (call.replay) return;
     switch (u.sessionUpdate) {
       case "agent_message_chunk":
-        return this.text("agent", f.seq, blockText(u.content));
+        return this.say("agent", f.seq, blockText(u.content));
       case "agent_thought_chunk":
-        return this.text("thought", f.seq, blockText(u.content));
+        return this.say("thought", f.seq, blockText(u.content));
       case "user_message_chunk":
-        return this.text("user", f.seq, blockText(u.content));
+        return this.say("user", f.seq, blockText(u.content));
       case "plan": {
         const old = this.thisTurn().find((i) => i.kind === "plan");
+        const entries = objects(u.entries).map((e) => ({ content: text(e.content), status: text(e.status) || "pending" }));
         if (old?.kind === "plan") {
-          old.entries = u.entries ?? [];
+          old.entries = entries;
           touch(old);
         }
-        else this.items.push({ kind: "plan", key: f.seq, entries: u.entries ?? [] });
+        else this.items.push({ kind: "plan", key: f.seq, entries });
         return;
       }
       case "tool_call":
@@ -115,16 +117,16 @@ export class Conversation {
         return;
       }
       case "config_option_update":
-        if (u.configOptions) this.options = u.configOptions;
+        if (u.configOptions) this.options = objects(u.configOptions);
         return;
       case "current_mode_update":
         if (this.modes) this.modes.currentModeId = u.currentModeId;
         return;
       case "usage_update":
-        this.context = { used: u.used, size: u.size };
+        this.context = { used: number(u.used), size: number(u.size) };
         return;
       case "session_info_update":
-        if (u.title) this.title = u.title;
+        this.title = text(u.title) || this.title;
         return;
     }
   }
@@ -142,21 +144,23 @@ export class Conversation {
       if (method === "_adapter/agent_exited") this.exited = true;
       this.running = false;
       this.abandon();
-      const why = params?.reason ?? params?.message ?? params?.stderr;
+      const why = text(params?.reason ?? params?.message ?? params?.stderr);
       this.items.push({ kind: "note", key: f.seq, text: ends[method] + (why ? `\n${why}` : "") });
     } else if (method === "_session/restored") {
-      this.items.push({ kind: "note", key: f.seq, text: `The session came back to an agent (${params?.how}).` });
+      this.items.push({ kind: "note", key: f.seq, text: `The session came back to an agent (${text(params?.how)}).` });
     } else if (method === "_session/prompt_resent") {
-      this.calls.set(`${f.connection} ${params.request}`, { method: "session/prompt", at: f.at, replay: false });
+      this.calls.set(`${f.connection} ${params?.request}`, { method: "session/prompt", at: f.at, replay: false });
       this.running = true;
       this.items.push({ kind: "note", key: f.seq, text: "The prompt goes to the new agent, as the one before had not read it." });
     }
   }
 
   private asked(f: Frame) {
-    const { toolCall, options } = f.payload.params;
+    const params = object(f.payload.params);
+    const toolCall = object(params.toolCall);
+    const options = objects(params.options).map((o) => ({ optionId: text(o.optionId), name: text(o.name) || text(o.optionId), kind: text(o.kind) }));
     const item = this.tool(f.seq, toolCall);
-    item.question = { seq: f.seq, rpcID: f.payload.id, connection: f.connection, toolCall, options: options ?? [] };
+    item.question = { seq: f.seq, rpcID: f.payload.id, connection: f.connection, toolCall, options };
   }
 
   /** Questions die with their turn. */
@@ -170,24 +174,30 @@ export class Conversation {
   }
 
   private tool(seq: number, call: Json) {
-    const known = this.items.findLast((i) => i.kind === "tool" && i.call.toolCallId === call.toolCallId);
+    const id = text(call.toolCallId);
+    const known = id === "" ? undefined : this.items.findLast((i) => i.kind === "tool" && i.call.toolCallId === id);
     if (known?.kind === "tool") {
       const given = Object.fromEntries(Object.entries(call).filter(([, v]) => v !== null && v !== undefined && v !== ""));
       known.call = { ...known.call, ...given };
       touch(known);
       return known;
     }
-    const item: Item & { kind: "tool" } = { kind: "tool", key: seq, call: { status: "pending", ...call } };
+    const item: Item & { kind: "tool" } = { kind: "tool", key: seq, call: { status: "pending", ...call, toolCallId: id } };
     this.items.push(item);
     return item;
   }
 
-  private text(kind: "user" | "agent" | "thought", seq: number, text: string) {
+  private say(kind: "user" | "agent" | "thought", seq: number, words: string) {
     const last = this.items.at(-1);
     if (last?.kind === kind) {
-      last.text += text;
+      last.text += words;
       touch(last);
-    } else this.items.push({ kind, key: seq, text });
+    } else this.items.push({ kind, key: seq, text: words });
+  }
+
+  /** Notes that a frame is not understood; it stands among the events. */
+  odd(f: Frame, fault: unknown) {
+    this.items.push({ kind: "note", key: f.seq, text: `Event ${f.seq} is not understood (${String(fault)}).` });
   }
 
   /** What the agent lets one choose: its options, or the modes and models of
@@ -198,17 +208,19 @@ export class Conversation {
       const values =
         o.type === "boolean"
           ? [{ value: "true", name: "on" }, { value: "false", name: "off" }]
-          : flat(o.options ?? []).map((v) => ({ value: v.value, name: v.name ?? v.value, title: v.description }));
-      if (values.length) list.push({ id: o.id, name: o.name ?? o.id, value: String(o.currentValue), values, via: "option" });
+          : flat(objects(o.options)).map((v) => ({ value: text(v.value), name: text(v.name) || text(v.value), title: text(v.description) }));
+      if (values.length) list.push({ id: text(o.id), name: text(o.name) || text(o.id), value: text(o.currentValue), values, via: "option" });
     }
     const has = (category: string) => this.options.some((o) => o.category === category);
-    if (!has("model") && this.models?.availableModels?.length) {
-      const values = this.models.availableModels.map((m: Json) => ({ value: m.modelId, name: m.name ?? m.modelId, title: m.description }));
-      list.push({ id: "model", name: "Model", value: this.models.currentModelId, values, via: "model" });
+    const models = objects(this.models?.availableModels);
+    if (!has("model") && models.length) {
+      const values = models.map((m) => ({ value: text(m.modelId), name: text(m.name) || text(m.modelId), title: text(m.description) }));
+      list.push({ id: "model", name: "Model", value: text(this.models?.currentModelId), values, via: "model" });
     }
-    if (!has("mode") && this.modes?.availableModes?.length) {
-      const values = this.modes.availableModes.map((m: Json) => ({ value: m.id, name: m.name ?? m.id, title: m.description }));
-      list.push({ id: "mode", name: "Mode", value: this.modes.currentModeId, values, via: "mode" });
+    const modes = objects(this.modes?.availableModes);
+    if (!has("mode") && modes.length) {
+      const values = modes.map((m) => ({ value: text(m.id), name: text(m.name) || text(m.id), title: text(m.description) }));
+      list.push({ id: "mode", name: "Mode", value: text(this.modes?.currentModeId), values, via: "mode" });
     }
     return list;
   }
@@ -219,20 +231,20 @@ function touch(item: Item) {
 }
 
 function flat(values: Json[]): Json[] {
-  return values.flatMap((v) => (v.options?.length ? flat(v.options) : [v]));
+  return values.flatMap((v) => (objects(v.options).length ? flat(objects(v.options)) : [v]));
 }
 
 export function blockText(block: Json): string {
   switch (block?.type) {
     case "text":
-      return block.text ?? "";
+      return text(block.text);
     case "image":
     case "audio":
       return `[${block.type}]`;
     case "resource":
-      return block.resource?.text ?? `[${block.resource?.uri}]`;
+      return text(block.resource?.text) || `[${text(block.resource?.uri)}]`;
     case "resource_link":
-      return `[${block.name ?? block.uri}]`;
+      return `[${text(block.name) || text(block.uri)}]`;
   }
   return typeof block === "string" ? block : "";
 }

@@ -3,22 +3,24 @@
 import { useMemo, useState } from "preact/hooks";
 import type { Frame } from "./conversation";
 import { blockText } from "./conversation";
+import { Guard } from "./guard";
+import { object, objects, text } from "./shape";
 import { Copy, clock } from "./text";
 
 const pageRows = 300;
 
 /** What a frame is about, in a few words. */
 function describe(f: Frame): { name: string; hint: string } {
-  const { method, params, result, error, id } = f.payload;
+  const { method, params, result, error, id } = object(f.payload);
   if (method === "session/update") {
-    const u = params?.update ?? {};
-    const hint = u.title ?? u.status ?? u.entries?.map((e: any) => e.content).join(", ") ?? u.currentModeId ?? blockText(u.content);
-    return { name: u.sessionUpdate ?? method, hint };
+    const u = object(params?.update);
+    const hint = text(u.title) || text(u.status) || objects(u.entries).map((e) => text(e.content)).join(", ") || text(u.currentModeId) || blockText(u.content);
+    return { name: text(u.sessionUpdate) || method, hint };
   }
-  if (method === "session/prompt") return { name: method, hint: (params?.prompt ?? []).map(blockText).join(" ") };
-  if (method) return { name: method, hint: params?.toolCall?.title ?? params?.cwd ?? params?.reason ?? "" };
-  if (error) return { name: "error", hint: `${id}: ${error.message}` };
-  return { name: "result", hint: `${id}${result?.stopReason ? `: ${result.stopReason}` : ""}` };
+  if (method === "session/prompt") return { name: method, hint: objects(params?.prompt).map(blockText).join(" ") };
+  if (method) return { name: text(method), hint: text(params?.toolCall?.title) || text(params?.cwd) || text(params?.reason) };
+  if (error) return { name: "error", hint: `${text(id)}: ${text(error.message)}` };
+  return { name: "result", hint: [text(id), text(result?.stopReason)].filter(Boolean).join(": ") };
 }
 
 export function Frames({ frames }: { frames: Frame[] }) {
@@ -53,7 +55,7 @@ export function Frames({ frames }: { frames: Frame[] }) {
       </div>
       <div class="scroll" tabIndex={0} role="region" aria-label="Events">
         {matching.length > rows && <button type="button" class="wide" onClick={() => setRows(rows + pageRows)}>Show {Math.min(pageRows, matching.length - rows)} earlier ones</button>}
-        {shown.map((f) => <Row key={f.seq} frame={f} />)}
+        {shown.map((f) => <Guard key={f.seq} what={`Event ${f.seq}`}><Row frame={f} /></Guard>)}
       </div>
     </div>
   );
@@ -62,7 +64,7 @@ export function Frames({ frames }: { frames: Frame[] }) {
 function Row({ frame }: { frame: Frame }) {
   const [open, setOpen] = useState(false);
   const { name, hint } = describe(frame);
-  const text = open ? JSON.stringify(frame.payload, null, 2) : "";
+  const whole = open ? JSON.stringify(frame.payload, null, 2) : "";
   return (
     <details class="frame" onToggle={(e) => setOpen(e.currentTarget.open)}>
       <summary>
@@ -72,7 +74,7 @@ function Row({ frame }: { frame: Frame }) {
         <b>{name}</b>
         <span class="dim preview">{hint.slice(0, 300)}</span>
       </summary>
-      {open && <div class="code"><Copy text={text} /><pre>{text}</pre></div>}
+      {open && <div class="code"><Copy text={whole} /><pre>{whole}</pre></div>}
     </details>
   );
 }

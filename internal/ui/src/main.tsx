@@ -6,6 +6,7 @@ import { Agents } from "./agents";
 import { type Connection, Problem, call, connection, hasToken, setToken, takeCredentials } from "./api";
 import { Chat, type SessionRecord } from "./chat";
 import { Files } from "./files";
+import { Guard } from "./guard";
 import { NewSession } from "./new";
 import { Processes } from "./processes";
 import { ago } from "./text";
@@ -123,6 +124,7 @@ function Main({ state, version }: { state: Connection; version: string }) {
         </nav>
       </aside>
       <main>
+        <Guard key={`${noun}/${id}`} what="This page" version={tab}>
         {noun === "agents" && <Agents onUse={(agent) => (location.hash = `#/new?agent=${encodeURIComponent(agent)}`)} />}
         {noun === "processes" && <Processes id={id} />}
         {noun === "files" && <Files path={params.get("path") ?? "."} />}
@@ -130,6 +132,7 @@ function Main({ state, version }: { state: Connection; version: string }) {
           <Chat key={id} transport={transport(id)} record={record} tab={tab} onChange={reload} />
         )}
         {(noun === "new" || (noun === "sessions" && id === "")) && <NewSession agent={params.get("agent") ?? ""} cwd={params.get("cwd") ?? ""} onOpen={reload} />}
+        </Guard>
       </main>
     </div>
   );
@@ -144,11 +147,11 @@ function SessionList({ sessions, id }: { sessions: SessionRecord[]; id: string }
       <ul>
         {shown.map((s) => (
           <li key={s.id}>
-            <a href={`#/sessions/${encodeURIComponent(s.id)}`} aria-current={s.id === id ? "page" : undefined} title={`${s.status}${s.reason ? `: ${s.reason}` : ""}\n${s.cwd}`}>
+            <Guard what="A session" version={s}><a href={`#/sessions/${encodeURIComponent(s.id)}`} aria-current={s.id === id ? "page" : undefined} title={`${s.status}${s.reason ? `: ${s.reason}` : ""}\n${s.cwd}`}>
               <span class={`dot ${s.status}`}><span class="hidden">{s.status}</span></span>
               <span class="name">{s.title || "Untitled"}</span>
               <span class="dim meta">{s.status === "waiting" ? <b>waits for you</b> : `${s.agent} · ${ago(s.updatedAt)}`}</span>
-            </a>
+            </a></Guard>
           </li>
         ))}
         {sessions.length === 0 && <li class="dim small none">No sessions so far.</li>}

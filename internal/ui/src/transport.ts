@@ -19,7 +19,11 @@ export abstract class Transport {
 
   protected take(frame: Frame) {
     this.frames.push(frame);
-    this.talk.add(frame);
+    try {
+      this.talk.add(frame);
+    } catch (fault) {
+      this.talk.odd(frame, fault);
+    }
     if (this.due) return;
     this.due = true;
     const tell = () => {
