@@ -5,6 +5,13 @@ type Sandbox struct {
 	Status    SandboxStatus `json:"status" enum:"running,paused,stopping"`
 	Agents    int           `json:"agents" doc:"Agents that run"`
 	Processes int           `json:"processes" doc:"Processes that run"`
+
+	Incomplete bool `json:"incomplete,omitempty" doc:"Something goes on that was to be paused, such as a process of another user"`
+}
+
+// Paused is the error of new work that arrives while the sandbox is paused.
+func Paused() *Error {
+	return Conflict(CodeSandboxPaused, "the sandbox is paused and takes no new work; resume it with POST /v1/sandbox/resume")
 }
 
 // SandboxStatus is the state of a sandbox.

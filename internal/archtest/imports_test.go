@@ -31,9 +31,10 @@ var rules = []rule{
 	{"internal/shellwords", "", "words for a shell"},
 	{"internal/memory", "", "the parent of a server is made of it, and has to be small"},
 	{"internal/child/tree", "", "the parent of a server is made of it, and has to be small"},
-	{"internal/child/reaper", "internal/child/tree internal/memory", "the parent of a server has to be small"},
+	{"internal/child/cgroup", "", "the parent of a server is made of it, and has to be small"},
+	{"internal/child/reaper", "internal/child/cgroup internal/child/tree internal/memory", "the parent of a server has to be small"},
 	{"internal/child/reaper/early", "internal/child/reaper", "the parent of a server is made before anything else"},
-	{"internal/child", "internal/child/tree golang.org/x/sys github.com/creack/pty", "the only package that starts children of the server"},
+	{"internal/child", "internal/child/cgroup internal/child/tree golang.org/x/sys github.com/creack/pty", "the only package that starts children of the server"},
 	{"internal/ui", "", "the page is data"},
 
 	// The nouns do the work. They know neither HTTP handlers, nor the SDK, nor

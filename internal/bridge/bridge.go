@@ -14,8 +14,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -36,12 +34,16 @@ import (
 type Config struct {
 	Journal  *journal.Journal
 	Observer Observer
+	Roster   *Roster // what the agents are paused with; nil means that they are not
 	Limits   Limits
 	Logger   *slog.Logger // nil means none
 }
 
 // Spec says how to start an agent.
 type Spec = child.Spec
+
+// Roster knows the agents, among others, and pauses them.
+type Roster = child.Roster
 
 // Observer knows what the bridge does not: which agents there are, and what
 // becomes of what passes. Its methods are called from several goroutines.
@@ -239,20 +241,6 @@ func (b *Bridge) StopAll(ctx context.Context) error {
 	return all.Wait()
 }
 
-// Signal sends a signal to every agent that runs and to what it has started.
-func (b *Bridge) Signal(sig syscall.Signal) error {
-	b.mu.Lock()
-	conns := slices.Collect(maps.Values(b.conns))
-	b.mu.Unlock()
-	var errs []error
-	for _, c := range conns {
-		if err := c.signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
-			errs = append(errs, fmt.Errorf("signal agent of %s: %w", c.id, err))
-		}
-	}
-	return errors.Join(errs...)
-}
-
 // Running reports whether the agent behind id runs or starts.
 func (b *Bridge) Running(id string) bool {
 	b.mu.Lock()
@@ -318,6 +306,11 @@ func (b *Bridge) ensure(ctx context.Context, id, agent string, env []string) (*c
 	if c == nil {
 		c = newConn(b, newRecord(id, agent))
 		b.conns[id] = c
+	}
+	if b.cfg.Roster.Paused() && c.status() != statusRunning {
+		b.dropIfUnused(c)
+		b.mu.Unlock()
+		return nil, api.Paused()
 	}
 	starting := c.claim()
 	if starting && b.running() > b.cfg.Limits.MaxConnections {

@@ -349,12 +349,13 @@ func TestStalledAnswer(t *testing.T) {
 	reply := make(chan string)
 	go func() { reply <- f.mustPost("s", "", `{"id":2,"method":"late"}`) }()
 	f.events("s", nil, has("later"))
-	if err := f.Signal(syscall.SIGSTOP); err != nil {
+	pid := f.List()[0].PID
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
 	_, err := f.post("s", "", fmt.Sprintf(`{"id":2,"result":{"text":"%s"}}`, strings.Repeat("x", 600<<10)))
 	wantCode(t, err, api.CodeAgentNotReading)
-	if err := f.Signal(syscall.SIGCONT); err != nil {
+	if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
 	f.mustPost("s", "", `{"id":3,"method":"reply","params":{"text":"2"}}`)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"regexp"
 	"strconv"
@@ -135,9 +136,12 @@ func (c *conn) launch(ctx context.Context, env []string) (*run, error) {
 	if err != nil {
 		return nil, err
 	}
-	spec.Stdin = true
+	spec.Stdin, spec.Roster = true, c.b.cfg.Roster
 	spec.Env = append(spec.Env, env...)
 	proc, err := child.Start(spec)
+	if errors.Is(err, child.ErrPaused) {
+		return nil, api.Paused()
+	}
 	if err != nil {
 		e := api.StreamError(api.CodeAgentStartFailed, "failed to start agent process: %w", err)
 		e.Agent = c.agent
@@ -185,6 +189,9 @@ func (c *conn) post(ctx context.Context, msg acp.Message, frame []byte) ([]byte,
 	}
 	if state == statusExited {
 		return nil, err
+	}
+	if msg.Kind == acp.Request && c.b.cfg.Roster.Paused() {
+		return nil, api.Paused()
 	}
 	if msg.Method == acp.MethodInitialize {
 		frame = wholeProtocolVersion(frame)

@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/sandboxagent/sandboxagent/internal/child/cgroup"
 	"github.com/sandboxagent/sandboxagent/internal/child/tree"
 )
 
@@ -49,6 +50,9 @@ type Spec struct {
 	// Sys is what else the system is to do for the child, such as giving it another
 	// user; nil means nothing. Its session and terminal are set by Start.
 	Sys *syscall.SysProcAttr
+
+	// Roster, if not nil, knows the child from now on, and may refuse it.
+	Roster *Roster
 
 	// Drain is how long after the exit of the child Stdout and Stderr wait for
 	// descendants that hold them open. Zero means [DefaultDrain], a negative
@@ -92,6 +96,7 @@ type Child struct {
 
 	pid    int
 	tty    *os.File // the master side
+	roster *Roster  // nil for one that nothing pauses
 	output []*output
 	done   chan struct{}
 	exit   Exit        // valid once done is closed
@@ -100,6 +105,9 @@ type Child struct {
 	empty  atomic.Bool // nothing of the session is left
 
 	stopping sync.Mutex // one Stop at a time
+
+	grouped sync.RWMutex  // held while group is used
+	group   *cgroup.Group // nil if there is none, or nothing is left in it
 }
 
 // TryWrite writes to the input of the child as much as it takes without waiting.
@@ -141,11 +149,16 @@ func Start(spec Spec) (*Child, error) {
 		*cmd.SysProcAttr = *spec.Sys
 	}
 	cmd.SysProcAttr.Setsid = true
-	c := &Child{done: make(chan struct{})}
+	c := &Child{done: make(chan struct{}), roster: spec.Roster}
+	leave, err := spec.Roster.enter()
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
 	theirs, err := c.connect(cmd, spec)
 	defer closeAll(theirs)
 	if err == nil {
-		err = startOurs(cmd)
+		cmd, err = c.startGrouped(cmd)
 	}
 	if err != nil {
 		c.CloseStreams()
@@ -153,8 +166,40 @@ func Start(spec Spec) (*Child, error) {
 	}
 	c.pid = cmd.Process.Pid
 	guardSession(c.pid)
+	spec.Roster.add(c)
 	go c.wait(cmd, spec.Drain)
 	return c, nil
+}
+
+// startGrouped starts a child in a control group of its own, where there are such. It
+// returns the command that was started.
+func (c *Child) startGrouped(cmd *exec.Cmd) (*exec.Cmd, error) {
+	c.group = newGroup()
+	fd, into := c.group.Descriptor()
+	if !into {
+		err := startOurs(cmd)
+		if err != nil {
+			c.ungroup()
+			return nil, err
+		}
+		c.group.Add(cmd.Process.Pid)
+		return cmd, nil
+	}
+	plain := *cmd.SysProcAttr
+	startInGroup(cmd.SysProcAttr, fd)
+	err := startOurs(cmd)
+	if err == nil {
+		return cmd, nil
+	}
+	// The kernel, or what filters its calls, may not start processes in groups.
+	c.ungroup()
+	again := &exec.Cmd{Path: cmd.Path, Args: cmd.Args, Dir: cmd.Dir, Env: cmd.Env, ExtraFiles: cmd.ExtraFiles,
+		Stdin: cmd.Stdin, Stdout: cmd.Stdout, Stderr: cmd.Stderr, SysProcAttr: &plain}
+	if startOurs(again) != nil {
+		return nil, err
+	}
+	closeGroups()
+	return again, nil
 }
 
 // startError names the working folder where that is what is wrong: the kernel says
@@ -256,12 +301,54 @@ func (c *Child) wait(cmd *exec.Cmd, drain time.Duration) {
 
 // disown tells the guard that the process is gone, or that it left others behind.
 func (c *Child) disown() {
-	if errors.Is(syscall.Kill(-c.pid, 0), syscall.ESRCH) && (c.tty == nil || !remains(c.pid)) {
+	if errors.Is(syscall.Kill(-c.pid, 0), syscall.ESRCH) && (c.tty == nil || !remains(c.pid)) && c.groupEmpty() {
 		unguardSession(c.pid)
+		c.over()
 		return
 	}
 	c.left = true
 	guardRemains(c.pid)
+}
+
+// over says that nothing of the child is left.
+func (c *Child) over() {
+	c.empty.Store(true)
+	c.ungroup()
+	c.roster.remove(c)
+}
+
+func (c *Child) groupEmpty() bool {
+	c.grouped.RLock()
+	defer c.grouped.RUnlock()
+	return c.group.Empty()
+}
+
+// ungroup gives the control group back, which may be that of another child then.
+func (c *Child) ungroup() {
+	c.grouped.Lock()
+	defer c.grouped.Unlock()
+	c.group.Release()
+	c.group = nil
+}
+
+// members returns everything of the child that lives: its session, its control group,
+// and all descendants of both.
+func (c *Child) members(table []tree.Process) []tree.Process {
+	all := members(table, c.pid, c.Exited())
+	c.grouped.RLock()
+	pids := c.group.PIDs()
+	c.grouped.RUnlock()
+	if len(pids) == 0 {
+		return all
+	}
+	in := make(map[int]bool, len(pids)+len(all))
+	for _, pid := range pids {
+		in[pid] = true
+	}
+	for _, p := range all {
+		in[p.PID] = true
+	}
+	return tree.Below(table, func(p tree.Process) bool { return in[p.PID] })
 }
 
 func exitOf(state *os.ProcessState) Exit {
@@ -328,17 +415,20 @@ func (c *Child) Signal(signals ...syscall.Signal) error {
 	}
 	// The table first: once a parent is dead, nothing tells whose child an orphan
 	// was. Then the group in one call, so that none of it forks in between.
-	all := members(tree.Table(), c.pid, exited)
+	all := c.members(tree.Table())
+	session := !exited || remains(c.pid) // else the number may be that of another
 	var reached bool
 	var failure error
 	for _, sig := range signals {
-		if err := syscall.Kill(-c.pid, sig); err == nil {
-			reached = true
-		} else if !errors.Is(err, syscall.ESRCH) {
-			failure = err
+		if session {
+			if err := syscall.Kill(-c.pid, sig); err == nil {
+				reached = true
+			} else if !errors.Is(err, syscall.ESRCH) {
+				failure = err
+			}
 		}
 		for _, p := range all {
-			if group, err := syscall.Getpgid(p.PID); err == nil && group == c.pid {
+			if group, err := syscall.Getpgid(p.PID); session && err == nil && group == c.pid {
 				continue // has it already
 			}
 			if syscall.Kill(p.PID, sig) == nil {
@@ -355,11 +445,11 @@ func (c *Child) Signal(signals ...syscall.Signal) error {
 	return os.ErrProcessDone
 }
 
-// Remains reports whether anything of the session outlived the process, which
-// has been waited for. An empty session stays empty.
+// Remains reports whether anything of the child outlived the process, which has been
+// waited for. Where nothing is left, nothing comes.
 func (c *Child) Remains() bool {
-	if !c.empty.Load() && !remains(c.pid) {
-		c.empty.Store(true)
+	if !c.empty.Load() && c.groupEmpty() && !remains(c.pid) {
+		c.over()
 	}
 	return !c.empty.Load()
 }
@@ -414,29 +504,26 @@ func (c *Child) waitFor(d time.Duration) bool {
 	}
 }
 
-// kill sends SIGKILL until nobody is left. Again and again, because a process
-// may fork while the table is read.
+// kill sends SIGKILL until nothing is left.
 func (c *Child) kill() error {
 	deadline := time.Now().Add(killWait)
-	pause := time.Millisecond
-	for {
-		err := c.Signal(syscall.SIGKILL)
-		if errors.Is(err, os.ErrProcessDone) && c.Exited() {
-			unguardSession(c.pid)
-			return nil
-		}
+	if !c.Exited() || c.Remains() {
+		c.grouped.RLock()
+		c.group.Signal(syscall.SIGKILL)
+		c.grouped.RUnlock()
+		tree.Kill(c.members, killWait, nil)
+		_ = c.Signal(syscall.SIGKILL) // where there is no table
+	}
+	for pause := time.Millisecond; !c.waitFor(pause) || c.Remains(); pause = min(2*pause, 50*time.Millisecond) {
 		if time.Now().After(deadline) {
 			return fmt.Errorf("stop process %d: still there %v after SIGKILL", c.pid, killWait)
 		}
-		if !c.Exited() {
-			c.waitFor(50 * time.Millisecond)
-			continue
+		if c.Exited() {
+			time.Sleep(pause) // those left behind are not children of ours to wait for
 		}
-		// Those left behind are nobody's children here, so there is nothing to
-		// wait on.
-		time.Sleep(pause)
-		pause = min(2*pause, 50*time.Millisecond)
 	}
+	unguardSession(c.pid)
+	return nil
 }
 
 // EndOutput lets Stdout and Stderr end with what is in the pipes now.

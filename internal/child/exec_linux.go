@@ -28,6 +28,9 @@ func pipe(toChild bool) (ours, theirs *os.File, err error) {
 	return ours, theirs, nil
 }
 
+// startInGroup makes the kernel start a process in a control group.
+func startInGroup(attr *syscall.SysProcAttr, fd int) { attr.UseCgroupFD, attr.CgroupFD = true, fd }
+
 // awaitEnd returns when a child has ended that nobody has waited for. This takes no
 // thread, as waiting for the child itself does. Where the kernel cannot do it (before
 // Linux 5.10, gVisor), it returns at once.

@@ -2,7 +2,10 @@
 
 package child
 
-import "os"
+import (
+	"os"
+	"syscall"
+)
 
 // pipe makes a pipe between us and a child.
 func pipe(toChild bool) (ours, theirs *os.File, err error) {
@@ -12,6 +15,9 @@ func pipe(toChild bool) (ours, theirs *os.File, err error) {
 	}
 	return r, w, err
 }
+
+// startInGroup does nothing: there are no control groups here.
+func startInGroup(*syscall.SysProcAttr, int) {}
 
 // awaitEnd does nothing here.
 func awaitEnd(int) {}

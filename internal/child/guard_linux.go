@@ -67,6 +67,16 @@ type guarded struct {
 // blanks, so that one can be written over another.
 const guardLine = 16
 
+// guardPID returns the process of the guard, or 0.
+func guardPID() int {
+	guard.mu.Lock()
+	defer guard.mu.Unlock()
+	if guard.cmd == nil {
+		return 0
+	}
+	return guard.cmd.Process.Pid
+}
+
 // guardSession tells the guard of a new session.
 func guardSession(sid int) {
 	guard.mu.Lock()

@@ -48,6 +48,7 @@ func AdoptOrphans() error {
 		return nil
 	}
 	family.starting, family.ours = make(map[*exec.Cmd]bool), make(map[int]*exec.Cmd)
+	openGroups()
 	ended := make(chan os.Signal, 1)
 	signal.Notify(ended, syscall.SIGCHLD)
 	go func() {
@@ -60,6 +61,26 @@ func AdoptOrphans() error {
 	return nil
 }
 
+// orphans returns the adopted processes with all that they have started.
+func orphans(table []tree.Process) []tree.Process {
+	if !family.adopts.Load() {
+		return nil
+	}
+	guardian := guardPID()
+	family.mu.Lock()
+	defer family.mu.Unlock()
+	// What is being started looks like an orphan. It is the matter of a moment.
+	for tries := 0; len(family.starting) > 0 && tries < 1000; tries++ {
+		family.mu.Unlock()
+		time.Sleep(time.Millisecond)
+		family.mu.Lock()
+	}
+	self := os.Getpid()
+	return tree.Below(table, func(p tree.Process) bool {
+		return p.Parent == self && p.PID != guardian && family.ours[p.PID] == nil
+	})
+}
+
 // orphanGrace is how long orphans have to end when they are asked to.
 const orphanGrace = 500 * time.Millisecond
 
@@ -70,6 +91,7 @@ func EndOrphans() {
 	if !family.adopts.Load() {
 		return
 	}
+	defer closeGroups()
 	sig, asked := syscall.SIGTERM, time.Now()
 	for signalOrphans(sig) && time.Since(asked) < orphanGrace+killWait {
 		if sig = 0; time.Since(asked) > orphanGrace { // 0 is sent to nobody
@@ -81,12 +103,7 @@ func EndOrphans() {
 
 // signalOrphans reports whether there are any.
 func signalOrphans(sig syscall.Signal) (found bool) {
-	guard.mu.Lock()
-	guardian := 0
-	if guard.cmd != nil {
-		guardian = guard.cmd.Process.Pid
-	}
-	guard.mu.Unlock()
+	guardian := guardPID()
 	family.mu.Lock() // what is an orphan now is waited for by nobody else
 	defer family.mu.Unlock()
 	for _, e := range tree.Table() {

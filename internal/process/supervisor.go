@@ -53,6 +53,8 @@ type Config struct {
 	DefaultDir string   // where processes start that name no folder; empty means our own
 	Env        []string // what processes get; nil means only a standard PATH
 	Logger     *slog.Logger
+
+	Roster *child.Roster // what the processes are paused with; nil means one of their own
 }
 
 // standardPath is the PATH of processes if nobody said anything else.
@@ -69,6 +71,7 @@ type Supervisor struct {
 	defaultDir string
 	env        []string
 	log        *slog.Logger
+	roster     *child.Roster
 
 	settings atomic.Pointer[api.ProcessConfig]
 	logBytes atomic.Int64 // held by all logs
@@ -91,6 +94,7 @@ func NewSupervisor(cfg Config) *Supervisor {
 		defaultDir: cfg.DefaultDir,
 		env:        cfg.Env,
 		log:        cfg.Logger,
+		roster:     cfg.Roster,
 		processes:  make(map[string]*process),
 		runs:       make(map[*child.Child]struct{}),
 	}
@@ -99,6 +103,9 @@ func NewSupervisor(cfg Config) *Supervisor {
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
+	}
+	if s.roster == nil {
+		s.roster = new(child.Roster)
 	}
 	s.settings.Store(&s.limits.Config)
 	return s
@@ -179,6 +186,9 @@ func (s *Supervisor) Create(req api.ProcessCreateRequest, owner api.ProcessOwner
 
 // spawnError tells why something was not started.
 func spawnError(what string, err error) *api.Error {
+	if errors.Is(err, child.ErrPaused) {
+		return api.Paused()
+	}
 	code := api.CodeSpawnFailed
 	var at *fs.PathError
 	switch entering := errors.As(err, &at) && at.Op == "chdir"; {
@@ -199,7 +209,7 @@ func (s *Supervisor) spec(command string, args []string, cwd *string, env map[st
 	if strings.TrimSpace(command) == "" {
 		return child.Spec{}, api.InvalidRequest(api.CodeCommandEmpty, "command must not be empty")
 	}
-	spec := child.Spec{Path: command, Args: args, Dir: s.defaultDir, Env: slices.Clone(s.env)}
+	spec := child.Spec{Path: command, Args: args, Dir: s.defaultDir, Env: slices.Clone(s.env), Roster: s.roster}
 	if cwd != nil && *cwd != "" {
 		spec.Dir = *cwd
 	}
@@ -423,7 +433,7 @@ func (s *Supervisor) Signal(ctx context.Context, id, signal string, wait time.Du
 		return nil, err
 	}
 	signals := []syscall.Signal{sig}
-	if sig == syscall.SIGTERM {
+	if sig == syscall.SIGTERM && !s.roster.Paused() {
 		signals = append(signals, syscall.SIGCONT) // a stopped process does not get it otherwise
 	}
 	if err := p.child.Signal(signals...); err != nil && !errors.Is(err, os.ErrProcessDone) {
@@ -466,24 +476,9 @@ func (s *Supervisor) children() []*child.Child {
 	return all
 }
 
-// PauseAll stops all processes until ResumeAll.
-func (s *Supervisor) PauseAll() error { return s.signalAll(syscall.SIGSTOP) }
-
-// ResumeAll continues all processes.
-func (s *Supervisor) ResumeAll() error { return s.signalAll(syscall.SIGCONT) }
-
-func (s *Supervisor) signalAll(sig syscall.Signal) error {
-	var errs []error
-	for _, c := range s.children() {
-		if err := c.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
-			errs = append(errs, err)
-		}
-	}
-	return errors.Join(errs...)
-}
-
 // StopAll ends all processes and what they left behind: it asks, waits, and
-// kills. When ctx ends it kills at once.
+// kills. When ctx ends it kills at once. The processes are seen to have ended when it
+// returns.
 func (s *Supervisor) StopAll(ctx context.Context) error {
 	children := s.children()
 	errs := make([]error, len(children))
@@ -499,6 +494,11 @@ func (s *Supervisor) StopAll(ctx context.Context) error {
 		stops.Go(func() { errs[i] = c.Stop(grace) })
 	}
 	stops.Wait()
+	for _, p := range s.all() {
+		if p.child.Exited() { // else an error says so
+			<-p.ended
+		}
+	}
 	return errors.Join(errs...)
 }
 

@@ -254,7 +254,7 @@ func TestPauseAndResume(t *testing.T) {
 		t.Fatal(err)
 	}
 	follow(t, s, id, "one ")
-	if err := s.PauseAll(); err != nil {
+	if err := s.roster.Pause(); err != nil {
 		t.Fatal(err)
 	}
 	p, err := s.find(id)
@@ -265,9 +265,11 @@ func TestPauseAndResume(t *testing.T) {
 		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.child.PID()))
 		return err == nil && strings.Contains(string(stat), ") T ")
 	})
-	if err := s.ResumeAll(); err != nil {
-		t.Fatal(err)
-	}
+	_, err = s.Create(script("true"), api.OwnerUser)
+	wantCode(t, err, api.CodeSandboxPaused, 409)
+	_, err = s.Run(t.Context(), api.ProcessRunRequest{Command: "true"})
+	wantCode(t, err, api.CodeSandboxPaused, 409)
+	s.roster.Resume()
 	if _, err := s.Input(t.Context(), id, []byte("two")); err != nil {
 		t.Fatal(err)
 	}

@@ -99,6 +99,9 @@ func (s *Server) agentStatus() map[string]*api.AgentServerStatus {
 
 // installAgent takes no body, and any content type, as {}.
 func (s *Server) installAgent(w http.ResponseWriter, r *http.Request) error {
+	if s.children.Paused() {
+		return api.Paused()
+	}
 	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, s.limits.MaxBodyBytes))
 	if err != nil {
 		return err

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"syscall"
 
 	"github.com/sandboxagent/sandboxagent/api"
 )
@@ -31,7 +30,7 @@ func (s *Server) sandbox() *api.Sandbox {
 	switch {
 	case s.stopping.Load():
 		state.Status = api.SandboxStopping
-	case s.paused.Load():
+	case s.children.Paused():
 		state.Status = api.SandboxPaused
 	}
 	for _, a := range s.bridge.List() {
@@ -54,20 +53,23 @@ func (s *Server) getSandbox(context.Context, *struct{}) (*body[api.Sandbox], err
 }
 
 func (s *Server) pauseSandbox(context.Context, *struct{}) (*body[api.Sandbox], error) {
-	s.paused.Store(true)
-	err := errors.Join(s.bridge.Signal(syscall.SIGSTOP), s.processes.PauseAll())
-	return answer(s.sandbox(), err)
+	if err := s.children.Pause(); err != nil {
+		s.log.Warn("pause sandbox", "error", err)
+		state := s.sandbox()
+		state.Incomplete = true
+		return answer(state, nil)
+	}
+	return answer(s.sandbox(), nil)
 }
 
 func (s *Server) resumeSandbox(context.Context, *struct{}) (*body[api.Sandbox], error) {
-	s.paused.Store(false)
-	err := errors.Join(s.bridge.Signal(syscall.SIGCONT), s.processes.ResumeAll())
-	return answer(s.sandbox(), err)
+	s.children.Resume()
+	return answer(s.sandbox(), nil)
 }
 
 func (s *Server) restartSandbox(ctx context.Context, _ *struct{}) (*body[api.Sandbox], error) {
-	s.paused.Store(false)
-	err := errors.Join(s.bridge.StopAll(ctx), s.processes.StopAll(ctx))
+	err := errors.Join(s.bridge.StopAll(ctx), s.processes.StopAll(ctx), s.children.KillOrphans())
+	s.children.Resume()
 	return answer(s.sandbox(), err)
 }
 
@@ -78,7 +80,7 @@ func (s *Server) destroySandbox(context.Context, *struct{}) (*body[api.Sandbox],
 func (s *Server) killSandbox(context.Context, *struct{}) (*body[api.Sandbox], error) {
 	now, cancel := context.WithCancel(context.Background())
 	cancel()
-	if err := errors.Join(s.bridge.Signal(syscall.SIGKILL), s.processes.StopAll(now)); err != nil {
+	if err := errors.Join(s.children.Kill(), s.processes.StopAll(now)); err != nil {
 		s.log.Warn("kill sandbox", "error", err)
 	}
 	return s.end()

@@ -86,11 +86,11 @@ type Server struct {
 	sessions  *session.Manager
 	files     *files.FS
 	processes *process.Supervisor
+	children  *bridge.Roster // all agents and processes
 
 	base       context.Context // ends when the server stops; streams end with it
 	cancelBase context.CancelFunc
 	background sync.WaitGroup
-	paused     atomic.Bool // all agents and processes are stopped
 	stopping   atomic.Bool // a client has asked for the end
 	closeOnce  sync.Once
 	closeErr   error
@@ -107,6 +107,8 @@ func Open(cfg Config) (*Server, error) {
 		log:     cfg.Logger,
 		limits:  limitsWithDefaults(cfg.Limits, cfg.DataDir),
 		started: time.Now(),
+
+		children: new(bridge.Roster),
 	}
 	base, cancel := context.WithCancelCause(context.Background())
 	s.base, s.cancelBase = base, func() { cancel(httpkit.ErrStopping) }
@@ -151,7 +153,7 @@ func (s *Server) openNouns() error {
 	if err := s.files.Recover(); err != nil {
 		s.log.Warn("recover files that a killed server was changing", "error", err)
 	}
-	s.processes = process.NewSupervisor(process.Config{Limits: processLimits(s.limits), Env: s.cfg.Env, Logger: s.log})
+	s.processes = process.NewSupervisor(process.Config{Limits: processLimits(s.limits), Env: s.cfg.Env, Logger: s.log, Roster: s.children})
 	return s.openSessions()
 }
 

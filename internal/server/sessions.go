@@ -29,6 +29,7 @@ func (s *Server) openSessions() error {
 		Journal: s.journal,
 		Agents:  knownAgents{s.agents, s.settings, s.log},
 		Bridge:  bridgeLimits(s.limits),
+		Roster:  s.children,
 		CWD:     s.cfg.Home,
 		Version: s.cfg.Version,
 		Limits:  sessionLimits(s.limits),

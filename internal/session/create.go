@@ -47,6 +47,9 @@ func (m *Manager) Create(ctx context.Context, req api.SessionCreateRequest) (*ap
 }
 
 func (m *Manager) create(ctx context.Context, req api.SessionCreateRequest, virtual string) (*api.Session, error) {
+	if m.cfg.Roster.Paused() {
+		return nil, api.Paused()
+	}
 	s, err := m.insert(req, virtual)
 	if err != nil {
 		return nil, err

@@ -34,6 +34,7 @@ type Config struct {
 	Version string // what agents are told of the client
 	Limits  Limits // zeros mean those of DefaultLimits
 	Bridge  bridge.Limits
+	Roster  *bridge.Roster // what agents are paused with; nil means that they are not
 	Logger  *slog.Logger
 }
 
@@ -116,7 +117,7 @@ func New(cfg Config) (*Manager, error) {
 		links:    make(map[string]*link),
 		virtuals: make(map[string]*virtual),
 	}
-	m.bridge = bridge.New(bridge.Config{Journal: cfg.Journal, Observer: observer{m}, Limits: cfg.Bridge, Logger: cfg.Logger})
+	m.bridge = bridge.New(bridge.Config{Journal: cfg.Journal, Observer: observer{m}, Roster: cfg.Roster, Limits: cfg.Bridge, Logger: cfg.Logger})
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	m.saving.init(m)
 	m.inbox.m = m

@@ -103,6 +103,9 @@ func (m *Manager) Prompt(ctx context.Context, id string, req api.SessionPromptRe
 	if err != nil {
 		return Turn{}, err
 	}
+	if m.cfg.Roster.Paused() {
+		return Turn{}, api.Paused()
+	}
 	if !slices.ContainsFunc(req.Prompt, says) {
 		return Turn{}, api.InvalidRequest(api.CodeInvalidPrompt, "prompt must have text or content blocks")
 	}

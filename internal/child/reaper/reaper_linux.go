@@ -9,6 +9,7 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/sandboxagent/sandboxagent/internal/child/cgroup"
 	"github.com/sandboxagent/sandboxagent/internal/child/tree"
 	"github.com/sandboxagent/sandboxagent/internal/memory"
 )
@@ -97,7 +98,7 @@ func run() error {
 		switch number {
 		case syscall.SIGCHLD:
 			if status, ended := reap(server); ended {
-				end(status, strangers)
+				end(server, status, strangers)
 			}
 			continue
 		case syscall.SIGTSTP, syscall.SIGTTIN, syscall.SIGTTOU:
@@ -144,11 +145,12 @@ func reap(server int) (status syscall.WaitStatus, ended bool) {
 
 // end kills what the server has left behind, and ends this process as the server has
 // ended.
-func end(status syscall.WaitStatus, strangers map[int]bool) {
+func end(server int, status syscall.WaitStatus, strangers map[int]bool) {
 	left := func(table []tree.Process) []tree.Process {
 		return tree.Below(table, func(p tree.Process) bool { return p.Parent == os.Getpid() && !strangers[p.PID] })
 	}
 	tree.Kill(left, endLimit, func() { reap(0) })
+	cgroup.Remove(server)
 	if !status.Signaled() {
 		os.Exit(status.ExitStatus())
 	}
@@ -189,7 +191,11 @@ const strikeLimit = 150 * time.Millisecond
 
 // strike kills all descendants of this process, and ends it.
 func strike() {
+	deadline := time.Now().Add(strikeLimit)
 	tree.Strike(tree.DescendantsOf(os.Getpid()), strikeLimit)
+	for !cgroup.Remove(os.Getpid()) && time.Now().Before(deadline) {
+		time.Sleep(time.Millisecond) // what was killed takes a moment to go
+	}
 	os.Exit(128 + int(syscall.SIGKILL))
 }
 

@@ -36,13 +36,13 @@ func (s *set) scan() []Process {
 // Stop sends SIGSTOP to the members, until two scans in a row find nothing new and
 // all stand still: what is stopped does not fork. It returns those that ran before,
 // for [Continue]. complete is false if something still ran after limit, such as what
-// belongs to another user.
-func Stop(members Members, limit time.Duration) (stopped []Process, complete bool) {
+// belongs to another user. first, if not nil, is called once, after the first scan.
+func Stop(members Members, limit time.Duration, first func()) (stopped []Process, complete bool) {
 	s := &set{members, make(map[id]bool)}
-	return s.stop(time.Now().Add(limit))
+	return s.stop(time.Now().Add(limit), first)
 }
 
-func (s *set) stop(deadline time.Time) (stopped []Process, complete bool) {
+func (s *set) stop(deadline time.Time, first func()) (stopped []Process, complete bool) {
 	quiet := 0
 	for pause := 100 * time.Microsecond; ; {
 		still, grown := true, false
@@ -56,6 +56,10 @@ func (s *set) stop(deadline time.Time) (stopped []Process, complete bool) {
 				send(p, syscall.SIGSTOP)
 			}
 			still = still && p.Still()
+		}
+		if first != nil {
+			first()
+			first = nil
 		}
 		if quiet++; grown || !still {
 			quiet = 0
@@ -88,7 +92,7 @@ func Continue(stopped []Process) {
 func Strike(members Members, limit time.Duration) {
 	deadline := time.Now().Add(limit)
 	s := &set{members, make(map[id]bool)}
-	s.stop(time.Now().Add(limit / 2))
+	s.stop(time.Now().Add(limit/2), nil)
 	struck := make(map[id]bool)
 	for time.Now().Before(deadline) {
 		found := false
@@ -111,7 +115,7 @@ func Strike(members Members, limit time.Duration) {
 func Kill(members Members, limit time.Duration, reap func()) (complete bool) {
 	deadline := time.Now().Add(limit)
 	s := &set{members, make(map[id]bool)}
-	s.stop(time.Now().Add(limit / 4))
+	s.stop(time.Now().Add(limit/4), nil)
 	for pause := 100 * time.Microsecond; ; pause = min(2*pause, longestPause) {
 		left := s.scan()
 		for _, p := range left {
