@@ -84,7 +84,8 @@ type ProcessRunRequest struct {
 	Env            map[string]string `json:"env,omitempty"`
 	TimeoutMs      *int64            `json:"timeoutMs,omitempty" minimum:"0" doc:"Milliseconds"`
 	Timeout        *float64          `json:"timeout,omitempty" minimum:"0" doc:"Seconds"`
-	MaxOutputBytes *int64            `json:"maxOutputBytes,omitempty" minimum:"0" doc:"For each of the two streams"`
+	GraceMs        *int64            `json:"graceMs,omitempty" minimum:"0" doc:"Milliseconds between SIGTERM and SIGKILL when the time is over; the limit runGraceMs if absent, and at most maxRunTimeoutMs"`
+	MaxOutputBytes *int64            `json:"maxOutputBytes,omitempty" minimum:"0" doc:"For each of the two streams; of a longer one the beginning and the end are kept, with a line between them that says how much is left out"`
 }
 
 // ProcessRunResult is what a process that was run to its end did. ExitCode is

@@ -52,6 +52,7 @@ type Limits struct {
 
 	MaxTotalLogBytes     int64 `json:"maxTotalLogBytes" doc:"Bytes of output kept of all processes together; see also the configuration of processes"`
 	MaxConcurrentRuns    int   `json:"maxConcurrentRuns" doc:"Runs of a program to its end at once; see also the configuration of processes"`
+	RunGraceMs           int64 `json:"runGraceMs" doc:"Time between SIGTERM and SIGKILL for a run whose time is over or whose client has left; milliseconds"`
 	MaxFinishedProcesses int   `json:"maxFinishedProcesses" doc:"Ended processes that are kept"`
 	FinishedProcessAgeMs int64 `json:"finishedProcessAgeMs" doc:"How long ended processes are kept; milliseconds"`
 	InputTimeoutMs       int64 `json:"inputTimeoutMs" doc:"Time a process has to take its input; milliseconds"`

@@ -58,6 +58,8 @@ type world struct {
 	name     string
 	ordinary bool // as an ordinary user
 	covered  bool // without a cgroup file system
+	noPath   bool
+	env      []string
 }
 
 // worlds are those that this test can make.
@@ -92,7 +94,10 @@ func serve(t *testing.T, w world, dir string, args ...string) *program {
 	}
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Dir = dir
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir}
+	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir}, w.env...)
+	if w.noPath {
+		cmd.Env = cmd.Env[1:]
+	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{}
 	if w.ordinary {
 		if err := os.Chown(dir, nobody, nobody); err != nil {

@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/child"
 	"github.com/sandboxagent/sandboxagent/internal/lazyregexp"
 )
 
@@ -63,6 +64,7 @@ type Catalogue struct {
 
 // New returns a catalogue. It touches nothing.
 func New(cfg Config) *Catalogue {
+	cfg.Env = child.WithPath(cfg.Env)
 	c := &Catalogue{
 		cfg:    cfg,
 		log:    cfg.Logger,

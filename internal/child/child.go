@@ -1,6 +1,7 @@
 package child
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -105,6 +107,10 @@ type Child struct {
 	empty  atomic.Bool // nothing of the session is left
 
 	stopping sync.Mutex // one Stop at a time
+
+	// signalled is what was there when a signal was last sent. What has left the session
+	// is nobody's once its parent has ended of that signal.
+	signalled atomic.Pointer[[]tree.Process]
 
 	grouped sync.RWMutex  // held while group is used
 	group   *cgroup.Group // nil if there is none, or nothing is left in it
@@ -301,7 +307,7 @@ func (c *Child) wait(cmd *exec.Cmd, drain time.Duration) {
 
 // disown tells the guard that the process is gone, or that it left others behind.
 func (c *Child) disown() {
-	if errors.Is(syscall.Kill(-c.pid, 0), syscall.ESRCH) && (c.tty == nil || !remains(c.pid)) && c.groupEmpty() {
+	if errors.Is(syscall.Kill(-c.pid, 0), syscall.ESRCH) && (c.tty == nil || !remains(c.pid)) && c.groupEmpty() && !c.signalledRemain() {
 		unguardSession(c.pid)
 		c.over()
 		return
@@ -338,7 +344,8 @@ func (c *Child) members(table []tree.Process) []tree.Process {
 	c.grouped.RLock()
 	pids := c.group.PIDs()
 	c.grouped.RUnlock()
-	if len(pids) == 0 {
+	before := c.signalled.Load()
+	if len(pids) == 0 && before == nil {
 		return all
 	}
 	in := make(map[int]bool, len(pids)+len(all))
@@ -348,7 +355,7 @@ func (c *Child) members(table []tree.Process) []tree.Process {
 	for _, p := range all {
 		in[p.PID] = true
 	}
-	return tree.Below(table, func(p tree.Process) bool { return in[p.PID] })
+	return tree.Below(table, func(p tree.Process) bool { return in[p.PID] || before != nil && p.In(*before) })
 }
 
 func exitOf(state *os.ProcessState) Exit {
@@ -416,6 +423,7 @@ func (c *Child) Signal(signals ...syscall.Signal) error {
 	// The table first: once a parent is dead, nothing tells whose child an orphan
 	// was. Then the group in one call, so that none of it forks in between.
 	all := c.members(tree.Table())
+	c.signalled.Store(&all)
 	session := !exited || remains(c.pid) // else the number may be that of another
 	var reached bool
 	var failure error
@@ -448,23 +456,28 @@ func (c *Child) Signal(signals ...syscall.Signal) error {
 // Remains reports whether anything of the child outlived the process, which has been
 // waited for. Where nothing is left, nothing comes.
 func (c *Child) Remains() bool {
-	if !c.empty.Load() && c.groupEmpty() && !remains(c.pid) {
+	if !c.empty.Load() && c.groupEmpty() && !remains(c.pid) && !c.signalledRemain() {
 		c.over()
 	}
 	return !c.empty.Load()
 }
 
+func (c *Child) signalledRemain() bool {
+	before := c.signalled.Load()
+	return before != nil && slices.ContainsFunc(*before, tree.Process.Alive)
+}
+
 // Stop ends the process and everything it left behind.
-// It closes Stdin, waits half of grace, sends SIGTERM, waits the other half, and
-// then sends SIGKILL. Without grace it kills at once. It returns when they are
-// gone, with an error only if even SIGKILL did not end them in time.
+// It closes Stdin, waits half of grace, sends SIGTERM to all that is left, waits the
+// other half, and then sends SIGKILL. Without grace it kills at once. It returns when
+// they are gone, with an error only if even SIGKILL did not end them in time.
 //
 // What is still in the pipes can be read from Stdout and Stderr afterwards; then
 // they end.
 func (c *Child) Stop(grace time.Duration) error {
 	c.stopping.Lock()
 	defer c.stopping.Unlock()
-	if grace > 0 && !c.Exited() {
+	if grace > 0 && (!c.Exited() || c.Remains()) {
 		c.ask(grace)
 	}
 	err := c.kill()
@@ -472,26 +485,34 @@ func (c *Child) Stop(grace time.Duration) error {
 	return err
 }
 
-// ask gives the process the chance to end by itself. One that is about to is left
-// alone, as its input would not tell any more what it has read.
+// ask gives the process, and what it has started, the chance to end by themselves. One
+// that is about to is left alone, as its input would not tell any more what it has read.
 func (c *Child) ask(grace time.Duration) {
-	if ending(c.pid) && c.waitFor(killWait) {
-		return
-	}
-	if c.tty == nil && c.Stdin != nil {
+	if ending(c.pid) {
+		c.waitFor(killWait)
+	} else if c.tty == nil && c.Stdin != nil {
 		_ = c.Stdin.Close()
-		if c.waitFor(grace / 2) {
-			return
-		}
+		c.waitFor(grace / 2)
 		grace -= grace / 2
+	}
+	if c.gone() {
+		return
 	}
 	// A terminal's shell ignores SIGTERM, but heeds a hang-up.
 	if c.tty != nil {
 		_ = c.Signal(syscall.SIGHUP)
 	}
 	_ = c.Signal(syscall.SIGTERM, syscall.SIGCONT) // a stopped process gets no other signal
+	deadline := time.Now().Add(grace)
 	c.waitFor(grace)
+	// What a shell has started ends after the shell.
+	for pause := time.Millisecond; !c.gone() && time.Now().Before(deadline); pause = min(2*pause, 20*time.Millisecond) {
+		time.Sleep(pause)
+	}
 }
+
+// gone reports whether nothing of the child is left.
+func (c *Child) gone() bool { return c.Exited() && !c.Remains() }
 
 func (c *Child) waitFor(d time.Duration) bool {
 	timer := time.NewTimer(d)
@@ -552,6 +573,18 @@ func closeAll(files []*os.File) {
 	}
 }
 
+// StandardPath is where programs are looked for in an environment without PATH, or with
+// an empty one, which would mean the working directory.
+const StandardPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// WithPath returns an environment that has a PATH: the same one, or a longer copy.
+func WithPath(env []string) []string {
+	if LookupEnv(env, "PATH") != "" {
+		return env
+	}
+	return append(slices.Clip(env), "PATH="+StandardPath)
+}
+
 // lookPath finds a program as the child would: in the PATH of its environment,
 // absolute folders only.
 func lookPath(file string, env []string) (string, error) {
@@ -564,7 +597,7 @@ func lookPath(file string, env []string) (string, error) {
 		}
 		return file, nil
 	}
-	for _, dir := range filepath.SplitList(LookupEnv(env, "PATH")) {
+	for _, dir := range filepath.SplitList(cmp.Or(LookupEnv(env, "PATH"), StandardPath)) {
 		if !filepath.IsAbs(dir) {
 			continue
 		}

@@ -148,6 +148,12 @@ func TestStartFindsPrograms(t *testing.T) {
 			t.Errorf("started %q", path)
 		}
 	}
+	for _, env := range [][]string{{}, {"PATH="}, {"HOME=/"}, {"PATH=" + dir, "PATH="}} {
+		c := start(t, Spec{Path: "sh", Args: []string{"-c", "echo found"}, Env: env})
+		if got := readAll(t, c.Stdout); got != "found\n" {
+			t.Errorf("with %q stdout = %q", env, got)
+		}
+	}
 	if _, err := Start(Spec{Path: "/bin/true", Dir: dir + "/missing"}); err == nil {
 		t.Error("started in a folder that is not there")
 	}

@@ -22,6 +22,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/child"
 	"github.com/sandboxagent/sandboxagent/internal/child/reaper"
 )
 
@@ -56,6 +57,9 @@ type Environment struct {
 // System returns the environment of this process.
 func System() Environment {
 	reaper.Join()
+	if os.Getenv("PATH") == "" { // as under some supervisors; nothing would be found
+		_ = os.Setenv("PATH", child.StandardPath)
+	}
 	home, _ := os.UserHomeDir()
 	if u, err := user.Current(); home == "" && err == nil {
 		home = u.HomeDir // as in a container whose programs are started without HOME

@@ -2,6 +2,7 @@ package process
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"math"
 	"strings"
@@ -12,9 +13,10 @@ import (
 	"github.com/sandboxagent/sandboxagent/internal/child"
 )
 
-// Run runs a process to its end, with empty input, and returns the first part of
-// its output. If ctx ends before, everything the process started is killed and
-// the error is that of ctx. If the time is over, likewise, and the result says so.
+// Run runs a process to its end, with empty input, and returns its output, of which the
+// middle is left out if it is too long. If ctx ends before, everything the process
+// started is ended, by SIGTERM and after the grace period by SIGKILL, and the error is
+// that of ctx. If the time is over, likewise, and the result says so.
 //
 // What a process leaves behind when it ends by itself, such as a server that it
 // started in the background, lives on until [Supervisor.StopAll]; the result does
@@ -28,6 +30,10 @@ func (s *Supervisor) Run(ctx context.Context, req api.ProcessRunRequest) (*api.P
 	timeout, err := runTimeout(req, config)
 	if err != nil {
 		return nil, err
+	}
+	grace := s.limits.RunGrace
+	if req.GraceMs != nil {
+		grace = time.Duration(min(max(0, *req.GraceMs), config.MaxRunTimeoutMs)) * time.Millisecond
 	}
 	limit := config.MaxOutputBytes
 	if req.MaxOutputBytes != nil {
@@ -57,7 +63,7 @@ func (s *Supervisor) Run(ctx context.Context, req api.ProcessRunRequest) (*api.P
 		timedOut = true
 	}
 	if err != nil || timedOut {
-		if stopErr := c.Stop(0); stopErr != nil {
+		if stopErr := c.Stop(grace); stopErr != nil {
 			s.log.Warn("stop process", "pid", c.PID(), "error", stopErr)
 		}
 	}
@@ -69,8 +75,8 @@ func (s *Supervisor) Run(ctx context.Context, req api.ProcessRunRequest) (*api.P
 		TimedOut:        timedOut,
 		Stdout:          stdout.text(),
 		Stderr:          stderr.text(),
-		StdoutTruncated: stdout.truncated,
-		StderrTruncated: stderr.truncated,
+		StdoutTruncated: stdout.truncated(),
+		StderrTruncated: stderr.truncated(),
 		DurationMs:      time.Since(begin).Milliseconds(),
 	}
 	if exit := c.Exit(); !timedOut {
@@ -157,11 +163,12 @@ const readSize = 32 << 10
 
 var readBuffers = sync.Pool{New: func() any { return new([readSize]byte) }}
 
-// collector keeps the first bytes of a stream and reads the rest away.
+// collector keeps the beginning and the end of a stream, and reads the rest away.
 type collector struct {
-	limit     int64
-	kept      []byte
-	truncated bool
+	limit int64
+	head  []byte // the first bytes, up to limit
+	tail  []byte // the last bytes of what follows them
+	total int64
 }
 
 // readFrom reads r to its end.
@@ -170,13 +177,41 @@ func (c *collector) readFrom(r io.Reader) {
 	defer readBuffers.Put(buf)
 	for {
 		n, err := r.Read(buf[:])
-		keep := min(int64(n), c.limit-int64(len(c.kept)))
-		c.kept = append(c.kept, buf[:keep]...)
-		c.truncated = c.truncated || keep < int64(n)
+		c.take(buf[:n])
 		if err != nil {
 			return
 		}
 	}
 }
 
-func (c *collector) text() string { return strings.ToValidUTF8(string(c.kept), "\uFFFD") }
+func (c *collector) take(p []byte) {
+	c.total += int64(len(p))
+	room := min(int64(len(p)), c.limit-int64(len(c.head)))
+	c.head = append(c.head, p[:room]...)
+	c.tail = append(c.tail, p[room:]...)
+	if excess := int64(len(c.tail)) - c.limit; excess > readSize {
+		c.tail = c.tail[:copy(c.tail, c.tail[excess:])]
+	}
+}
+
+func (c *collector) truncated() bool { return c.total > c.limit }
+
+// shortLimit is the limit below which there is no room to say what is left out.
+const shortLimit = 128
+
+// text returns the stream, or, as long as the limit allows, its beginning, a line that
+// says how much is left out, and its end.
+func (c *collector) text() string {
+	if !c.truncated() || c.limit < shortLimit {
+		return strings.ToValidUTF8(string(c.head), "\uFFFD")
+	}
+	kept, gap := c.limit, ""
+	for kept != c.limit-int64(len(gap)) || gap == "" { // the line takes the place of bytes, too
+		kept = c.limit - int64(len(gap))
+		gap = fmt.Sprintf("\n[... %d bytes left out ...]\n", c.total-kept)
+	}
+	first := kept / 2
+	end := append(c.head[first:len(c.head):len(c.head)], c.tail...)
+	end = end[int64(len(end))-(kept-first):]
+	return strings.ToValidUTF8(string(c.head[:first]), "\uFFFD") + gap + strings.ToValidUTF8(string(end), "\uFFFD")
+}

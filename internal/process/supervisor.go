@@ -25,6 +25,7 @@ type Limits struct {
 	Config           api.ProcessConfig // what clients may change; see [DefaultConfig]
 	MaxTotalLogBytes int64             // of all logs together; 256 MiB
 	MaxRuns          int               // runs at once; 256
+	RunGrace         time.Duration     // between asking and killing a run; 2 seconds
 	MaxFinished      int               // ended processes that are kept; 256
 	FinishedAge      time.Duration     // how long ended processes are kept; 1 hour
 	FollowStall      time.Duration     // how long output waits for a reader that takes nothing; 5 seconds
@@ -38,6 +39,7 @@ func (l Limits) withDefaults() Limits {
 		Config:           configWithDefaults(l.Config),
 		MaxTotalLogBytes: cmp.Or(l.MaxTotalLogBytes, 256<<20),
 		MaxRuns:          cmp.Or(l.MaxRuns, 256),
+		RunGrace:         cmp.Or(l.RunGrace, 2*time.Second),
 		MaxFinished:      cmp.Or(l.MaxFinished, 256),
 		FinishedAge:      cmp.Or(l.FinishedAge, time.Hour),
 		FollowStall:      cmp.Or(l.FollowStall, 5*time.Second),
@@ -51,14 +53,11 @@ func (l Limits) withDefaults() Limits {
 type Config struct {
 	Limits     Limits
 	DefaultDir string   // where processes start that name no folder; empty means our own
-	Env        []string // what processes get; nil means only a standard PATH
+	Env        []string // what processes get, and a standard PATH if it has none
 	Logger     *slog.Logger
 
 	Roster *child.Roster // what the processes are paused with; nil means one of their own
 }
-
-// standardPath is the PATH of processes if nobody said anything else.
-const standardPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 // Supervisor keeps the processes that users see. Its methods may be called from
 // several goroutines; errors a caller can act on are [*api.Error].
@@ -92,14 +91,11 @@ func NewSupervisor(cfg Config) *Supervisor {
 	s := &Supervisor{
 		limits:     cfg.Limits.withDefaults(),
 		defaultDir: cfg.DefaultDir,
-		env:        cfg.Env,
+		env:        child.WithPath(cfg.Env),
 		log:        cfg.Logger,
 		roster:     cfg.Roster,
 		processes:  make(map[string]*process),
 		runs:       make(map[*child.Child]struct{}),
-	}
-	if s.env == nil {
-		s.env = []string{standardPath}
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)

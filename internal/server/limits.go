@@ -57,6 +57,7 @@ func limitsWithDefaults(l api.Limits, dir string) api.Limits {
 		CancelTimeoutMs:      cmp.Or(l.CancelTimeoutMs, turn.CancelTimeout.Milliseconds()),
 		MaxTotalLogBytes:     cmp.Or(l.MaxTotalLogBytes, 256<<20),
 		MaxConcurrentRuns:    cmp.Or(l.MaxConcurrentRuns, 256),
+		RunGraceMs:           cmp.Or(l.RunGraceMs, 2000),
 		MaxFinishedProcesses: cmp.Or(l.MaxFinishedProcesses, 256),
 		FinishedProcessAgeMs: cmp.Or(l.FinishedProcessAgeMs, time.Hour.Milliseconds()),
 		InputTimeoutMs:       cmp.Or(l.InputTimeoutMs, 10_000),
@@ -114,6 +115,7 @@ func processLimits(l api.Limits) process.Limits {
 	return process.Limits{
 		MaxTotalLogBytes: l.MaxTotalLogBytes,
 		MaxRuns:          l.MaxConcurrentRuns,
+		RunGrace:         milliseconds(l.RunGraceMs),
 		MaxFinished:      l.MaxFinishedProcesses,
 		FinishedAge:      milliseconds(l.FinishedProcessAgeMs),
 		InputTimeout:     milliseconds(l.InputTimeoutMs),

@@ -113,15 +113,25 @@ func cut(b []byte) (before, after []byte) {
 	return b, nil
 }
 
-// alive reports whether p is still the process of its number.
-func alive(p Process) bool {
+// In reports whether a list has the process, in whatever state.
+func (p Process) In(list []Process) bool {
+	for _, other := range list {
+		if other.PID == p.PID && other.Start == p.Start {
+			return true
+		}
+	}
+	return false
+}
+
+// Alive reports whether p is still the process of its number, and no zombie.
+func (p Process) Alive() bool {
 	now, ok := Find(p.PID)
 	return ok && now.Start == p.Start
 }
 
 // send sends a signal to a process, unless its number belongs to another by now.
 func send(p Process, sig syscall.Signal) {
-	if alive(p) {
+	if p.Alive() {
 		_ = syscall.Kill(p.PID, sig)
 	}
 }
