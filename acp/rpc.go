@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"strings"
 )
 
 // Error codes of JSON-RPC and of the protocol. Agents use others too: some pass
@@ -65,12 +66,56 @@ type RPCError struct {
 	Data    json.RawMessage `json:"data,omitempty"`
 }
 
+// Error returns the message, the reason in the data, and the code.
 func (e *RPCError) Error() string {
+	text := e.Message
+	if reason := e.Reason(); reason != "" {
+		text = strings.TrimSuffix(text, ".") + ": " + reason
+	}
 	label := CodeLabel(e.Code)
 	if label == "" {
-		return fmt.Sprintf("%s (code %d)", e.Message, e.Code)
+		return fmt.Sprintf("%s (code %d)", text, e.Code)
 	}
-	return fmt.Sprintf("%s (%s, code %d)", e.Message, label, e.Code)
+	return fmt.Sprintf("%s (%s, code %d)", text, label, e.Code)
+}
+
+// maxReason bounds the reason of an error, in bytes.
+const maxReason = 1000
+
+// reasonMembers are where agents put the reason of an error in its data, the most
+// telling first. The protocol says nothing about it.
+var reasonMembers = []string{"message", "details", "detail", "reason", "error", "cause", "description"}
+
+// Reason returns what the data of an error says about its reason, as many agents
+// have nothing but "Internal error" for a message. It is empty where the data has
+// no text, or none that the message lacks.
+func (e *RPCError) Reason() string {
+	reason := strings.TrimSpace(reasonIn(e.Data, 3))
+	if reason == "" || strings.Contains(e.Message, reason) {
+		return ""
+	}
+	if len(reason) > maxReason {
+		reason = strings.ToValidUTF8(reason[:maxReason], "") + "..."
+	}
+	return reason
+}
+
+// reasonIn looks for a text in data, in objects within objects to a depth.
+func reasonIn(data json.RawMessage, depth int) string {
+	var text string
+	if json.Unmarshal(data, &text) == nil {
+		return text
+	}
+	var object map[string]json.RawMessage
+	if depth == 0 || json.Unmarshal(data, &object) != nil {
+		return ""
+	}
+	for _, name := range reasonMembers {
+		if text := reasonIn(object[name], depth-1); text != "" {
+			return text
+		}
+	}
+	return ""
 }
 
 // Errorf returns an RPCError without data.

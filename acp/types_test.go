@@ -3,6 +3,7 @@ package acp
 import (
 	"encoding/json"
 	"reflect"
+	"strings"
 	"testing"
 )
 
@@ -139,11 +140,30 @@ func TestPermissionOption(t *testing.T) {
 }
 
 func TestRPCErrorText(t *testing.T) {
-	if got, want := Errorf(CodeAuthRequired, "no key").Error(), "no key (authentication required, code -32000)"; got != want {
-		t.Errorf("got %q, want %q", got, want)
-	}
-	if got, want := (&RPCError{Code: 400, Message: "m"}).Error(), "m (code 400)"; got != want {
-		t.Errorf("got %q, want %q", got, want)
+	for _, test := range []struct {
+		err  RPCError
+		want string
+	}{
+		{RPCError{Code: CodeAuthRequired, Message: "no key"}, "no key (authentication required, code -32000)"},
+		{RPCError{Code: 400, Message: "m"}, "m (code 400)"},
+		// Codex
+		{RPCError{Code: CodeInternalError, Message: "Internal error", Data: json.RawMessage(`{"message":"exceeded retry limit, last status: 429 Too Many Requests","codex_error_info":{"response_too_many_failed_attempts":{"http_status_code":429}}}`)},
+			"Internal error: exceeded retry limit, last status: 429 Too Many Requests (internal error, code -32603)"},
+		// agents made with the JavaScript library
+		{RPCError{Code: CodeInternalError, Message: "Internal error", Data: json.RawMessage(`{"details":"401 bad key"}`)}, "Internal error: 401 bad key (internal error, code -32603)"},
+		{RPCError{Code: CodeMethodNotFound, Message: "Method not found", Data: json.RawMessage(`"session/fork"`)}, "Method not found: session/fork (method not found, code -32601)"},
+		{RPCError{Code: 1, Message: "Agent error.", Data: json.RawMessage(`{"error":{"type":"x","message":"quota is used up"}}`)}, "Agent error: quota is used up (code 1)"},
+		{RPCError{Code: 1, Message: "m", Data: json.RawMessage(`{"cause":{"error":{"reason":"deep"}}}`)}, "m: deep (code 1)"},
+		// no reason, or none that the message lacks
+		{RPCError{Code: 1, Message: "bad key: sk", Data: json.RawMessage(`{"message":"bad key"}`)}, "bad key: sk (code 1)"},
+		{RPCError{Code: 1, Message: "m", Data: json.RawMessage(`{"errorKind":"unknown","message":null,"details":7}`)}, "m (code 1)"},
+		{RPCError{Code: 1, Message: "m", Data: json.RawMessage(`["x"]`)}, "m (code 1)"},
+		{RPCError{Code: 1, Message: "m", Data: json.RawMessage(`{"message":" "}`)}, "m (code 1)"},
+		{RPCError{Code: 1, Message: "m", Data: json.RawMessage(`"` + strings.Repeat("x", 2000) + `"`)}, "m: " + strings.Repeat("x", 1000) + "... (code 1)"},
+	} {
+		if got := test.err.Error(); got != test.want {
+			t.Errorf("%s: got %q, want %q", test.err.Data, got, test.want)
+		}
 	}
 }
 
