@@ -82,6 +82,10 @@ type Agent struct {
 	// touches. Nil leaves calls as they are.
 	Normalize func(cwd string, call acp.ToolCall) acp.ToolCall
 
+	// SumsUsage says that the usage in its answers is that of the whole session
+	// since its process has it open, not that of the turn.
+	SumsUsage bool
+
 	// Builtin gives the arguments with which this program itself is the agent.
 	Builtin []string
 

@@ -72,6 +72,13 @@ func (c *Catalogue) Normalize(id, cwd string, call acp.ToolCall) acp.ToolCall {
 	return a.Normalize(cwd, call)
 }
 
+// SumsUsage reports whether the usage in the answers of an agent is that of the
+// whole session, not of the turn.
+func (c *Catalogue) SumsUsage(id string) bool {
+	a, err := c.Agent(id)
+	return err == nil && a.SumsUsage
+}
+
 // AskingWords says in a line how an agent comes to ask.
 func AskingWords(a api.AgentAsking) string {
 	words := ""

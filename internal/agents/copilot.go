@@ -33,5 +33,6 @@ var copilot = Agent{
 		Variables: []string{"COPILOT_ALLOW_ALL"},
 	},
 	AskEnv:    func(map[string]string) map[string]string { return map[string]string{"COPILOT_ALLOW_ALL": "false"} },
+	SumsUsage: true,
 	Normalize: input{command: "command", file: "fileName"}.normalize,
 }

@@ -48,6 +48,10 @@ type Agents interface {
 	// Normalize returns a tool call of a session that works in cwd as policies
 	// judge it.
 	Normalize(agent, cwd string, call acp.ToolCall) acp.ToolCall
+
+	// SumsUsage reports whether the usage in the answers of an agent is that of the
+	// whole session, not of the turn.
+	SumsUsage(agent string) bool
 }
 
 // Stored is what was stored for a session; what was not is empty.
@@ -81,6 +85,8 @@ func (noAgents) AskParams(_ string, params json.RawMessage) (json.RawMessage, er
 }
 
 func (noAgents) Normalize(_, _ string, call acp.ToolCall) acp.ToolCall { return call }
+
+func (noAgents) SumsUsage(string) bool { return false }
 
 // observer is a Manager as its bridge sees it.
 type observer struct{ m *Manager }

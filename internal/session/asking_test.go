@@ -27,6 +27,7 @@ func moody(in io.Reader, out io.Writer, names []string) error {
 		modes = nil
 	}
 	var opened json.RawMessage
+	var turns int64 // that it has answered, of which its usage is the sum
 	var conn *acp.Conn
 	answer := func(ctx context.Context, sid, text string) string {
 		word, rest, _ := strings.Cut(text, " ")
@@ -84,7 +85,8 @@ func moody(in io.Reader, out io.Writer, names []string) error {
 				_ = conn.Notify(acp.MethodSessionUpdate, acp.SessionNotification{SessionID: p.SessionID, Update: acp.Update{
 					Kind: acp.UpdateAgentMessage, Content: acp.TextBlock(answer(ctx, p.SessionID, p.Prompt.Text())),
 				}})
-				_ = m.Reply(acp.PromptResult{StopReason: acp.StopEndTurn})
+				turns++
+				_ = m.Reply(acp.PromptResult{StopReason: acp.StopEndTurn, Usage: &acp.Usage{InputTokens: 100 * turns, OutputTokens: turns, TotalTokens: 101 * turns}})
 			}()
 		case acp.MethodSessionCancel:
 		default:
@@ -249,6 +251,44 @@ func TestAgentIsStartedWithTheVariablesThatMakeItAsk(t *testing.T) {
 	r.do("PATCH", "/v1/sessions/"+free.ID, `{"permissions":{"default":"ask"}}`, nil)
 	if r.prompt(free.ID, "mode"); r.pid(free.ID) != again {
 		t.Error("the agent was started again for a policy that asks for less")
+	}
+}
+
+// Some agents tell in each answer what the session has used since their process
+// has it open.
+func TestUsageThatAgentsSumUpIsCountedOnce(t *testing.T) {
+	r := start(t, "", api.Limits{})
+	s := r.create(`{"agent":"copilot"}`)
+	for range 3 {
+		if turn := r.prompt(s.ID, "mode"); turn.Usage == nil || turn.Usage.TotalTokens != 101 {
+			t.Errorf("the turn used %+v", turn.Usage)
+		}
+	}
+	if u := r.get(s.ID).Usage; u.TotalTokens != 303 || u.InputTokens != 300 || u.OutputTokens != 3 {
+		t.Errorf("three turns used %+v", u)
+	}
+	agent, err := os.FindProcess(r.pid(s.ID))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := agent.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	r.awaitStatus(s.ID, api.SessionStopped)
+	for range 2 { // a new process counts from zero
+		if turn := r.prompt(s.ID, "mode"); turn.Usage == nil || turn.Usage.TotalTokens != 101 {
+			t.Errorf("the turn used %+v", turn.Usage)
+		}
+	}
+	if u := r.get(s.ID).Usage; u.TotalTokens != 505 {
+		t.Errorf("five turns used %+v", u)
+	}
+
+	other := r.create(`{"agent":"moody"}`)
+	r.prompt(other.ID, "mode")
+	r.prompt(other.ID, "mode")
+	if u := r.get(other.ID).Usage; u.TotalTokens != 303 {
+		t.Errorf("an agent that tells of turns has used %+v", u)
 	}
 }
 

@@ -116,6 +116,7 @@ func config(data, home string) (server.Config, error) {
 			"opencode": {exe, "moody", "build", "plan"},
 			"qwen":     {exe, "moody", "auto", "yolo"},
 			"droid":    {exe, "moody", "auto-high", "normal"},
+			"copilot":  {exe, "moody", "https://agentclientprotocol.com/protocol/session-modes#agent"},
 			"pi":       {exe, "moody", ""},
 
 			"scripted": {exe, "scripted", "agent"},

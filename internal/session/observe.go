@@ -526,7 +526,7 @@ func (m *Manager) bind(l *link, s *session, sid string) {
 	if l.id != s.server() && s.owned() {
 		m.abandon(s)
 	}
-	s.link, s.failed, s.rec.Reason = l, false, ""
+	s.link, s.failed, s.rec.Reason, s.rec.Summed = l, false, "", acp.Usage{}
 }
 
 // abandon stops the agent of a session's own connection, as a client has opened

@@ -45,6 +45,7 @@ type record struct {
 	Chosen         map[string]string     `json:"chosen,omitempty"` // settings made by clients, for the next agent
 	Usage          api.SessionUsage      `json:"usage"`
 	Counted        uint64                `json:"counted,omitempty"`     // newest event that Usage has
+	Summed         acp.Usage             `json:"summed,omitzero"`       // what an agent that tells sums has told last
 	SpentBefore    float64               `json:"spentBefore,omitempty"` // that the agent does not count any more
 	Last           uint64                `json:"last"`                  // newest event
 	Restored       *api.SessionRestored  `json:"restored,omitempty"`

@@ -83,6 +83,8 @@ func (u *unsettled) take(s *session, e journal.Entry) {
 	case msg.Kind == acp.Request && client && msg.Method == acp.MethodSessionPrompt:
 		u.prompts[string(msg.ID)] = true
 		s.rec.begins(e.Frame)
+	case msg.Kind == acp.Request && client && opens(msg.Method):
+		s.rec.Summed = acp.Usage{}
 	case msg.Kind == acp.Request && !client && msg.Method == acp.MethodRequestPermission:
 		u.asks = append(u.asks, e.Seq)
 	case msg.Kind == acp.Response && !client && u.prompts[string(msg.ID)]:
@@ -90,7 +92,7 @@ func (u *unsettled) take(s *session, e journal.Entry) {
 		u.started = ""
 		var result acp.PromptResult
 		decodeMember(e.Frame, "result", &result)
-		s.rec.count(result.Usage, e.Seq)
+		s.rec.count(result.Usage, e.Seq, s.m.cfg.Agents.SumsUsage(s.rec.Agent))
 	case notice:
 		u.notice(s, msg.Method, e.Frame)
 	}

@@ -33,8 +33,9 @@ type turn struct {
 	started     bool   // an event says that it no longer waits
 	call        string // id of the request
 	sent        bool
-	again       bool   // goes to a second agent, as the first has not read it
-	start, last uint64 // events of the request and of its answer
+	again       bool       // goes to a second agent, as the first has not read it
+	start, last uint64     // events of the request and of its answer
+	used        *acp.Usage // as the answer tells
 	text        strings.Builder
 	cut         bool
 	cancelled   bool
@@ -281,7 +282,9 @@ func (t *turn) read(reply []byte) error {
 	if frame.Error != nil {
 		return agentError(t.s.rec.Agent, acp.MethodSessionPrompt, frame.Error)
 	}
-	t.result.StopReason, t.result.Usage = frame.Result.StopReason, frame.Result.Usage
+	t.s.mu.Lock()
+	defer t.s.mu.Unlock()
+	t.result.StopReason, t.result.Usage = frame.Result.StopReason, t.used
 	return nil
 }
 
@@ -433,18 +436,36 @@ func (r *record) begins(frame []byte) {
 	}
 }
 
-// count adds what an answer, which is an event, tells of usage.
-func (r *record) count(u *acp.Usage, answer uint64) {
+// count adds what an answer, which is an event, tells of usage. It returns the
+// usage of the turn; sums says that the agent tells that of the whole session
+// since its process has it open.
+func (r *record) count(u *acp.Usage, answer uint64, sums bool) *acp.Usage {
 	if u == nil || answer <= r.Counted {
-		return
+		return u
 	}
 	r.Counted = answer
+	if sums {
+		turn := less(*u, r.Summed)
+		r.Summed, u = *u, &turn
+	}
 	r.Usage.InputTokens += u.InputTokens
 	r.Usage.OutputTokens += u.OutputTokens
 	r.Usage.TotalTokens += u.TotalTokens
 	r.Usage.ThoughtTokens += u.ThoughtTokens
 	r.Usage.CachedReadTokens += u.CachedReadTokens
 	r.Usage.CachedWriteTokens += u.CachedWriteTokens
+	return u
+}
+
+// less returns what a sum of usage has grown by.
+func less(sum, before acp.Usage) acp.Usage {
+	sum.InputTokens -= before.InputTokens
+	sum.OutputTokens -= before.OutputTokens
+	sum.TotalTokens -= before.TotalTokens
+	sum.ThoughtTokens -= before.ThoughtTokens
+	sum.CachedReadTokens -= before.CachedReadTokens
+	sum.CachedWriteTokens -= before.CachedWriteTokens
+	return sum
 }
 
 // promptAnswered takes the answer to a prompt.
@@ -457,11 +478,11 @@ func (s *session) promptAnswered(key string, e bridge.Event, seq uint64) {
 	if s.running > 0 {
 		s.running--
 	}
+	used := s.rec.count(result.Usage, seq, s.m.cfg.Agents.SumsUsage(s.rec.Agent))
 	if t := s.turn; t != nil && t.call == key {
-		t.last = seq
+		t.last, t.used = seq, used
 		s.rec.Primer = false
 	}
-	s.rec.count(result.Usage, seq)
 	s.wakeQuiet()
 	var void []*permissionRequest
 	if s.running == 0 {
