@@ -37,7 +37,7 @@ const (
 type rule struct {
 	api.PermissionRule
 	remembered bool
-	command    *pattern // nil without one
+	command    *pattern // nil without one, and for one that cannot be read: that allows nothing, and may match any command
 	path       *glob    // nil without one
 }
 
@@ -51,7 +51,7 @@ func (r *rule) matches(a *act) match {
 		return r.allows(a)
 	}
 	found := yes
-	if r.command != nil {
+	if r.Command != "" {
 		if a.kind != acp.ToolExecute {
 			return no
 		}
@@ -70,9 +70,9 @@ func (r *rule) allows(a *act) match {
 	switch {
 	case a.unclear != "" || a.inner || a.named || a.may:
 		return no
-	case (a.command || a.kind == acp.ToolExecute) && r.command == nil:
+	case (a.command || a.kind == acp.ToolExecute) && r.Command == "":
 		return no // a kind or a path alone covers no command
-	case r.command != nil && (!a.command || r.command.allows(a) != yes):
+	case r.Command != "" && (!a.command || r.command.allows(a) != yes):
 		return no
 	case r.path != nil && !r.path.covers(a):
 		return no

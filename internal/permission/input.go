@@ -133,8 +133,6 @@ func words(list string) map[string]bool {
 // walk reads a value that stands under a key.
 func (in *input) walk(key string, v value, depth int) {
 	switch {
-	case depth > maxNesting:
-		in.unclear = append(in.unclear, "its arguments nest too deep")
 	case v.isText:
 		in.string(key, v.text, depth)
 	case v.isList:

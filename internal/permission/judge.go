@@ -111,7 +111,7 @@ func (j Judge) rules() []*rule {
 	add := func(r api.PermissionRule, remembered bool) {
 		out := &rule{PermissionRule: r, remembered: remembered}
 		if r.Command != "" {
-			out.command, _ = parsePattern(r.Command) // one that cannot be read allows nothing, and may match anything
+			out.command, _ = parsePattern(r.Command)
 		}
 		if r.Path != "" {
 			out.path = newGlob(r.Path, j.Dir)

@@ -145,6 +145,9 @@ func TestCommandShapes(t *testing.T) {
 	if v := (permission.Judge{Policy: p, Dir: "/w"}).Verdict(acp.ToolCall{Kind: acp.ToolRead, RawInput: json.RawMessage(deep)}); v.Decision != ask || len(v.NotUnderstood) == 0 {
 		t.Errorf("input that nests too deep: %+v", v)
 	}
+	if v := (permission.Judge{Policy: p, Dir: "/w"}).Verdict(acp.ToolCall{Kind: acp.ToolRead, RawInput: json.RawMessage(`{"a":`)}); v.Decision != ask || len(v.NotUnderstood) == 0 {
+		t.Errorf("input that is not JSON: %+v", v)
+	}
 	many, _ := json.Marshal(map[string][]string{"paths": strings.Split(strings.Repeat("a,", 2000), ",")})
 	for i, text := range []string{string(many), strings.ReplaceAll(string(many), `"a"`, `"/a"`)} {
 		v := permission.Judge{Policy: p, Dir: "/w"}.Verdict(acp.ToolCall{Kind: acp.ToolRead, RawInput: json.RawMessage(text)})
@@ -171,6 +174,8 @@ func TestLongAndDeepLines(t *testing.T) {
 		"braces":       strings.Repeat("{ ", 20000),
 		"shells":       nested,
 		"wrappers":     strings.Repeat("env ", 15000) + "ls",
+		"evals":        strings.Repeat("eval ", 12) + "ls",
+		"many evals":   strings.Repeat("eval x;", 5000),
 		"unsure":       strings.Repeat("unshare ", 8000) + "ls",
 	} {
 		v := (permission.Judge{Policy: p, Dir: "/w"}).Verdict(run(t, line))
@@ -262,10 +267,17 @@ func TestCheckRefuses(t *testing.T) {
 
 // TestUnreadablePatternFailsClosed has a rule that an earlier build accepted.
 func TestUnreadablePatternFailsClosed(t *testing.T) {
-	for decision, want := range map[string]string{allow: reject, ask: ask, reject: reject} {
-		j := permission.Judge{Dir: "/w", Policy: &api.PermissionPolicy{Default: api.DefaultDecision(reject), Rules: []api.PermissionRule{{Command: "echo $x*", Decision: decision}}}}
-		if v := j.Verdict(run(t, "echo $x")); v.Decision != want && !(decision == reject && v.Decision == ask) {
-			t.Errorf("a rule that says %s: %s: %s", decision, v.Decision, v.Reason)
+	for decision, want := range map[string]string{allow: reject, ask: ask, reject: ask} {
+		d := allow
+		if decision == allow {
+			d = reject
+		}
+		j := permission.Judge{Dir: "/w", Policy: &api.PermissionPolicy{Default: api.DefaultDecision(d), Rules: []api.PermissionRule{{Command: "echo $x*", Decision: decision}}}}
+		if v := j.Verdict(run(t, "ls")); v.Decision != want {
+			t.Errorf("a command and a rule that says %s: %s: %s", decision, v.Decision, v.Reason)
+		}
+		if v := j.Verdict(acp.ToolCall{Kind: acp.ToolEdit, Locations: []acp.Location{{Path: "a"}}}); v.Decision != d {
+			t.Errorf("an edit and a rule that says %s: %s: %s", decision, v.Decision, v.Reason)
 		}
 	}
 }

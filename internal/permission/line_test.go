@@ -2,6 +2,7 @@ package permission_test
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 
 	"github.com/sandboxagent/sandboxagent/acp"
@@ -143,6 +144,9 @@ func TestLines(t *testing.T) {
 		{"'r'm x", ask, reject},
 		{"r\"m\" x", ask, reject},
 		{"\"l\"s", allow, allow},
+		{"ls \"a\\\"b\" \"\\$x\" \"a\\\nb\" \"\\x\"", allow, allow},
+		{"\"r\\\nm\" x", ask, reject},
+		{"ls x\\", allow, allow},
 		{"/bin/rm x", ask, reject},
 		{"../../bin/rm x", ask, reject},
 		{"./rm x", ask, reject},
@@ -251,6 +255,25 @@ func TestLines(t *testing.T) {
 		{"bash -s < x", ask, ask},
 		{"bash x.sh", ask, allow},
 		{"fish -c 'ls'", ask, ask},
+		{"fish --command 'rm x'", ask, reject},
+		{"sh -- x", ask, allow},
+		{"bash --rcfile x -c 'rm x'", ask, reject},
+		{"bash -c $x", ask, ask},
+		{"bash -o pipefail -c 'rm x'", ask, reject},
+		{"bash +x -c 'rm x'", ask, reject},
+		{"env -S \"$x\"", ask, ask},
+		{"env -S'rm x'", ask, reject},
+		{"env -iu A rm x", ask, reject},
+		{"sudo -nu root rm x", ask, reject},
+		{"sudo -l rm", ask, allow},
+		{"su -c 'rm x' root", ask, reject},
+		{"flock f -c 'rm x'", ask, reject},
+		{"flock f rm x", ask, reject},
+		{"chroot . rm x", ask, reject},
+		{"stdbuf -oL rm x", ask, reject},
+		{"script -c 'rm x' f", ask, reject},
+		{"find . -exec sh -c 'rm {}' ';'", ask, ask},
+		{"find . -exec rm x", ask, reject},
 		{"env sudo nice timeout 1 sh -c 'nohup rm x'", ask, reject},
 		// Words that are no program.
 		{"echo rm x", allow, allow},
@@ -273,6 +296,8 @@ func TestLines(t *testing.T) {
 		{"ls\r", ask, ask},
 		{"ls\x00", ask, ask},
 		{"ls\u00a0x", ask, ask},
+		{"ls \ufffd", ask, ask},
+		{"ls " + strings.Repeat("é ", 150), allow, allow},
 		{"ls \u202e", ask, ask},
 		{"ls \x1b[0m", ask, ask},
 		{"", ask, ask},

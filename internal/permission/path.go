@@ -83,6 +83,9 @@ func (t *target) doubt(why string) {
 // add adds one way in which a path can be meant.
 func (t *target) add(dir, p string) {
 	if !path.IsAbs(p) {
+		if real, err := resolve(dir, true); err == nil {
+			t.written = append(t.written, path.Join(real, p))
+		}
 		p = dir + "/" + p
 	}
 	t.written = append(t.written, path.Clean(p))

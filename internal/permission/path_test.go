@@ -112,6 +112,10 @@ func TestPaths(t *testing.T) {
 		{edit + `{"path":"FILE://DIR/secr%65t/key"}}`, ask, reject},
 		{edit + `{"uri":"file:DIR/secret/key"}}`, ask, reject},
 		{edit + `{"path":"file://otherhost/x"}}`, ask, ask},
+		{edit + `{"uri":"file:secret/key"}}`, ask, reject},
+		{edit + `{"path":"~root/x"}}`, ask, allow},
+		{edit + `{"path":"a.go","cwd":"src"}}`, ask, allow},
+		{edit + `{"path":"key","cwd":"secret"}}`, ask, reject},
 		{edit + `{"path":"file:///%zz"}}`, ask, ask},
 		{edit + `{"path":"https://host/x"}}`, ask, ask},
 		{edit + `{"path":"src/a.go","see":"https://host/x"}}`, allow, allow},
@@ -242,4 +246,42 @@ func FuzzPaths(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestPathPatterns has patterns for the working directory by its full name, by a
+// link to it, and through links.
+func TestPathPatterns(t *testing.T) {
+	outer := t.TempDir()
+	dir := filepath.Join(outer, "work")
+	tree(t, outer, "work/src/a", "work/lib -> src", "symlinked -> work", "work/loop -> loop", "gone -> gone")
+	for _, test := range []struct{ decision, pattern, path, want string }{
+		{allow, "DIR/src/**", "src/a", allow},
+		{allow, "CWD/src/**", "src/a", allow},
+		{allow, "./src/*", "src/a", allow},
+		{allow, "lib/**", "lib/a", ask}, // it is src
+		{allow, "src/**", "lib/a", allow},
+		{allow, "OUT/other/**", "OUT/other/x", allow},
+		{allow, "../other/**", "OUT/other/x", allow},
+		{allow, "loop/**", "loop/a", ask},
+		{reject, "lib/**", "src/a", reject},
+		{reject, "lib/**", "lib/a", reject},
+		{reject, "lib/a", "src/a", reject},
+		{reject, "src/a", "lib/a", reject},
+		{reject, "OUT/symlinked/src/**", "src/a", reject},
+		{reject, "loop/**", "src/a", ask},
+		{reject, "loop/**", "loop/a", reject},
+	} {
+		for _, cwd := range []string{dir, filepath.Join(outer, "symlinked")} {
+			in := strings.NewReplacer("DIR", dir, "OUT", outer, "CWD", cwd)
+			p := &api.PermissionPolicy{Rules: []api.PermissionRule{{Path: in.Replace(test.pattern), Decision: test.decision}}}
+			v := permission.Judge{Policy: p, Dir: cwd}.Verdict(acp.ToolCall{Kind: acp.ToolEdit, Locations: []acp.Location{{Path: in.Replace(test.path)}}})
+			if v.Decision != test.want {
+				t.Errorf("%s %s and %s in %s: %s, want %s: %s", test.decision, test.pattern, test.path, filepath.Base(cwd), v.Decision, test.want, v.Reason)
+			}
+		}
+	}
+	v := permission.Judge{Policy: &api.PermissionPolicy{Rules: []api.PermissionRule{{Path: "**", Decision: allow}}}, Dir: filepath.Join(outer, "gone")}.Verdict(acp.ToolCall{Kind: acp.ToolEdit, Locations: []acp.Location{{Path: "a"}}})
+	if v.Decision != ask {
+		t.Errorf("a working directory that leads nowhere: %+v", v)
+	}
 }

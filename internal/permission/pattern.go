@@ -72,9 +72,6 @@ func patternOf(list []plainStep) (*pattern, error) {
 			}
 			step.words = append(step.words, w)
 		}
-		if len(step.words) == 0 {
-			return nil, errors.New("it names no command")
-		}
 		p.steps = append(p.steps, step)
 	}
 	if len(p.steps) == 0 {

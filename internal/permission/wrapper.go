@@ -210,7 +210,9 @@ func (s *script) wrapped(w wrapper, args []word, text string) {
 	for w.assigns && len(rest) > 0 && strings.Contains(rest[0].text, "=") {
 		rest = rest[1:]
 	}
-	if len(rest) > 0 {
+	if len(rest) > 1 && slices.Contains(w.lines, rest[0].text) {
+		s.quotedLine(rest[1:2])
+	} else if len(rest) > 0 {
 		s.behind(w, rest)
 	}
 }
