@@ -168,7 +168,7 @@ func (g *globals) createSandbox(ctx context.Context, name string, spec provider.
 		note(maker.Notice)
 	} else if dir := spec.Workspace.Dir; dir != "" && cmp.Or(spec.Workspace.Mode, provider.WorkspaceBind) == provider.WorkspaceBind {
 		note("the sandbox changes " + dir + " itself; .git is read-only there")
-		note("nested repositories, .envrc, and build files can be changed: look at them before you run what they name")
+		note("nested repositories, submodules, .envrc, and build files can be changed: look at them before you run what they name")
 	}
 	if pruner, ok := p.(provider.Pruner); ok {
 		if _, err := pruner.Prune(ctx); err != nil {

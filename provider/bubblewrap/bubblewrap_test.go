@@ -15,7 +15,12 @@ var config = providertest.Config{New: func(stateDir, binary string) providertest
 }}
 
 func TestMain(m *testing.M) {
-	os.Exit(providertest.Main(m, config, func() int { return cli.Main(cli.System()) }))
+	os.Exit(providertest.Main(m, config, func() int {
+		if os.Args[1] == "probe" {
+			return exitProbe(os.Args[2:])
+		}
+		return cli.Main(cli.System())
+	}))
 }
 
 func TestProvider(t *testing.T) {
@@ -38,4 +43,9 @@ func needBwrap(t *testing.T) {
 		}
 		t.Skip(err)
 	}
+}
+
+func TestSoak(t *testing.T) {
+	needBwrap(t)
+	providertest.Soak(t, config)
 }

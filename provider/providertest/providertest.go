@@ -69,6 +69,7 @@ func Main(m *testing.M, c Config, program func() int) int {
 		return 1
 	}
 	defer os.RemoveAll(home)
+	os.Setenv("GORACE", "atexit_sleep_ms=0") // shims with the race detector do not sleep at their end
 	os.Unsetenv("XDG_DATA_HOME")
 	os.Setenv("HOME", home) // which the provider local shares
 	return m.Run()
