@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -27,6 +28,24 @@ func TestServerWithoutPathFindsPrograms(t *testing.T) {
 				}
 			}
 			p.must(t, "POST", "/v1/acp/a?agent=probe", map[string]any{"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": map[string]any{"protocolVersion": 1}})
+		})
+	}
+}
+
+// A start does not fail because of a server of the same data that is just ending.
+func TestStartWaitsForServerThatIsEnding(t *testing.T) {
+	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
+		t.Run(sig.String(), func(t *testing.T) {
+			t.Parallel()
+			dir := scratch(t)
+			first := serve(t, world{}, dir)
+			first.must(t, "POST", "/v1/processes", map[string]any{"command": "sh", "args": []string{"-c", "trap '' TERM; while :; do sleep 1; done"}})
+			if err := first.Process.Signal(sig); err != nil {
+				t.Fatal(err)
+			}
+			second := serve(t, world{}, dir)
+			second.must(t, "GET", "/v1/health", nil)
+			<-first.ended
 		})
 	}
 }

@@ -532,6 +532,15 @@ func (j *Journal) Streams(ctx context.Context, prefix string) ([]StreamInfo, err
 	return infos, nil
 }
 
+// Ending notes in the store that Close is about to be called, if the store can tell
+// those who wait for it.
+func (j *Journal) Ending() error {
+	if store, ok := j.store.(interface{ Ending() error }); ok {
+		return store.Ending()
+	}
+	return nil
+}
+
 // Close writes what is pending, ends all readers and closes the store.
 func (j *Journal) Close() error {
 	err := ErrClosed

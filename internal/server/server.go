@@ -245,6 +245,9 @@ func (s *Server) shutdown(hs *http.Server) error {
 	ctx, cancel := context.WithTimeout(context.Background(), milliseconds(s.limits.ShutdownTimeoutMs))
 	defer cancel()
 	s.log.Info("shutting down", "limitMs", s.limits.ShutdownTimeoutMs)
+	if err := s.journal.Ending(); err != nil {
+		s.log.Warn("note that the data are about to be free", "error", err)
+	}
 	s.cancelBase() // ends streams and requests that wait
 	polite, cancelPolite := context.WithTimeout(ctx, min(time.Second, milliseconds(s.limits.ShutdownTimeoutMs)/4))
 	defer cancelPolite()

@@ -192,6 +192,20 @@ func TestHeld(t *testing.T) {
 	}
 }
 
+func TestOpenWaitsForStoreThatIsEnding(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "journal.db")
+	first := mustOpen(t, path)
+	if err := first.Ending(); err != nil {
+		t.Fatal(err)
+	}
+	closed := make(chan error, 1)
+	time.AfterFunc(lockWait+100*time.Millisecond, func() { closed <- first.Close() }) // after one that is not ending is given up
+	second := mustOpen(t, path)
+	if err := errors.Join(<-closed, second.Close()); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestOpenRefuses(t *testing.T) {
 	for name, test := range map[string]struct {
 		prepare func(t *testing.T, path string)
