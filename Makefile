@@ -34,7 +34,7 @@ conformance: build ## foreign clients, real agents, a browser, a database, and s
 	conformance/ui/run
 	STEP=agents .ci/gotest -tags conformance -count=1 ./conformance/...
 	STEP=storage .ci/gotest -tags conformance -count=1 ./internal/journal/postgres
-	STEP=scale .ci/gotest -tags conformance,postgres -count=1 -run 'Postgres|Thousand|ReplayOfMany|LongestFrame' ./internal/server
+	STEP=scale .ci/gotest -tags conformance -count=1 -run 'Postgres|Thousand|ReplayOfMany|LongestFrame' ./internal/server
 	STEP=chaos .ci/gotest -count=1 -run TestChaos ./internal/session -chaos.duration $(CHAOSTIME)
 
 ui: ## the page of the inspector, from its sources

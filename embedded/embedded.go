@@ -8,20 +8,17 @@ package embedded
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"slices"
 	"sync"
 
 	"github.com/sandboxagent/sandboxagent"
 	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/app"
 	"github.com/sandboxagent/sandboxagent/internal/cli"
-	"github.com/sandboxagent/sandboxagent/internal/server"
 )
 
 // Options say how the server runs. In the zero value agents have no
@@ -51,8 +48,7 @@ type Options struct {
 type Server struct {
 	*sandboxagent.Client
 
-	stop    context.CancelFunc
-	done    chan error
+	running *app.Running
 	tempDir string
 
 	closing sync.Once
@@ -85,7 +81,7 @@ func start(ctx context.Context, opts Options) (_ *Server, err error) {
 	if cli.StartedAsMock() {
 		return nil, errNoMain
 	}
-	s := &Server{done: make(chan error, 1)}
+	s := &Server{}
 	if opts.DataDir == "" {
 		if s.tempDir, err = os.MkdirTemp("", "sandbox-agent-"); err != nil {
 			return nil, err
@@ -100,25 +96,16 @@ func start(ctx context.Context, opts Options) (_ *Server, err error) {
 	if err := opts.complete(); err != nil {
 		return nil, err
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	s.running, err = app.Start(app.Config{
+		Version: opts.Version, DataDir: opts.DataDir, Home: opts.Home, Env: opts.Env,
+		SelfExe: opts.Executable, AgentCommands: opts.AgentCommands,
+		Limits: opts.Limits, Logger: opts.Logger,
+	})
 	if err != nil {
 		return nil, err
 	}
-	token := newToken()
-	serving, stop := context.WithCancel(context.Background())
-	srv, err := server.Open(server.Config{
-		Version: opts.Version, DataDir: opts.DataDir, Home: opts.Home, Env: opts.Env,
-		SelfExe: opts.Executable, AgentCommands: opts.AgentCommands,
-		Token: token, Limits: opts.Limits, Logger: opts.Logger, Stop: stop,
-	})
-	if err != nil {
-		stop()
-		return nil, errors.Join(err, listener.Close())
-	}
-	s.stop = stop
-	go func() { s.done <- srv.Serve(serving, listener) }()
 	client := append([]sandboxagent.Option{sandboxagent.WithDir(opts.Dir)}, opts.Client...)
-	s.Client = sandboxagent.New("http://"+listener.Addr().String(), append(client, sandboxagent.WithToken(token))...)
+	s.Client = sandboxagent.New(s.running.URL, append(client, sandboxagent.WithToken(s.running.Token))...)
 	if err := s.WaitReady(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -146,19 +133,11 @@ func (o *Options) complete() (err error) {
 	return nil
 }
 
-func newToken() string {
-	var raw [24]byte
-	rand.Read(raw[:])
-	return hex.EncodeToString(raw[:])
-}
-
 // Close ends the agents of the client and then the server with everything that
 // it runs. Closing twice is no error.
 func (s *Server) Close() error {
 	s.closing.Do(func() {
-		s.err = s.Client.Close()
-		s.stop()
-		s.err = errors.Join(s.err, <-s.done)
+		s.err = errors.Join(s.Client.Close(), s.running.Close())
 		if s.tempDir != "" {
 			s.err = errors.Join(s.err, os.RemoveAll(s.tempDir))
 		}

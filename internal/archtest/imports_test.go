@@ -84,8 +84,6 @@ var rules = []rule{
 		internal/files
 		internal/httpkit
 		internal/journal
-		internal/journal/postgres
-		internal/journal/sqlite
 		internal/memory
 		internal/process
 		internal/session
@@ -94,12 +92,26 @@ var rules = []rule{
 		github.com/coder/websocket
 		github.com/danielgtaylor/huma/v2
 		github.com/prometheus/client_golang`, "handlers decode, call, encode"},
-	{"embedded", "sdk api internal/cli internal/server", "the server and the SDK together"},
+	{"internal/app", `
+		acp
+		api
+		internal/agents
+		internal/bridge
+		internal/files
+		internal/httpkit
+		internal/journal
+		internal/journal/sqlite
+		internal/process
+		internal/server
+		internal/session
+		internal/settings`, "what puts a server together knows all nouns, and neither flags nor the environment"},
+	{"embedded", "sdk api internal/app internal/cli", "the server and the SDK together"},
 	{"internal/cli", `
 		sdk
 		acp
 		api
 		internal/agents
+		internal/app
 		internal/atomicfile
 		internal/child
 		internal/child/reaper
@@ -112,7 +124,6 @@ var rules = []rule{
 		internal/journal
 		internal/journal/sqlite
 		internal/permission
-		internal/server
 		internal/session
 		internal/shellwords
 		internal/shim
@@ -129,7 +140,7 @@ var rules = []rule{
 
 	// What we do not ship.
 	{"internal/archtest", "internal/agents", "the rules are data"},
-	{"internal/gen", "internal/cli internal/server", "what is generated from code"},
+	{"internal/gen", "internal/app internal/cli", "what is generated from code"},
 	{"internal/testkit/...", "github.com/jackc/pgx/v5", "help for tests"},
 	{"bench", "github.com/creack/pty golang.org/x/term", "the benchmark talks to servers as a stranger does"},
 	{"conformance/...", "github.com/modelcontextprotocol/go-sdk", "the suites talk to servers as strangers do"},

@@ -2,22 +2,19 @@ package cli
 
 import (
 	"context"
-	"crypto/rand"
-	"errors"
 	"log/slog"
-	"net"
 
 	"github.com/sandboxagent/sandboxagent"
+	"github.com/sandboxagent/sandboxagent/internal/app"
 	"github.com/sandboxagent/sandboxagent/internal/journal/sqlite"
-	"github.com/sandboxagent/sandboxagent/internal/server"
 )
 
 // insideConfig configures a server within this program that works on the data of
 // the user. It takes in the runs that have ended.
-func (g *globals) insideConfig(o *serverOptions) (server.Config, error) {
+func (g *globals) insideConfig(o *serverOptions) (app.Config, error) {
 	log, err := g.logger(slog.LevelError)
 	if err != nil {
-		return server.Config{}, err
+		return app.Config{}, err
 	}
 	o.host = "127.0.0.1"
 	cfg, err := g.serverConfig(o, log)
@@ -41,24 +38,16 @@ type inside struct {
 
 // openInside starts a server on a free port of this machine that only this
 // program has the token for.
-func (g *globals) openInside(cfg server.Config) (*inside, error) {
-	cfg.Token = rand.Text()
-	srv, err := server.Open(cfg)
+func (g *globals) openInside(cfg app.Config) (*inside, error) {
+	cfg.Token = "" // one of its own
+	running, err := app.Start(cfg)
 	if err != nil {
 		return nil, err
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return nil, errors.Join(err, srv.Close())
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	served := make(chan error, 1)
-	go func() { served <- srv.Serve(ctx, listener) }()
-	client := sandboxagent.New("http://"+listener.Addr().String(), sandboxagent.WithToken(cfg.Token), sandboxagent.WithClientName(g.clientName()))
+	client := sandboxagent.New(running.URL, sandboxagent.WithToken(running.Token), sandboxagent.WithClientName(g.clientName()))
 	return &inside{client, func() {
 		client.Close()
-		cancel()
-		if err := <-served; err != nil {
+		if err := running.Close(); err != nil {
 			cfg.Logger.Warn("stop server", "error", err)
 		}
 	}}, nil

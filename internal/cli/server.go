@@ -22,10 +22,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/app"
 	"github.com/sandboxagent/sandboxagent/internal/child"
 	"github.com/sandboxagent/sandboxagent/internal/child/reaper"
 	"github.com/sandboxagent/sandboxagent/internal/httpkit"
-	"github.com/sandboxagent/sandboxagent/internal/server"
 )
 
 // serverOptions are the flags of the server command.
@@ -81,7 +81,7 @@ the two is killed, nothing that they have started is left.`,
 	f.StringArrayVar(&o.allowHosts, "allow-host", nil, "Host name served without a token beside this machine's own (repeatable; * for any)")
 	f.StringArrayVar(&o.agentCommands, "agent-command", nil, "start agent ID with a command, as ID=COMMAND ARG..., quoted as for a shell (repeatable)")
 	f.StringVar(&o.registry, "registry", "", "ACP registry to install agents from: a URL or a file (default $SANDBOX_AGENT_ACP_REGISTRY_URL)")
-	f.StringVar(&o.journal, "journal", "", "where events are kept: a file, or a postgres:// URL in a build with the tag postgres (default journal.db in the data folder)")
+	f.StringVar(&o.journal, "journal", "", "file where events are kept (default journal.db in the data folder)")
 	f.BoolVar(&o.requirePreinstall, "require-preinstall", false, "do not install an agent on its first use")
 	f.DurationVar(&o.requestTimeout, "request-timeout", 0, "time an agent has for a reply, prompts excepted (default 2m)")
 	f.DurationVar(&o.shutdownTimeout, "shutdown-timeout", 0, "time that stopping takes at most (default 10s)")
@@ -144,7 +144,7 @@ func runServer(ctx context.Context, g *globals, o *serverOptions) error {
 			log.Error("take in runs", "error", err)
 		}
 	}
-	srv, err := server.Open(cfg)
+	srv, err := app.Open(cfg)
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
@@ -200,9 +200,9 @@ func (g *globals) announce(addr net.Addr, o *serverOptions) error {
 }
 
 // serverConfig resolves flags, then environment, then defaults.
-func (g *globals) serverConfig(o *serverOptions, log *slog.Logger) (server.Config, error) {
+func (g *globals) serverConfig(o *serverOptions, log *slog.Logger) (app.Config, error) {
 	version := Version()
-	cfg := server.Config{
+	cfg := app.Config{
 		Version:           version.Version,
 		Commit:            version.Commit,
 		DataDir:           g.data(),

@@ -8,8 +8,8 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/sandboxagent/sandboxagent/internal/app"
 	"github.com/sandboxagent/sandboxagent/internal/cli"
-	"github.com/sandboxagent/sandboxagent/internal/server"
 )
 
 func main() {
@@ -37,7 +37,7 @@ func openAPI() ([]byte, error) {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	srv, err := server.Open(server.Config{DataDir: dir, Home: dir})
+	srv, err := app.Open(app.Config{DataDir: dir, Home: dir})
 	if err != nil {
 		return nil, err
 	}

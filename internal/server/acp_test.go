@@ -16,7 +16,7 @@ import (
 	"time"
 
 	"github.com/sandboxagent/sandboxagent/api"
-	"github.com/sandboxagent/sandboxagent/internal/server"
+	"github.com/sandboxagent/sandboxagent/internal/app"
 )
 
 // with returns header with one more.
@@ -33,7 +33,7 @@ func TestACPPost(t *testing.T) {
 	if err := os.WriteFile(broken, []byte("#!/no/such/interpreter\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	in := start(t, server.Config{AgentCommands: map[string][]string{"broken": {broken}}})
+	in := start(t, app.Config{AgentCommands: map[string][]string{"broken": {broken}}})
 	initialize := `{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":1}}`
 	tooLong := `{"jsonrpc":"2.0","id":1,"method":"x","params":"` + strings.Repeat("x", 2<<20) + `"}`
 	in.run(t, []scenario{
@@ -77,7 +77,7 @@ func TestACPPost(t *testing.T) {
 }
 
 func TestRequirePreinstall(t *testing.T) {
-	in := start(t, server.Config{RequirePreinstall: true})
+	in := start(t, app.Config{RequirePreinstall: true})
 	in.check(t, scenario{method: "POST", path: "/v1/acp/s?agent=claude", header: jsonHeader, body: `{"id":1,"method":"initialize"}`, status: 404,
 		want: []string{`"type":"urn:sandbox-agent:error:agent_not_installed"`, `"agent":"claude"`}})
 }
@@ -91,8 +91,8 @@ func TestBadAgents(t *testing.T) {
 		"nobody": {"sleep", "600"},
 		"pi":     {"sh", "-c", `read line; echo '{"jsonrpc":"2.0","id":3,"error":{"code":-32603,"message":"Internal error","data":{"details":"Cannot call write after a stream was destroyed","n":1.0}}}'; cat`},
 	}
-	in := start(t, server.Config{AgentCommands: commands})
-	hasty := start(t, server.Config{AgentCommands: commands, Limits: api.Limits{RequestTimeoutMs: 50, WriteStallMs: 100}})
+	in := start(t, app.Config{AgentCommands: commands})
+	hasty := start(t, app.Config{AgentCommands: commands, Limits: api.Limits{RequestTimeoutMs: 50, WriteStallMs: 100}})
 	frame := `{"jsonrpc":"2.0","id":3,"method":"initialize","params":{"text":"%s"}}`
 	small, large := fmt.Sprintf(frame, ""), fmt.Sprintf(frame, strings.Repeat("x", 1<<20))
 	session := in.mockSession(t, "s")
@@ -229,7 +229,7 @@ func contiguous(t *testing.T, after uint64, all []event) {
 }
 
 func TestACPStream(t *testing.T) {
-	in := start(t, server.Config{})
+	in := start(t, app.Config{})
 	id := in.mockSession(t, "s")
 	in.rpc(t, "/v1/acp/s", fmt.Sprintf(`{"jsonrpc":"2.0","id":2,"method":"session/prompt","params":{"sessionId":%q,"prompt":[{"type":"text","text":"hello"}]}}`, id))
 	end := func(e event) bool { return strings.Contains(e.data, `"id":2`) }
@@ -261,7 +261,7 @@ func TestACPStream(t *testing.T) {
 // TestHeadOfStreams asks for nothing but the headers of streams that do not end.
 // Each answer is whole, so that the connection is free for the next request.
 func TestHeadOfStreams(t *testing.T) {
-	in := start(t, server.Config{})
+	in := start(t, app.Config{})
 	in.mockSession(t, "s")
 	shell := in.terminal(t, nil)
 	session := in.check(t, scenario{method: "POST", path: "/v1/sessions", header: jsonHeader, status: 201, body: `{"agent":"mock"}`})
@@ -277,7 +277,7 @@ func TestHeadOfStreams(t *testing.T) {
 
 func TestNoEventIsLost(t *testing.T) {
 	const updates = 20_000
-	in := start(t, server.Config{})
+	in := start(t, app.Config{})
 	id := in.mockSession(t, "s")
 	end := func(e event) bool { return strings.Contains(e.data, `"id":9,`) || strings.HasSuffix(e.data, `"id":9}`) }
 	var wg sync.WaitGroup
@@ -312,7 +312,7 @@ func TestNoEventIsLost(t *testing.T) {
 }
 
 func TestShutdownEndsStreams(t *testing.T) {
-	in := start(t, server.Config{})
+	in := start(t, app.Config{})
 	in.mockSession(t, "s")
 	ended := make(chan struct{})
 	begun := make(chan struct{}, 1)
@@ -333,10 +333,10 @@ func TestShutdownEndsStreams(t *testing.T) {
 
 func TestRestartKeepsEvents(t *testing.T) {
 	data := t.TempDir()
-	in := start(t, server.Config{DataDir: data})
+	in := start(t, app.Config{DataDir: data})
 	in.mockSession(t, "s")
 	in.stop()
-	again := start(t, server.Config{DataDir: data})
+	again := start(t, app.Config{DataDir: data})
 	zero := uint64(0)
 	all := again.events(t, "/v1/acp/s", &zero, nil, func(e event) bool { return strings.Contains(e.data, "agent_exited") })
 	contiguous(t, 0, all)
@@ -355,7 +355,7 @@ func TestRestartKeepsEvents(t *testing.T) {
 // next one finds the agent back, with the session.
 func TestFragileClient(t *testing.T) {
 	data, home, cwd, keeper := t.TempDir(), t.TempDir(), t.TempDir(), mockWithState(t)
-	in := start(t, server.Config{DataDir: data, Home: home, AgentCommands: keeper})
+	in := start(t, app.Config{DataDir: data, Home: home, AgentCommands: keeper})
 	in.rpc(t, "/v1/acp/sdk?agent=keeper", `{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":1,"clientInfo":{"name":"sandbox-agent-sdk","version":"v1"}}}`)
 	var reply struct{ Result struct{ SessionID string } }
 	if err := json.Unmarshal([]byte(in.rpc(t, "/v1/acp/sdk", fmt.Sprintf(`{"jsonrpc":"2.0","id":1,"method":"session/new","params":{"cwd":%q,"mcpServers":[]}}`, cwd))), &reply); err != nil {
@@ -384,7 +384,7 @@ func TestFragileClient(t *testing.T) {
 	}
 	remembers(in, 4)
 	in.stop()
-	again := start(t, server.Config{DataDir: data, Home: home, AgentCommands: keeper})
+	again := start(t, app.Config{DataDir: data, Home: home, AgentCommands: keeper})
 	remembers(again, 5)
 }
 

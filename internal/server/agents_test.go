@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	"github.com/sandboxagent/sandboxagent/api"
-	"github.com/sandboxagent/sandboxagent/internal/server"
+	"github.com/sandboxagent/sandboxagent/internal/app"
 )
 
 // standInNPM puts an npm on a PATH of its own that installs a program named like
@@ -34,7 +34,7 @@ chmod 755 node_modules/.bin/claude-agent-acp`,
 
 func TestAgents(t *testing.T) {
 	bin := standInNPM(t)
-	in := start(t, server.Config{Env: []string{"PATH=" + bin + ":/usr/bin:/bin", "OPENAI_API_KEY=k", "ANTHROPIC_API_KEY="}})
+	in := start(t, app.Config{Env: []string{"PATH=" + bin + ":/usr/bin:/bin", "OPENAI_API_KEY=k", "ANTHROPIC_API_KEY="}})
 	var list api.AgentList
 	if err := json.Unmarshal([]byte(in.check(t, scenario{path: "/v1/agents", status: 200, not: []string{`"configOptions"`, `"version"`, `"path"`, `"serverStatus"`, "null"}})), &list); err != nil {
 		t.Fatal(err)
@@ -86,7 +86,7 @@ func TestAgents(t *testing.T) {
 
 // The status of an agent follows its connections.
 func TestAgentServerStatus(t *testing.T) {
-	in := start(t, server.Config{})
+	in := start(t, app.Config{})
 	in.check(t, scenario{method: http.MethodPost, path: "/v1/acp/a?agent=mock", header: map[string]string{"Content-Type": "application/json"},
 		body: `{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":1}}`, status: 200})
 	in.check(t, scenario{path: "/v1/agents/mock", status: 200, want: []string{`"serverStatus":{"status":"running","uptimeMs":`}})

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/sandboxagent/sandboxagent/internal/app"
 	"github.com/sandboxagent/sandboxagent/internal/server"
 )
 
@@ -16,7 +17,7 @@ import (
 func open(b *testing.B) (*server.Server, string) {
 	b.Helper()
 	home := b.TempDir()
-	srv, err := server.Open(server.Config{DataDir: b.TempDir(), Home: home, Env: os.Environ()})
+	srv, err := app.Open(app.Config{DataDir: b.TempDir(), Home: home, Env: os.Environ()})
 	if err != nil {
 		b.Fatal(err)
 	}

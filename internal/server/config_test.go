@@ -11,14 +11,14 @@ import (
 	"testing"
 
 	"github.com/sandboxagent/sandboxagent/api"
-	"github.com/sandboxagent/sandboxagent/internal/server"
+	"github.com/sandboxagent/sandboxagent/internal/app"
 )
 
 // newConfigServer serves with small limits and returns the default directory of
 // the configuration too.
 func newConfigServer(t *testing.T) (base, dir string) {
 	t.Helper()
-	in := start(t, server.Config{Limits: api.Limits{MaxBodyBytes: 10_000}})
+	in := start(t, app.Config{Limits: api.Limits{MaxBodyBytes: 10_000}})
 	t.Cleanup(http.DefaultClient.CloseIdleConnections)
 	return in.url, in.home
 }

@@ -20,7 +20,7 @@ import (
 	"testing"
 
 	"github.com/sandboxagent/sandboxagent/api"
-	"github.com/sandboxagent/sandboxagent/internal/server"
+	"github.com/sandboxagent/sandboxagent/internal/app"
 )
 
 // serveChild is what the test binary does as the argument "serve": it is a
@@ -30,7 +30,7 @@ func serveChild(dir string) error {
 	if err != nil {
 		return err
 	}
-	srv, err := server.Open(server.Config{DataDir: dir, Home: dir, Env: os.Environ(), SelfExe: exe})
+	srv, err := app.Open(app.Config{DataDir: dir, Home: dir, Env: os.Environ(), SelfExe: exe})
 	if err != nil {
 		return err
 	}

@@ -13,13 +13,13 @@ import (
 	"testing"
 
 	"github.com/sandboxagent/sandboxagent/api"
-	"github.com/sandboxagent/sandboxagent/internal/server"
+	"github.com/sandboxagent/sandboxagent/internal/app"
 )
 
 // newFileServer serves with small limits and returns the home folder too.
 func newFileServer(t *testing.T) (base, home string) {
 	t.Helper()
-	in := start(t, server.Config{Limits: api.Limits{MaxBodyBytes: 10_000, MaxFileBytes: 3 << 20}})
+	in := start(t, app.Config{Limits: api.Limits{MaxBodyBytes: 10_000, MaxFileBytes: 3 << 20}})
 	t.Cleanup(http.DefaultClient.CloseIdleConnections)
 	return in.url, in.home
 }
@@ -197,7 +197,7 @@ func TestFileStreams(t *testing.T) {
 // many clients do. A server that closes its ears breaks their connection.
 func TestRefusedBodiesGetTheirAnswer(t *testing.T) {
 	const size = 32 << 20
-	in := start(t, server.Config{Token: "secret", Limits: api.Limits{MaxFileBytes: 1 << 20}})
+	in := start(t, app.Config{Token: "secret", Limits: api.Limits{MaxFileBytes: 1 << 20}})
 	for _, c := range []struct {
 		name, request, token string
 		status               int
@@ -233,7 +233,7 @@ func TestRefusedBodiesGetTheirAnswer(t *testing.T) {
 // TestUnreadBodies sends bodies that nobody wants, which look like requests, and
 // another request behind each on the same connection.
 func TestUnreadBodies(t *testing.T) {
-	in := start(t, server.Config{})
+	in := start(t, app.Config{})
 	for request, status := range map[string]int{
 		"GET /v1/health": 200, "HEAD /v1/health": 200, "OPTIONS /v1/fs/move": 200, "POST /v1/fs/mkdir?path=d": 200,
 		"DELETE /v1/acp/nobody": 204, "POST /v1/nothing": 404, "POST /v1/health": 405, "POST /v1/acp/s": 415,
@@ -277,7 +277,7 @@ func TestUnreadBodies(t *testing.T) {
 // TestBrokenBodies sends bodies that end too early, or are not what they say, to
 // routes that read them in each of our ways, and goes on listening.
 func TestBrokenBodies(t *testing.T) {
-	in := start(t, server.Config{})
+	in := start(t, app.Config{})
 	for _, request := range []string{
 		"POST /v1/processes/run", "POST /v1/sessions/s/prompt", "POST /v1/acp/s?agent=mock", "POST /v1/processes/p/kill",
 		"PUT /v1/config/mcp", "PUT /v1/fs/file?path=f", "POST /v1/fs/mkdir",
@@ -308,7 +308,7 @@ func TestBrokenBodies(t *testing.T) {
 // TestRefusalsDoNotWaitForBodies sends a head and nothing more, as a client does
 // whose body is typed by a person. It has to hear of its wrong token now.
 func TestRefusalsDoNotWaitForBodies(t *testing.T) {
-	in := start(t, server.Config{Token: "secret"})
+	in := start(t, app.Config{Token: "secret"})
 	conn, err := net.Dial("tcp", strings.TrimPrefix(in.url, "http://"))
 	if err != nil {
 		t.Fatal(err)

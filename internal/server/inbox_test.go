@@ -11,7 +11,7 @@ import (
 	"testing"
 
 	"github.com/sandboxagent/sandboxagent/api"
-	"github.com/sandboxagent/sandboxagent/internal/server"
+	"github.com/sandboxagent/sandboxagent/internal/app"
 )
 
 func (in *instance) inbox(t *testing.T) api.PermissionInbox {
@@ -44,7 +44,7 @@ func (in *instance) askAsync(t *testing.T, id string) {
 // TestPermissionsOfAllSessions follows the permission requests of several sessions,
 // one of which decides for itself.
 func TestPermissionsOfAllSessions(t *testing.T) {
-	in := start(t, server.Config{})
+	in := start(t, app.Config{})
 	if list := in.inbox(t); len(list.Permissions) != 0 || list.Cursor != 0 {
 		t.Errorf("the inbox of an empty server is %+v", list)
 	}
@@ -233,7 +233,7 @@ func (in *instance) sessionEvents(t *testing.T, id string) (all []api.SessionEve
 
 // TestCheckPermissions tries policies on calls, without any of them being made.
 func TestCheckPermissions(t *testing.T) {
-	in := start(t, server.Config{})
+	in := start(t, app.Config{})
 	in.create(t, `,"id":"s"`)
 	in.check(t, scenario{method: "PATCH", path: "/v1/sessions/s", header: jsonBody, body: `{"permissions":{"default":"allow"}}`, status: 200})
 	in.check(t, scenario{method: "POST", path: "/v1/sessions/s/prompt", header: jsonBody, body: `{"prompt":"write a.txt with one"}`, status: 200})

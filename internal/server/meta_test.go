@@ -5,12 +5,12 @@ import (
 	"testing"
 
 	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/app"
 	"github.com/sandboxagent/sandboxagent/internal/httpkit"
-	"github.com/sandboxagent/sandboxagent/internal/server"
 )
 
 func TestMeta(t *testing.T) {
-	in := start(t, server.Config{Version: "1.2.3", Limits: api.Limits{MaxUploadBytes: 3 << 20}})
+	in := start(t, app.Config{Version: "1.2.3", Limits: api.Limits{MaxUploadBytes: 3 << 20}})
 	in.run(t, []scenario{
 		{name: "root", path: "/", status: 200, want: []string{`{"docs":"/docs","name":"Sandbox Agent"}`}},
 		{name: "health", path: "/v1/health", status: 200, want: []string{`{"status":"ok"}`}, headers: map[string]string{"Content-Type": "application/json"}},
@@ -44,7 +44,7 @@ func pad(document string, length int) string {
 }
 
 func TestToken(t *testing.T) {
-	in := start(t, server.Config{Token: "secret"})
+	in := start(t, app.Config{Token: "secret"})
 	bearer := func(value string) map[string]string { return map[string]string{"Authorization": value} }
 	in.run(t, []scenario{
 		{name: "none", path: "/v1/health", status: 401, want: []string{`"type":"urn:sandbox-agent:error:token_invalid"`, `"details":{"message":"missing or invalid bearer token"}`}},
@@ -65,7 +65,7 @@ func TestToken(t *testing.T) {
 }
 
 func TestBrowsersAreKeptOut(t *testing.T) {
-	in := start(t, server.Config{AllowedHosts: []string{"box.internal"}, CORS: httpkit.CORS{Origins: []string{"https://friend.example"}}})
+	in := start(t, app.Config{AllowedHosts: []string{"box.internal"}, CORS: httpkit.CORS{Origins: []string{"https://friend.example"}}})
 	host := func(h string) map[string]string { return map[string]string{"Host": h} }
 	in.run(t, []scenario{
 		{name: "rebound name", path: "/v1/health", header: host("evil.example"), status: 403, want: []string{`"code":"host_forbidden"`}},
@@ -89,7 +89,7 @@ func TestBrowsersAreKeptOut(t *testing.T) {
 }
 
 func TestCORSWithCredentials(t *testing.T) {
-	in := start(t, server.Config{CORS: httpkit.CORS{Origins: []string{"https://a.example"}, Headers: []string{"*"}, Credentials: true}})
+	in := start(t, app.Config{CORS: httpkit.CORS{Origins: []string{"https://a.example"}, Headers: []string{"*"}, Credentials: true}})
 	in.run(t, []scenario{{
 		name: "preflight", method: "OPTIONS", path: "/v1/health", status: 200,
 		header:  map[string]string{"Origin": "https://a.example", "Access-Control-Request-Method": "PUT", "Access-Control-Request-Headers": "X-One,X-Two"},
@@ -103,7 +103,7 @@ func fetched(site, mode, dest string) map[string]string {
 }
 
 func TestBrowsersAreToldToKeepResponsesFromOtherOrigins(t *testing.T) {
-	in := start(t, server.Config{})
+	in := start(t, app.Config{})
 	for _, path := range []string{"/v1/health", "/v1/none", "/docs", "/ui/", "/v1/fs/file?path=none", "/metrics"} {
 		resp, err := in.client.Get(in.url + path)
 		if err != nil {

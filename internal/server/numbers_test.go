@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/sandboxagent/sandboxagent/api"
-	"github.com/sandboxagent/sandboxagent/internal/server"
+	"github.com/sandboxagent/sandboxagent/internal/app"
 )
 
 // extremes are numbers that overflow something when they are counted with.
@@ -21,7 +21,7 @@ var extremes = []string{"0", "-1", "1", "2147483647", "2147483648", "4294967296"
 // its query or its headers the extremes. The server answers with no fault of its
 // own.
 func TestNumbersOfQueriesAreRefusedOrClamped(t *testing.T) {
-	in := start(t, server.Config{})
+	in := start(t, app.Config{})
 	in.create(t, `,"id":"s"`)
 	type parameter struct {
 		Name, In string
@@ -87,7 +87,7 @@ func (in *instance) tryNumber(t *testing.T, method, path, name, where, n string)
 // TestLongExpiryDoesNotComeAtOnce has policies with expiries that are longer than a
 // duration can be.
 func TestLongExpiryDoesNotComeAtOnce(t *testing.T) {
-	in := start(t, server.Config{})
+	in := start(t, app.Config{})
 	for i, ms := range []string{"9223372036854775807", "9223372036855", "9007199254740991", "3153600000001"} {
 		id := fmt.Sprintf("s%d", i)
 		in.create(t, `,"id":"`+id+`","permissions":{"expireAfterMs":`+ms+`}`)
@@ -102,7 +102,7 @@ func TestLongExpiryDoesNotComeAtOnce(t *testing.T) {
 }
 
 func TestPageBehindTheLastIsEmpty(t *testing.T) {
-	in := start(t, server.Config{})
+	in := start(t, app.Config{})
 	in.create(t, `,"id":"s"`)
 	for _, page := range []string{"2", "9223372036854775807", "9223372036854775", "92233720368547759"} {
 		for _, perPage := range []string{"1", "1000"} {
@@ -117,7 +117,7 @@ func TestPageBehindTheLastIsEmpty(t *testing.T) {
 // TestTokenNeedsItsScheme spells the Authorization header in ways that count and in
 // ways that do not.
 func TestTokenNeedsItsScheme(t *testing.T) {
-	in := start(t, server.Config{Token: "secret"})
+	in := start(t, app.Config{Token: "secret"})
 	for header, status := range map[string]int{
 		"Bearer secret": 200, "bearer secret": 200, "BEARER secret": 200, "bEaReR secret": 200,
 		"secret": 401, "": 401, "Bearer": 401, "Bearer ": 401, "Bearersecret": 401, "Basic secret": 401, "Token secret": 401, "Bearer Bearer secret": 401,

@@ -16,7 +16,7 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/sandboxagent/sandboxagent/api"
-	"github.com/sandboxagent/sandboxagent/internal/server"
+	"github.com/sandboxagent/sandboxagent/internal/app"
 )
 
 var jsonHeader = map[string]string{"Content-Type": "application/json"}
@@ -26,7 +26,7 @@ func post(name, path, body string, status int, want ...string) scenario {
 }
 
 func TestProcessRoutes(t *testing.T) {
-	in := start(t, server.Config{})
+	in := start(t, app.Config{})
 	const sleep = `{"command":"sleep","args":["1000"],"cwd":null,"unknown":1}`
 	in.run(t, []scenario{
 		{name: "empty list", path: "/v1/processes", status: 200, want: []string{`{"processes":[]}`}},
@@ -101,7 +101,7 @@ func createProcess(t *testing.T, in *instance, req api.ProcessCreateRequest) str
 }
 
 func TestProcessLogStream(t *testing.T) {
-	in := start(t, server.Config{})
+	in := start(t, app.Config{})
 	id := createProcess(t, in, api.ProcessCreateRequest{Command: "sh", Args: []string{"-c", `echo one; read x; echo two; exit 5`}})
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -157,7 +157,7 @@ func TestProcessLogStream(t *testing.T) {
 // that is open.
 func TestProcessLogStreamLosesNothing(t *testing.T) {
 	const size = 8 << 20
-	in := start(t, server.Config{Limits: api.Limits{FollowStallMs: 600_000}})
+	in := start(t, app.Config{Limits: api.Limits{FollowStallMs: 600_000}})
 	in.check(t, post("small log", "/v1/processes/config", `{"maxLogBytesPerProcess":200000}`, 200))
 	id := createProcess(t, in, api.ProcessCreateRequest{Command: "sh", Args: []string{"-c", fmt.Sprintf(`read go; head -c %d /dev/zero`, size)}})
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
@@ -288,7 +288,7 @@ func (v *viewer) closed(want websocket.StatusCode) {
 // happens, so that something does. A viewer that does not answer stays.
 func TestIdleTerminalIsPinged(t *testing.T) {
 	t.Parallel()
-	in := start(t, server.Config{})
+	in := start(t, app.Config{})
 	id := createProcess(t, in, api.ProcessCreateRequest{TTY: true, Command: "sh", Args: []string{"-c", `stty -echo; echo hello; read line; echo "got $line"`}})
 	var viewers []*viewer
 	for _, answers := range []bool{true, false} {
@@ -322,7 +322,7 @@ func TestIdleTerminalIsPinged(t *testing.T) {
 }
 
 func TestTerminal(t *testing.T) {
-	in := start(t, server.Config{})
+	in := start(t, app.Config{})
 	id := createProcess(t, in, api.ProcessCreateRequest{TTY: true, Command: "sh", Args: []string{"-c",
 		`stty -echo; echo hello; while read line; do case $line in size) stty size;; flood) head -c 2000000 /dev/zero | tr '\0' x; echo .;; end) exit 4;; *) echo "got $line";; esac; done`}})
 	a := connect(t, in, id, "?since=0")
@@ -389,7 +389,7 @@ func TestTerminal(t *testing.T) {
 }
 
 func TestTerminalRefusals(t *testing.T) {
-	in := start(t, server.Config{Token: "secret"})
+	in := start(t, app.Config{Token: "secret"})
 	authorized := map[string]string{"Authorization": "Bearer secret", "Content-Type": "application/json"}
 	in.check(t, scenario{method: "POST", path: "/v1/processes", header: authorized, body: `{"command":"cat","tty":true}`, status: 200})
 	const path = "/v1/processes/proc_1/terminal/ws"
@@ -404,7 +404,7 @@ func TestTerminalRefusals(t *testing.T) {
 
 // A server that stops says so to every viewer, of a busy terminal too.
 func TestTerminalGoesAway(t *testing.T) {
-	in := start(t, server.Config{Limits: api.Limits{ShutdownTimeoutMs: 600_000}})
+	in := start(t, app.Config{Limits: api.Limits{ShutdownTimeoutMs: 600_000}})
 	quiet := connect(t, in, createProcess(t, in, api.ProcessCreateRequest{Command: "cat", TTY: true}), "")
 	var viewers []*viewer
 	for range 4 {

@@ -17,7 +17,7 @@ import (
 	"time"
 
 	"github.com/sandboxagent/sandboxagent/api"
-	"github.com/sandboxagent/sandboxagent/internal/server"
+	"github.com/sandboxagent/sandboxagent/internal/app"
 )
 
 // residentKiB is what a process holds in memory.
@@ -188,7 +188,7 @@ func (w *watched) Read(p []byte) (int, error) {
 // TestLongestFrame has an agent write a line that is longer than what a journal
 // takes by default, to a server that was told to take it.
 func TestLongestFrame(t *testing.T) {
-	in := start(t, server.Config{Limits: api.Limits{MaxFrameBytes: 70 << 20}})
+	in := start(t, app.Config{Limits: api.Limits{MaxFrameBytes: 70 << 20}})
 	id := in.mockSession(t, "s")
 	reply := in.rpc(t, "/v1/acp/s", fmt.Sprintf(`{"jsonrpc":"2.0","id":2,"method":"session/prompt","params":{"sessionId":%q,"prompt":[{"type":"text","text":"/longline %d"}]}}`, id, 70<<20))
 	if !strings.Contains(reply, `"stopReason":"end_turn"`) {

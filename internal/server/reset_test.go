@@ -6,11 +6,11 @@ import (
 	"testing"
 
 	"github.com/sandboxagent/sandboxagent/api"
-	"github.com/sandboxagent/sandboxagent/internal/server"
+	"github.com/sandboxagent/sandboxagent/internal/app"
 )
 
 func TestReadersAheadOfTheLastEventAreTakenBack(t *testing.T) {
-	in := start(t, server.Config{})
+	in := start(t, app.Config{})
 	in.mockSession(t, "conn")
 	session := in.create(t, "")
 	ahead := uint64(1 << 40)

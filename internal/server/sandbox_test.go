@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/sandboxagent/sandboxagent/api"
-	"github.com/sandboxagent/sandboxagent/internal/server"
+	"github.com/sandboxagent/sandboxagent/internal/app"
 )
 
 // agentPID returns the process id of the only agent.
@@ -43,7 +43,7 @@ func await(t *testing.T, what string, ok func() bool) {
 }
 
 func TestSandboxPauseAndRestart(t *testing.T) {
-	in := start(t, server.Config{})
+	in := start(t, app.Config{})
 	in.mockSession(t, "s")
 	pid := in.agentPID(t)
 	in.check(t, scenario{path: "/v1/sandbox", status: 200, want: []string{`{"status":"running","agents":1,"processes":0}`}})
@@ -66,7 +66,7 @@ func TestSandboxEnds(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			asked, stop := context.WithCancel(context.Background())
-			in := start(t, server.Config{Stop: stop})
+			in := start(t, app.Config{Stop: stop})
 			in.mockSession(t, "s")
 			pid := in.agentPID(t)
 			in.check(t, sc)
@@ -75,6 +75,6 @@ func TestSandboxEnds(t *testing.T) {
 			await(t, "the agent to be gone", func() bool { return state(pid) == "" })
 		})
 	}
-	in := start(t, server.Config{})
+	in := start(t, app.Config{})
 	in.check(t, scenario{method: "DELETE", path: "/v1/sandbox", status: 501, want: []string{`"code":"not_supported"`}})
 }

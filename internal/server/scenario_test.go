@@ -17,6 +17,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/sandboxagent/sandboxagent/internal/app"
 	"github.com/sandboxagent/sandboxagent/internal/fakeagent"
 	"github.com/sandboxagent/sandboxagent/internal/server"
 )
@@ -104,7 +105,7 @@ type instance struct {
 }
 
 // start serves until the end of the test. What cfg lacks is filled in.
-func start(t *testing.T, cfg server.Config) *instance {
+func start(t *testing.T, cfg app.Config) *instance {
 	t.Helper()
 	exe, err := os.Executable()
 	if err != nil {
@@ -120,7 +121,7 @@ func start(t *testing.T, cfg server.Config) *instance {
 		cfg.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + cfg.Home}
 	}
 	cfg.SelfExe = exe
-	srv, err := server.Open(cfg)
+	srv, err := app.Open(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,14 +3,12 @@
 package server
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
-	"path/filepath"
 	"reflect"
 	"sync"
 	"sync/atomic"
@@ -29,45 +27,35 @@ import (
 	"github.com/sandboxagent/sandboxagent/internal/settings"
 )
 
-// Config says how to run a server. DataDir and Home are required; the zero
-// value of everything else is usable.
+// Config says how a server answers. Limits and Logger are required.
 type Config struct {
-	Version string // of the program; empty means "devel"
+	Version string // of the program
 	Commit  string
-
-	DataDir string   // where journal, agents and logs are kept
-	Journal string   // file of the journal, or a postgres:// URL in a build that has it; empty means journal.db in DataDir
-	Home    string   // what relative paths of files start from, and where credentials are looked for
-	Env     []string // environment of agents and processes, as KEY=value
-
-	// SelfExe is the program that runs the mock agent as "SelfExe mock".
-	SelfExe string
-
-	// AgentCommands replaces how an agent is started, or adds an agent, by id.
-	AgentCommands map[string][]string
-
-	// RegistryURL is the ACP registry that agents are looked up in; empty means
-	// the pinned packages only.
-	RegistryURL string
-
-	// RequirePreinstall refuses to install an agent on its first use.
-	RequirePreinstall bool
+	DataDir string // as clients see it
 
 	Token        string   // empty means that every request is allowed
 	AllowedHosts []string // Host names served without a token beside loopback; * means any
 	CORS         httpkit.CORS
 
-	// Ballast is how many bytes to allocate and never touch, so that they take
-	// no memory. They count as heap: without them the garbage of a few hundred
-	// requests doubles the small heap of a server, and a sixth of its time goes
-	// to collecting. It is for programs that do nothing but serve.
-	Ballast int
+	Ballast int // bytes to allocate and never touch, see package app
 
-	Limits api.Limits   // zeros mean the defaults
-	Logger *slog.Logger // nil means none
+	Limits api.Limits // all of them
+	Logger *slog.Logger
 
-	// Stop is called when a client asks the server to shut down.
+	// Stop is called when a client asks the server to shut down. Nil means that
+	// clients cannot.
 	Stop context.CancelFunc
+}
+
+// Nouns do the work. All of them are required; the server closes them.
+type Nouns struct {
+	Journal   *journal.Journal
+	Agents    *agents.Catalogue
+	Settings  *settings.Settings
+	Sessions  *session.Manager
+	Files     *files.FS
+	Processes *process.Supervisor
+	Children  *bridge.Roster // of the sessions and the processes
 }
 
 // Server serves one sandbox. It is an [http.Handler]; Serve runs it on a
@@ -96,65 +84,28 @@ type Server struct {
 	closeErr   error
 }
 
-// Open makes a server on the data in cfg.DataDir, which it holds until Close.
-func Open(cfg Config) (*Server, error) {
-	if cfg.Logger == nil {
-		cfg.Logger = slog.New(slog.DiscardHandler)
-	}
-	cfg.Version = cmp.Or(cfg.Version, "devel")
+// New makes a server of nouns, which it holds until Close.
+func New(cfg Config, nouns Nouns) *Server {
 	s := &Server{
 		cfg:     cfg,
 		log:     cfg.Logger,
-		limits:  limitsWithDefaults(cfg.Limits, cfg.DataDir),
+		limits:  cfg.Limits,
 		started: time.Now(),
 
-		children: new(bridge.Roster),
+		journal:   nouns.Journal,
+		agents:    nouns.Agents,
+		settings:  nouns.Settings,
+		bridge:    nouns.Sessions.Bridge(),
+		sessions:  nouns.Sessions,
+		files:     nouns.Files,
+		processes: nouns.Processes,
+		children:  nouns.Children,
 	}
 	base, cancel := context.WithCancelCause(context.Background())
 	s.base, s.cancelBase = base, func() { cancel(httpkit.ErrStopping) }
-	if err := s.openNouns(); err != nil {
-		s.cancelBase()
-		return nil, err
-	}
 	s.routes()
 	s.background.Go(s.trim)
-	return s, nil
-}
-
-// openNouns makes the parts that do the work, each after what it needs.
-func (s *Server) openNouns() error {
-	store, err := openStore(cmp.Or(s.cfg.Journal, filepath.Join(s.cfg.DataDir, "journal.db")))
-	if err != nil {
-		return err
-	}
-	s.journal, err = journal.Open(store, journal.Options{
-		WindowBytes:  s.limits.JournalWindowBytes,
-		BacklogBytes: s.limits.JournalBacklogBytes,
-		// Over the limit of lines by what a reader of lines may overshoot.
-		MaxFrameBytes: max(s.limits.MaxFrameBytes, s.limits.MaxBodyBytes) + 1<<20,
-		Retention:     retention(s.limits),
-		Logger:        s.log,
-	})
-	if err != nil {
-		return errors.Join(err, store.Close())
-	}
-	s.agents = agents.New(agents.Config{
-		DataDir:           s.cfg.DataDir,
-		Home:              s.cfg.Home,
-		Env:               s.cfg.Env,
-		SelfExe:           s.cfg.SelfExe,
-		AgentCommands:     s.cfg.AgentCommands,
-		Registry:          s.cfg.RegistryURL,
-		RequirePreinstall: s.cfg.RequirePreinstall,
-		Logger:            s.log,
-	})
-	s.settings = settings.New(settings.Options{Directory: s.cfg.Home, Data: s.cfg.DataDir, Env: s.cfg.Env, Log: s.log})
-	s.files = files.New(filesConfig(s.cfg, s.limits))
-	if err := s.files.Recover(); err != nil {
-		s.log.Warn("recover files that a killed server was changing", "error", err)
-	}
-	s.processes = process.NewSupervisor(process.Config{Limits: processLimits(s.limits), Env: s.cfg.Env, Logger: s.log, Roster: s.children})
-	return s.openSessions()
+	return s
 }
 
 // routes registers every route of the server.
@@ -280,3 +231,5 @@ func (s *Server) close(ctx context.Context) error {
 	})
 	return s.closeErr
 }
+
+func milliseconds(n int64) time.Duration { return time.Duration(n) * time.Millisecond }

@@ -15,7 +15,7 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/sandboxagent/sandboxagent/api"
-	"github.com/sandboxagent/sandboxagent/internal/server"
+	"github.com/sandboxagent/sandboxagent/internal/app"
 )
 
 // syncBuffer is a buffer for a logger that several goroutines use.
@@ -52,7 +52,7 @@ func (in *instance) terminal(t *testing.T, header map[string]string) api.Process
 func TestTokenIsNotLogged(t *testing.T) {
 	const token = "c0ffee-is-secret"
 	var log syncBuffer
-	in := start(t, server.Config{Token: token, Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
+	in := start(t, app.Config{Token: token, Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
 	bearer := map[string]string{"Authorization": "Bearer " + token}
 	in.check(t, scenario{path: "/v1/health", header: bearer, status: 200})
 	in.check(t, scenario{path: "/v1/health?access_token=" + token, status: 401})
@@ -75,7 +75,7 @@ func TestTokenIsNotLogged(t *testing.T) {
 // TestShutdownEndsWhatIsAlive ends a server with an agent, an event stream, a prompt and a
 // terminal alive. All of them end with it.
 func TestShutdownEndsWhatIsAlive(t *testing.T) {
-	in := start(t, server.Config{})
+	in := start(t, app.Config{})
 	id := in.mockSession(t, "s")
 	agent := in.agentPID(t)
 	shell := in.terminal(t, nil)
@@ -119,7 +119,7 @@ func TestShutdownEndsWhatIsAlive(t *testing.T) {
 // TestOneTokenGuardsAll asks for every route of the API without the token,
 // which is the power over the whole sandbox.
 func TestOneTokenGuardsAll(t *testing.T) {
-	in := start(t, server.Config{Token: "secret"})
+	in := start(t, app.Config{Token: "secret"})
 	guarded := 0
 	for _, route := range in.server.Routes() {
 		method, path, _ := strings.Cut(route, " ")
@@ -140,7 +140,7 @@ func TestOneTokenGuardsAll(t *testing.T) {
 // the imports.
 func TestNoTelemetry(t *testing.T) {
 	data := t.TempDir()
-	in := start(t, server.Config{DataDir: data})
+	in := start(t, app.Config{DataDir: data})
 	in.mockSession(t, "s")
 	in.stop()
 	err := filepath.WalkDir(data, func(path string, d fs.DirEntry, err error) error {

@@ -59,5 +59,8 @@ func sessionConfig[Entry any](ctx context.Context, s *Server, id, noun string, s
 	if err != nil {
 		return nil, err
 	}
-	return decodeStored(set, data)
+	if len(data) == 0 {
+		return map[string]Entry{}, nil
+	}
+	return set.Decode(data)
 }

@@ -13,7 +13,7 @@ import (
 	"testing"
 
 	"github.com/sandboxagent/sandboxagent/api"
-	"github.com/sandboxagent/sandboxagent/internal/server"
+	"github.com/sandboxagent/sandboxagent/internal/app"
 )
 
 var linesBody = map[string]string{"Content-Type": "application/x-ndjson"}
@@ -65,7 +65,7 @@ func (in *instance) session(t *testing.T, id string) api.Session {
 }
 
 func TestSessionFiles(t *testing.T) {
-	in := start(t, server.Config{Token: "secret", Limits: api.Limits{MaxSessions: 3, MaxUploadBytes: 20_000, MaxFrameBytes: 10}})
+	in := start(t, app.Config{Token: "secret", Limits: api.Limits{MaxSessions: 3, MaxUploadBytes: 20_000, MaxFrameBytes: 10}})
 	post := func(name, body string, status int, want ...string) scenario {
 		return scenario{name: name, method: "POST", path: "/v1/sessions/import", status: status, body: body, want: want,
 			header: map[string]string{"Content-Type": "application/x-ndjson; charset=utf-8", "Authorization": "Bearer secret"}}
@@ -120,7 +120,7 @@ func TestSessionFiles(t *testing.T) {
 		headers: map[string]string{"Content-Type": "application/x-ndjson"}})
 	in.check(t, scenario{path: "/v1/sessions?q=one", header: map[string]string{"Authorization": "Bearer secret"}, status: 200, want: []string{`"total":2`, `"lastEvent":3`}})
 
-	large := start(t, server.Config{Limits: api.Limits{MaxFrameBytes: 10, MaxBodyBytes: 10}})
+	large := start(t, app.Config{Limits: api.Limits{MaxFrameBytes: 10, MaxBodyBytes: 10}})
 	large.check(t, scenario{method: "POST", path: "/v1/sessions/import", header: linesBody, status: 413, body: sessionFile([]string{"one"}, 1, 2<<20),
 		want: []string{`"code":"limit_exceeded"`, "maxFrameBytes"}})
 }
@@ -128,7 +128,7 @@ func TestSessionFiles(t *testing.T) {
 // TestMoveSessions takes the sessions of a server while their agents work and five
 // readers follow, to another one, where they go on.
 func TestMoveSessions(t *testing.T) {
-	from := start(t, server.Config{})
+	from := start(t, app.Config{})
 	from.create(t, `,"id":"talk","env":{"KEY":"kept"}`)
 	from.create(t, `,"id":"busy"`)
 	from.check(t, scenario{method: "PUT", path: "/v1/sessions/talk/mcp/config", header: jsonBody, body: `{"mcpServers":{"tool":{"type":"local","command":"true","cwd":"sub"}}}`, status: 204})
@@ -179,7 +179,7 @@ func TestMoveSessions(t *testing.T) {
 		}
 	}
 
-	to := start(t, server.Config{})
+	to := start(t, app.Config{})
 	result := decode[api.SessionImport](t, to.check(t, scenario{method: "POST", path: "/v1/sessions/import?keep=env,mcp", header: linesBody, body: file, status: 200}))
 	if len(result.Sessions) != 2 || result.Events != int(got["talk"]+got["busy"]) {
 		t.Errorf("imported %+v", result)
@@ -246,7 +246,7 @@ func written(dir string) (bytes int64) {
 // its ids, and afterwards nothing is left of it.
 func TestLeaveImport(t *testing.T) {
 	dir := t.TempDir()
-	in := start(t, server.Config{DataDir: dir})
+	in := start(t, app.Config{DataDir: dir})
 	file := sessionFile([]string{"a", "b"}, 2000, 2000)
 	before := written(dir)
 	body, leave := in.upload(t)
@@ -282,7 +282,7 @@ func TestLeaveImport(t *testing.T) {
 
 // TestLeaveExport ends an export in its middle; the next one is whole.
 func TestLeaveExport(t *testing.T) {
-	in := start(t, server.Config{})
+	in := start(t, app.Config{})
 	file := sessionFile([]string{"a"}, 20_000, 1000)
 	in.check(t, scenario{method: "POST", path: "/v1/sessions/import", header: linesBody, body: file, status: 200})
 	ctx, leave := context.WithCancel(t.Context())

@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"github.com/sandboxagent/sandboxagent/api"
-	"github.com/sandboxagent/sandboxagent/internal/server"
+	"github.com/sandboxagent/sandboxagent/internal/app"
 )
 
 // armed is a session that would run programs and allow itself anything.
@@ -34,7 +34,7 @@ func TestImportDropsWhatTheFileWouldRun(t *testing.T) {
 	}
 	for _, keep := range append([]string{"", strings.Join(api.ImportParts, ",")}, api.ImportParts...) {
 		t.Run("keep "+keep, func(t *testing.T) {
-			cfg := server.Config{DataDir: t.TempDir()}
+			cfg := app.Config{DataDir: t.TempDir()}
 			in := start(t, cfg)
 			done := decode[api.SessionImport](t, in.check(t, scenario{method: "POST", path: "/v1/sessions/import?keep=" + url.QueryEscape(keep), header: linesBody, body: armed, status: 200}))
 			for round, from := range []*instance{in, nil} {
@@ -72,7 +72,7 @@ func TestImportDropsWhatTheFileWouldRun(t *testing.T) {
 }
 
 func TestImportRefusesToKeepAnUnknownPart(t *testing.T) {
-	in := start(t, server.Config{})
+	in := start(t, app.Config{})
 	for _, keep := range []string{"everything", "env,", "Env", "env,hooks"} {
 		in.check(t, scenario{method: "POST", path: "/v1/sessions/import?keep=" + url.QueryEscape(keep), header: linesBody, body: armed, status: 400,
 			want: []string{`"code":"invalid_query"`, "env, mcp, skills, policy, rules, settings"}})
@@ -82,7 +82,7 @@ func TestImportRefusesToKeepAnUnknownPart(t *testing.T) {
 
 // TestImportedSessionAsksAgain has a session that allowed everything itself.
 func TestImportedSessionAsksAgain(t *testing.T) {
-	in := start(t, server.Config{})
+	in := start(t, app.Config{})
 	in.check(t, scenario{method: "POST", path: "/v1/sessions/import", header: linesBody, body: armed, status: 200})
 	async := map[string]string{"Content-Type": "application/json", "Prefer": "respond-async"}
 	in.check(t, scenario{method: "POST", path: "/v1/sessions/armed/prompt", header: async, body: `{"prompt":"/permission"}`, status: 202})

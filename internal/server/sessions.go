@@ -22,26 +22,6 @@ import (
 	"github.com/sandboxagent/sandboxagent/internal/session"
 )
 
-// openSessions makes the sessions and their bridge.
-func (s *Server) openSessions() error {
-	var err error
-	s.sessions, err = session.New(session.Config{
-		Journal: s.journal,
-		Agents:  knownAgents{s.agents, s.settings, s.log},
-		Bridge:  bridgeLimits(s.limits),
-		Roster:  s.children,
-		CWD:     s.cfg.Home,
-		Version: s.cfg.Version,
-		Limits:  sessionLimits(s.limits),
-		Logger:  s.log,
-	})
-	if err != nil {
-		return errors.Join(err, s.journal.Close())
-	}
-	s.bridge = s.sessions.Bridge()
-	return nil
-}
-
 type sessionInput struct {
 	ID string `path:"id" doc:"Id of the session, ours or the agent's"`
 }

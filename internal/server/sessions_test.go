@@ -12,7 +12,7 @@ import (
 	"testing"
 
 	"github.com/sandboxagent/sandboxagent/api"
-	"github.com/sandboxagent/sandboxagent/internal/server"
+	"github.com/sandboxagent/sandboxagent/internal/app"
 )
 
 var jsonBody = map[string]string{"Content-Type": "application/json"}
@@ -61,7 +61,7 @@ func (in *instance) stream(t *testing.T, req *http.Request, stop func(event, dat
 }
 
 func TestSessionRoutes(t *testing.T) {
-	in := start(t, server.Config{})
+	in := start(t, app.Config{})
 	s := in.create(t, `,"id":"first","title":"One","mode":"plan","model":"mock-fast","thoughtLevel":"high","metadata":{"a":1},"env":{"SECRET":"hush"}`)
 	path := "/v1/sessions/first"
 	in.run(t, []scenario{
@@ -137,7 +137,7 @@ func TestSessionRoutes(t *testing.T) {
 
 // TestSessionSkills configures skills for a folder and for one session in it.
 func TestSessionSkills(t *testing.T) {
-	in := start(t, server.Config{})
+	in := start(t, app.Config{})
 	for _, name := range []string{"of-folder", "of-session"} {
 		dir := filepath.Join(in.home, "sources", name)
 		if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -172,7 +172,7 @@ func TestSessionSkills(t *testing.T) {
 }
 
 func TestSessionTurnStream(t *testing.T) {
-	in := start(t, server.Config{})
+	in := start(t, app.Config{})
 	s := in.create(t, "")
 	req, err := http.NewRequest(http.MethodPost, in.url+"/v1/sessions/"+s.ID+"/prompt", strings.NewReader(`{"prompt":"/burst 500"}`))
 	if err != nil {
@@ -201,7 +201,7 @@ func TestSessionTurnStream(t *testing.T) {
 // TestSessionTurnStreamEnds follows turns that come one right after the other: the
 // stream of each has nothing of the next one.
 func TestSessionTurnStreamEnds(t *testing.T) {
-	in := start(t, server.Config{})
+	in := start(t, app.Config{})
 	s := in.create(t, "")
 	var all sync.WaitGroup
 	for range 16 {
@@ -232,7 +232,7 @@ func TestSessionTurnStreamEnds(t *testing.T) {
 }
 
 func TestSessionTurnStreamFails(t *testing.T) {
-	in := start(t, server.Config{})
+	in := start(t, app.Config{})
 	s := in.create(t, "")
 	req, err := http.NewRequest(http.MethodPost, in.url+"/v1/sessions/"+s.ID+"/prompt", strings.NewReader(`{"prompt":"/error -32001 broken"}`))
 	if err != nil {
@@ -254,7 +254,7 @@ func TestSessionTurnStreamFails(t *testing.T) {
 // TestSessionAsync follows a turn that nobody waits for, as one of the clients
 // that the session tells of.
 func TestSessionAsync(t *testing.T) {
-	in := start(t, server.Config{})
+	in := start(t, app.Config{})
 	s := in.create(t, "")
 	started := decode[api.SessionTurnStarted](t, in.check(t, scenario{method: "POST", path: "/v1/sessions/" + s.ID + "/prompt",
 		header: map[string]string{"Content-Type": "application/json", "Prefer": "respond-async"}, body: `{"prompt":"quick"}`, status: 202}))
@@ -284,7 +284,7 @@ func TestSessionAsync(t *testing.T) {
 
 // TestSessionPermissions has people answer the agent: remembered, undone, late.
 func TestSessionPermissions(t *testing.T) {
-	in := start(t, server.Config{})
+	in := start(t, app.Config{})
 	s := in.create(t, "")
 	path := "/v1/sessions/" + s.ID
 	ask := func(prompt string) api.Permission {
@@ -344,7 +344,7 @@ func TestSessionPermissions(t *testing.T) {
 // TestSessionOfACPClient opens a session as a foreign client does, and finds it
 // among the others.
 func TestSessionOfACPClient(t *testing.T) {
-	in := start(t, server.Config{})
+	in := start(t, app.Config{})
 	post := func(query, frame string) string {
 		return in.check(t, scenario{method: "POST", path: "/v1/acp/foreign" + query, header: jsonBody, body: frame, status: 200})
 	}
@@ -366,7 +366,7 @@ func TestSessionOfACPClient(t *testing.T) {
 
 // TestVirtualConnection speaks as the Python client 0.1.5 does.
 func TestVirtualConnection(t *testing.T) {
-	in := start(t, server.Config{})
+	in := start(t, app.Config{})
 	path := "/v1/acp/default"
 	post := func(frame string, want ...string) string {
 		t.Helper()
@@ -432,7 +432,7 @@ func TestVirtualConnection(t *testing.T) {
 // TestClientHasNoNameOfTheServer has clients call themselves what stands for the
 // server's own decisions.
 func TestClientHasNoNameOfTheServer(t *testing.T) {
-	in := start(t, server.Config{})
+	in := start(t, app.Config{})
 	in.create(t, `,"id":"s"`)
 	for _, name := range []string{"policy", "expiry", "agent", "cancel", "server", "Policy", " POLICY ", "pol\u200bicy", "connection", "connection  x"} {
 		for _, sc := range []scenario{

@@ -7,11 +7,11 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/sandboxagent/sandboxagent/internal/server"
+	"github.com/sandboxagent/sandboxagent/internal/app"
 )
 
 func TestInspector(t *testing.T) {
-	in := start(t, server.Config{Token: "secret"})
+	in := start(t, app.Config{Token: "secret"})
 	page := map[string]string{
 		"Content-Type": "text/html; charset=utf-8", "Cache-Control": "no-cache",
 		"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer",
@@ -33,7 +33,7 @@ func TestInspector(t *testing.T) {
 }
 
 func TestInspectorAssets(t *testing.T) {
-	in := start(t, server.Config{Token: "secret"})
+	in := start(t, app.Config{Token: "secret"})
 	get := func(path string, header map[string]string) (*http.Response, string) {
 		t.Helper()
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, in.url+path, nil)

@@ -14,7 +14,7 @@ import (
 	"testing"
 
 	"github.com/sandboxagent/sandboxagent/api"
-	"github.com/sandboxagent/sandboxagent/internal/server"
+	"github.com/sandboxagent/sandboxagent/internal/app"
 )
 
 // serveOnSmallDisk is the server on a disk of its own, which is soon full.
@@ -152,7 +152,7 @@ func TestDamagedJournal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := server.Open(cfg); !errors.Is(err, api.CodeDataCorrupt) || !strings.Contains(err.Error(), path) {
+	if _, err := app.Open(cfg); !errors.Is(err, api.CodeDataCorrupt) || !strings.Contains(err.Error(), path) {
 		t.Errorf("open: %v", err)
 	}
 }

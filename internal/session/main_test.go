@@ -17,8 +17,8 @@ import (
 
 	"github.com/sandboxagent/sandboxagent/acp"
 	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/app"
 	"github.com/sandboxagent/sandboxagent/internal/fakeagent"
-	"github.com/sandboxagent/sandboxagent/internal/server"
 )
 
 // TestMain makes the test binary the agents and the server of the tests too.
@@ -97,12 +97,12 @@ func plain(in io.Reader, out io.Writer) error {
 	return conn.Run(context.Background())
 }
 
-func config(data, home string) (server.Config, error) {
+func config(data, home string) (app.Config, error) {
 	exe, err := os.Executable()
 	if err != nil {
-		return server.Config{}, err
+		return app.Config{}, err
 	}
-	return server.Config{
+	return app.Config{
 		DataDir: data, Home: home, SelfExe: exe, Env: []string{"PATH=/usr/bin:/bin", "HOME=" + home},
 		AgentCommands: map[string][]string{
 			"keeper": {exe, "keeper", data + "/agent"},
@@ -131,7 +131,7 @@ func serve(data, home string) error {
 	if err != nil {
 		return err
 	}
-	srv, err := server.Open(cfg)
+	srv, err := app.Open(cfg)
 	if err != nil {
 		return err
 	}
@@ -170,7 +170,7 @@ func start(t *testing.T, data string, limits api.Limits) *rig {
 		t.Fatal(err)
 	}
 	cfg.Limits = limits
-	srv, err := server.Open(cfg)
+	srv, err := app.Open(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-//go:build conformance && postgres
+//go:build conformance
 
 package server_test
 
@@ -6,13 +6,14 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/sandboxagent/sandboxagent/internal/server"
-	"github.com/sandboxagent/sandboxagent/internal/testkit/postgres"
+	"github.com/sandboxagent/sandboxagent/internal/app"
+	"github.com/sandboxagent/sandboxagent/internal/journal/postgres"
+	testpostgres "github.com/sandboxagent/sandboxagent/internal/testkit/postgres"
 )
 
 // TestPostgresKeepsEvents runs a server on PostgreSQL, and another after it.
 func TestPostgresKeepsEvents(t *testing.T) {
-	db, err := postgres.Start(t.Context())
+	db, err := testpostgres.Start(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -21,14 +22,21 @@ func TestPostgresKeepsEvents(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	cfg := server.Config{Journal: db.URL("postgres"), DataDir: t.TempDir()}
-	in := start(t, cfg)
+	data := t.TempDir()
+	open := func() app.Config {
+		store, err := postgres.Open(t.Context(), db.URL("postgres"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return app.Config{Store: store, DataDir: data}
+	}
+	in := start(t, open())
 	in.mockSession(t, "s")
 	in.check(t, scenario{method: "POST", path: "/v1/sessions/import", header: linesBody, body: sessionFile([]string{"moved"}, 50, 100), status: 200})
 	in.check(t, scenario{method: "PUT", path: "/v1/sessions/moved/mcp/config", header: jsonBody, body: `{"mcpServers":{}}`, status: 204})
 	in.stop()
 
-	again := start(t, cfg)
+	again := start(t, open())
 	file := again.check(t, scenario{path: "/v1/sessions/export?ids=moved", status: 200, want: []string{`"kind":"session-config","id":"moved/mcp"`}})
 	if got := eventsIn(t, file); got["moved"] != 50 {
 		t.Errorf("the export has %d events", got["moved"])

@@ -1,0 +1,154 @@
+// Package app puts the server of a sandbox together: the nouns that do the work, each
+// after what it needs, and the HTTP server in front of them. The command line and
+// programs that embed a server use it. It reads neither flags nor the environment.
+package app
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"log/slog"
+	"path/filepath"
+
+	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/agents"
+	"github.com/sandboxagent/sandboxagent/internal/bridge"
+	"github.com/sandboxagent/sandboxagent/internal/files"
+	"github.com/sandboxagent/sandboxagent/internal/httpkit"
+	"github.com/sandboxagent/sandboxagent/internal/journal"
+	"github.com/sandboxagent/sandboxagent/internal/journal/sqlite"
+	"github.com/sandboxagent/sandboxagent/internal/process"
+	"github.com/sandboxagent/sandboxagent/internal/server"
+	"github.com/sandboxagent/sandboxagent/internal/session"
+	"github.com/sandboxagent/sandboxagent/internal/settings"
+)
+
+// Config says how to run a server. DataDir and Home are required; the zero
+// value of everything else is usable.
+type Config struct {
+	Version string // of the program; empty means "devel"
+	Commit  string
+
+	DataDir string   // where journal, agents and logs are kept
+	Journal string   // file of the journal; empty means journal.db in DataDir
+	Home    string   // what relative paths of files start from, and where credentials are looked for
+	Env     []string // environment of agents and processes, as KEY=value
+
+	// Store keeps the events in place of the file of the journal; the server closes
+	// it. Nil means the file.
+	Store journal.Store
+
+	// SelfExe is the program that runs the mock agent as "SelfExe mock".
+	SelfExe string
+
+	// AgentCommands replaces how an agent is started, or adds an agent, by id.
+	AgentCommands map[string][]string
+
+	// RegistryURL is the ACP registry that agents are looked up in; empty means
+	// the pinned packages only.
+	RegistryURL string
+
+	// RequirePreinstall refuses to install an agent on its first use.
+	RequirePreinstall bool
+
+	Token        string   // empty means that every request is allowed
+	AllowedHosts []string // Host names served without a token beside loopback; * means any
+	CORS         httpkit.CORS
+
+	// Ballast is how many bytes to allocate and never touch, so that they take
+	// no memory. They count as heap: without them the garbage of a few hundred
+	// requests doubles the small heap of a server, and a sixth of its time goes
+	// to collecting. It is for programs that do nothing but serve.
+	Ballast int
+
+	Limits api.Limits   // zeros mean the defaults
+	Logger *slog.Logger // nil means none
+
+	// Stop is called when a client asks the server to shut down.
+	Stop context.CancelFunc
+}
+
+// Open makes a server on the data in cfg.DataDir, which it holds until its Close.
+func Open(cfg Config) (*server.Server, error) {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	cfg.Version = cmp.Or(cfg.Version, "devel")
+	cfg.Limits = limitsWithDefaults(cfg.Limits, cfg.DataDir)
+	nouns, err := open(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return server.New(server.Config{
+		Version:      cfg.Version,
+		Commit:       cfg.Commit,
+		DataDir:      cfg.DataDir,
+		Token:        cfg.Token,
+		AllowedHosts: cfg.AllowedHosts,
+		CORS:         cfg.CORS,
+		Ballast:      cfg.Ballast,
+		Limits:       cfg.Limits,
+		Logger:       cfg.Logger,
+		Stop:         cfg.Stop,
+	}, nouns), nil
+}
+
+// open makes the nouns.
+func open(cfg Config) (n server.Nouns, err error) {
+	if n.Journal, err = openJournal(cfg); err != nil {
+		return n, err
+	}
+	n.Children = new(bridge.Roster)
+	n.Agents = agents.New(agents.Config{
+		DataDir:           cfg.DataDir,
+		Home:              cfg.Home,
+		Env:               cfg.Env,
+		SelfExe:           cfg.SelfExe,
+		AgentCommands:     cfg.AgentCommands,
+		Registry:          cfg.RegistryURL,
+		RequirePreinstall: cfg.RequirePreinstall,
+		Logger:            cfg.Logger,
+	})
+	n.Settings = settings.New(settings.Options{Directory: cfg.Home, Data: cfg.DataDir, Env: cfg.Env, Log: cfg.Logger})
+	n.Files = files.New(filesConfig(cfg, cfg.Limits))
+	if err := n.Files.Recover(); err != nil {
+		cfg.Logger.Warn("recover files that a killed server was changing", "error", err)
+	}
+	n.Sessions, err = session.New(session.Config{
+		Journal: n.Journal,
+		Agents:  knownAgents{n.Agents, n.Settings, cfg.Logger},
+		Bridge:  bridgeLimits(cfg.Limits),
+		Roster:  n.Children,
+		CWD:     cfg.Home,
+		Version: cfg.Version,
+		Limits:  sessionLimits(cfg.Limits),
+		Logger:  cfg.Logger,
+	})
+	if err != nil {
+		return n, errors.Join(err, n.Journal.Close())
+	}
+	n.Processes = process.NewSupervisor(process.Config{Limits: processLimits(cfg.Limits), Env: cfg.Env, Logger: cfg.Logger, Roster: n.Children})
+	return n, nil
+}
+
+func openJournal(cfg Config) (*journal.Journal, error) {
+	store := cfg.Store
+	if store == nil {
+		var err error
+		if store, err = sqlite.Open(cmp.Or(cfg.Journal, filepath.Join(cfg.DataDir, "journal.db"))); err != nil {
+			return nil, err
+		}
+	}
+	j, err := journal.Open(store, journal.Options{
+		WindowBytes:  cfg.Limits.JournalWindowBytes,
+		BacklogBytes: cfg.Limits.JournalBacklogBytes,
+		// Over the limit of lines by what a reader of lines may overshoot.
+		MaxFrameBytes: max(cfg.Limits.MaxFrameBytes, cfg.Limits.MaxBodyBytes) + 1<<20,
+		Retention:     retention(cfg.Limits),
+		Logger:        cfg.Logger,
+	})
+	if err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
+	return j, nil
+}
