@@ -1,8 +1,8 @@
 # The verbs of this repository. Each works on a fresh clone.
 
 GO      ?= go
-VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
-LDFLAGS  = -s -w -X github.com/sandboxagent/sandboxagent/internal/cli.release=$(VERSION)
+COMMIT  ?= $(shell git describe --always --abbrev=7 --dirty=.dirty --exclude='*' 2>/dev/null)
+LDFLAGS  = -s -w -X github.com/sandboxagent/sandboxagent/internal/cli.commit=$(COMMIT)
 
 # How long the server is killed and revived at random.
 CHAOSTIME ?= 60s

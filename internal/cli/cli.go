@@ -12,7 +12,6 @@ import (
 	"os/signal"
 	"os/user"
 	"path/filepath"
-	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -251,31 +250,3 @@ func (g *globals) bearer() string {
 	}
 	return g.env.lookup("SANDBOX_AGENT_TOKEN")
 }
-
-// Version describes this build. Versions come from the module, or from the
-// linker for releases.
-func Version() api.Version {
-	v := api.Version{Name: "sandbox-agent", Version: release}
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return v
-	}
-	v.GoVersion = info.GoVersion
-	for _, setting := range info.Settings {
-		switch setting.Key {
-		case "vcs.revision":
-			v.Commit = setting.Value
-		case "GOOS":
-			v.OS = setting.Value
-		case "GOARCH":
-			v.Arch = setting.Value
-		}
-	}
-	if v.Version == "" {
-		v.Version = strings.Trim(info.Main.Version, "()")
-	}
-	return v
-}
-
-// release is set by the linker for releases: -X .../internal/cli.release=1.2.3
-var release string

@@ -383,9 +383,6 @@ func newDaemonServe(g *globals) *cobra.Command {
 // the time at which the program was put in place.
 func (g *globals) build() string {
 	version := Version().Version
-	if version == "" {
-		version = "devel"
-	}
 	info, err := os.Stat(g.env.Exe)
 	if err != nil {
 		return version

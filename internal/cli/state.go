@@ -78,7 +78,7 @@ func (g *globals) published() string {
 // this version, and on this data directory.
 func (g *globals) expected(v *api.Version) bool {
 	own := Version()
-	return v.Name == own.Name && v.Version == cmp.Or(own.Version, v.Version) && v.Commit == own.Commit && sameDirectory(v.DataDir, g.data())
+	return v.Name == own.Name && v.Version == own.Version && v.Commit == own.Commit && sameDirectory(v.DataDir, g.data())
 }
 
 func sameDirectory(a, b string) bool {
