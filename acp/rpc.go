@@ -66,11 +66,10 @@ type RPCError struct {
 	Data    json.RawMessage `json:"data,omitempty"`
 }
 
-// Error returns the message, the reason in the data, and the code.
 func (e *RPCError) Error() string {
 	text := e.Message
 	if reason := e.Reason(); reason != "" {
-		text = strings.TrimSuffix(text, ".") + ": " + reason
+		text = strings.TrimPrefix(strings.TrimSuffix(text, ".")+": "+reason, ": ")
 	}
 	label := CodeLabel(e.Code)
 	if label == "" {
@@ -79,40 +78,61 @@ func (e *RPCError) Error() string {
 	return fmt.Sprintf("%s (%s, code %d)", text, label, e.Code)
 }
 
-// maxReason bounds the reason of an error, in bytes.
+// maxReason bounds the reason of an error in bytes.
 const maxReason = 1000
 
-// reasonMembers are where agents put the reason of an error in its data, the most
-// telling first. The protocol says nothing about it.
-var reasonMembers = []string{"message", "details", "detail", "reason", "error", "cause", "description"}
+// reasonKeys are the members of an error's data that agents give the reason in, the
+// more precise ones first.
+var reasonKeys = []string{"message", "details", "detail", "reason", "errorMessage", "error_message", "error", "description", "cause", "data", "body", "response", "errors"}
 
-// Reason returns what the data of an error says about its reason, as many agents
-// have nothing but "Internal error" for a message. It is empty where the data has
-// no text, or none that the message lacks.
+// Reason returns what the data of an error says beyond its message, on one line:
+// many agents answer "Internal error" and give the reason there alone. It is empty
+// when there is nothing.
 func (e *RPCError) Reason() string {
-	reason := strings.TrimSpace(reasonIn(e.Data, 3))
-	if reason == "" || strings.Contains(e.Message, reason) {
-		return ""
-	}
+	reason := strings.Join(strings.Fields(reasonIn(e.Data, 0)), " ")
 	if len(reason) > maxReason {
 		reason = strings.ToValidUTF8(reason[:maxReason], "") + "..."
+	}
+	if strings.Contains(e.Message, reason) {
+		return ""
 	}
 	return reason
 }
 
-// reasonIn looks for a text in data, in objects within objects to a depth.
-func reasonIn(data json.RawMessage, depth int) string {
-	var text string
-	if json.Unmarshal(data, &text) == nil {
-		return text
-	}
-	var object map[string]json.RawMessage
-	if depth == 0 || json.Unmarshal(data, &object) != nil {
+// reasonIn finds a reason in JSON: a text, or a member of an object or an element of
+// a list that has one, also in a text that is JSON itself.
+func reasonIn(raw json.RawMessage, depth int) string {
+	raw = bytes.TrimSpace(raw)
+	if len(raw) == 0 || depth > 6 {
 		return ""
 	}
-	for _, name := range reasonMembers {
-		if text := reasonIn(object[name], depth-1); text != "" {
-			return text
+	switch raw[0] {
+	case '"':
+		var text string
+		if json.Unmarshal(raw, &text) != nil {
+			return ""
+		}
+		if inner := strings.TrimSpace(text); strings.HasPrefix(inner, "{") && json.Valid([]byte(inner)) {
+			if reason := reasonIn(json.RawMessage(inner), depth+1); reason != "" {
+				return reason
+			}
+		}
+		return text
+	case '[':
+		var list []json.RawMessage
+		_ = json.Unmarshal(raw, &list) // else it has nothing
+		for _, element := range list {
+			if reason := reasonIn(element, depth+1); reason != "" {
+				return reason
+			}
+		}
+	case '{':
+		var object map[string]json.RawMessage
+		_ = json.Unmarshal(raw, &object)
+		for _, key := range reasonKeys {
+			if reason := reasonIn(object[key], depth+1); reason != "" {
+				return reason
+			}
 		}
 	}
 	return ""

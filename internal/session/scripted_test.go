@@ -12,11 +12,14 @@ import (
 
 // scripted is an agent that writes the lines of a prompt to its output, with the
 // id of the session for SESSION. Before it answers the prompt it waits for the
-// answers to the requests among them, and says each of them.
+// answers to the requests among them, and says each of them. A prompt WHEN CANCELLED
+// is answered with the members that follow when it is cancelled, a prompt FAIL at once
+// with the error that follows.
 func scripted(in io.Reader, out io.Writer) error {
 	lines := bufio.NewReader(in)
 	n, waits := 0, 0
 	var prompt acp.Message
+	cancelled := "" // how to answer a prompt that is cancelled
 	for {
 		line, err := lines.ReadBytes('\n')
 		if err != nil {
@@ -53,6 +56,15 @@ func scripted(in io.Reader, out io.Writer) error {
 				return err
 			}
 			prompt = m
+			if answer, ok := strings.CutPrefix(request.Params.Prompt.Text(), "WHEN CANCELLED "); ok {
+				cancelled, waits = answer, 1
+				continue
+			}
+			if fault, ok := strings.CutPrefix(request.Params.Prompt.Text(), "FAIL "); ok {
+				fmt.Fprintf(out, `{"jsonrpc":"2.0","id":%s,"error":%s}`+"\n", prompt.ID, fault)
+				prompt.ID = nil
+				continue
+			}
 			for _, text := range strings.Split(request.Params.Prompt.Text(), "\n") {
 				text = strings.ReplaceAll(text, "SESSION", m.SessionID)
 				if said, err := acp.Parse([]byte(text)); err == nil && said.Kind == acp.Request {
@@ -68,7 +80,10 @@ func scripted(in io.Reader, out io.Writer) error {
 			}
 			fmt.Fprintf(out, `{"jsonrpc":"2.0","method":"session/update","params":{"sessionId":%q,"update":{"sessionUpdate":"agent_message_chunk","content":{"type":"text","text":%s}}}}`+"\n", prompt.SessionID, told)
 		case acp.MethodSessionCancel:
-			waits = 0
+			if waits = 0; cancelled != "" && prompt.ID != nil {
+				fmt.Fprintf(out, `{"jsonrpc":"2.0","id":%s,%s}`+"\n", prompt.ID, cancelled)
+				prompt.ID, cancelled = nil, ""
+			}
 		}
 		if prompt.ID != nil && waits <= 0 {
 			fmt.Fprintf(out, `{"jsonrpc":"2.0","id":%s,"result":{"stopReason":"end_turn"}}`+"\n", prompt.ID)

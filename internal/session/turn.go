@@ -229,10 +229,11 @@ func (t *turn) run() {
 	s.mu.Lock()
 	cancelled := t.cancelled
 	s.mu.Unlock()
-	if err != nil && cancelled {
+	said := t.result.StopReason
+	if cancelled { // some agents say something else, or nothing
 		t.result.StopReason, err = acp.StopCancelled, nil
 	}
-	if t.result.LastEvent == 0 {
+	if t.result.LastEvent == 0 || cancelled && said != acp.StopCancelled {
 		t.endEvent(api.EventTurnEnded, err)
 	}
 	if s.m.ctx.Err() == nil {
@@ -251,8 +252,8 @@ func (t *turn) run() {
 	close(t.done)
 }
 
-// endEvent is the event of a turn's end that has no answer of the agent. It comes
-// after one that has the prompt, though the agent may never have had it.
+// endEvent is the event of a turn's end that has no answer of the agent, or one that
+// says something else. It comes after one that has the prompt, though the agent may never have had it.
 func (t *turn) endEvent(method string, err error) {
 	t.s.mu.Lock()
 	untold := !t.waits && !t.sent
