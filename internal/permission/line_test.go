@@ -254,6 +254,7 @@ func TestLines(t *testing.T) {
 		{"bash <<< 'rm x'", ask, reject},
 		{"bash -s < x", ask, ask},
 		{"bash x.sh", ask, allow},
+		{"bash ./rm x", ask, reject},
 		{"fish -c 'ls'", ask, ask},
 		{"fish --command 'rm x'", ask, reject},
 		{"sh -- x", ask, allow},

@@ -115,6 +115,18 @@ func (o *oracle) run(t testing.TB, line string) (bad []string) {
 	if o.judge.Verdict(run(t, line)).Decision != api.DecideAllow {
 		return nil
 	}
+	for _, argv := range o.argvs(t, line) {
+		if !named(argv[1:]) {
+			bad = append(bad, fmt.Sprintf("%s ran %q", argv[0], argv[1:]))
+		}
+	}
+	return bad
+}
+
+// argvs runs a line by both shells, and returns the argument vectors of all that
+// it calls, each after the name of the shell.
+func (o *oracle) argvs(t testing.TB, line string) (argvs [][]string) {
+	t.Helper()
 	for _, name := range plainName.FindAllString(line, 50) {
 		o.stub(name)
 	}
@@ -129,7 +141,7 @@ func (o *oracle) run(t testing.TB, line string) (bad []string) {
 		cmd.Env = []string{"PATH=" + o.stubs, "HOME=" + o.work, "LC_ALL=C.UTF-8", "x=a[$(pwned 1)]", "y=pwned 2", "z=-v"}
 		cmd.WaitDelay = time.Second
 		isolate(cmd)
-		out, err := cmd.CombinedOutput()
+		err := cmd.Run()
 		cancel()
 		if err != nil && cmd.ProcessState == nil {
 			t.Fatalf("start %s: %v", shell[0], err)
@@ -139,13 +151,12 @@ func (o *oracle) run(t testing.TB, line string) (bad []string) {
 			t.Fatal(err)
 		}
 		for record := range bytes.SplitSeq(data, []byte("\x00=end of command=\x00")) {
-			argv := strings.Split(string(record), "\x00")
-			if len(record) > 0 && !named(argv) {
-				bad = append(bad, fmt.Sprintf("%s ran %q: %s", filepath.Base(shell[0]), argv, out))
+			if len(record) > 0 {
+				argvs = append(argvs, append([]string{filepath.Base(shell[0])}, strings.Split(string(record), "\x00")...))
 			}
 		}
 	}
-	return bad
+	return argvs
 }
 
 // pieces are what lines are made of by the fuzzer.
@@ -198,7 +209,7 @@ func TestShellsRunWhatIsAllowed(t *testing.T) {
 			t.Errorf("%q is allowed, and %s", line, bad)
 		}
 	}
-	random := rand.New(rand.NewPCG(1, 2))
+	random := rand.New(rand.NewPCG(11, 2))
 	ran := 0
 	for range oracleLines {
 		line := oracleBases[random.IntN(len(oracleBases))]

@@ -216,8 +216,12 @@ func (s *script) redirects(stmt *syntax.Stmt) {
 		case syntax.RdrIn:
 			kind = acp.ToolRead
 		case syntax.DplIn, syntax.DplOut:
-			if duplicates.MatchString(source(r.Word)) {
+			target := source(r.Word)
+			if duplicates.MatchString(target) {
 				continue
+			}
+			if strings.HasPrefix(target, "-") {
+				s.unclear(source(stmt), "shells take what follows "+r.Op.String()+"- for another word")
 			}
 		}
 		if r.N != nil && strings.HasPrefix(r.N.Value, "{") {
@@ -347,6 +351,11 @@ func (s *script) unclear(text, why string) {
 func unreadable(text string) string {
 	if len(text) > maxLine {
 		return fmt.Sprintf("it is longer than %d bytes", maxLine)
+	}
+	for part := range strings.SplitSeq(text, "\n") {
+		if strings.HasSuffix(part, `\`) && (strings.Contains(part, "#") || strings.HasSuffix(part, `$\`) || strings.Contains(text, "<<")) {
+			return "a line of it ends with a backslash where parsers differ in what that means"
+		}
 	}
 	for _, r := range text {
 		switch {

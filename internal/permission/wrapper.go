@@ -181,7 +181,7 @@ func (s *script) shell(args []word, text string, posix bool) {
 	case len(args) == 0 || args[0].text == "-" && !line:
 		s.unclear(text, "the shell runs what it reads")
 	case !line:
-		return // a file, like any other program
+		s.command(args, lineOf(args)) // a file, which is a program like others
 	case !args[0].known:
 		s.unclear(text, "the line of the shell is not written out")
 	default:
