@@ -56,6 +56,10 @@ type Agent struct {
 
 	Credentials CredentialNeeds
 
+	// SignIn are the methods by which the agent can sign in without a person, with
+	// a key in its environment; the first that it offers is taken.
+	SignIn []string
+
 	// Hints say what to do about errors of the agent that do not say it
 	// themselves, by a part of their details.
 	Hints map[string]string

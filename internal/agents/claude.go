@@ -42,6 +42,7 @@ var claude = Agent{
 		Providers: []string{"anthropic"},
 		Hint:      "set ANTHROPIC_API_KEY, or log in once with claude",
 	},
+	SignIn: []string{"anthropic-api-key"},
 }
 
 // claudeEnviron drops an IS_SANDBOX that only the adapter heeds. The adapter

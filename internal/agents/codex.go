@@ -39,6 +39,7 @@ var codex = Agent{
 		Providers: []string{"openai"},
 		Hint:      "set OPENAI_API_KEY, or log in once with codex",
 	},
+	SignIn: []string{"codex-api-key", "openai-api-key"},
 	Asking: api.AgentAsking{
 		How: api.AsksByDefault, Mode: "read-only",
 		Note: "commands run unasked in its own sandbox, which cannot write; it asks for what must leave the sandbox, edits too, as commands",

@@ -42,3 +42,17 @@ func (n CredentialNeeds) satisfied(found credentials.Found) bool {
 		return ok
 	})
 }
+
+// SignIn returns the methods by which an agent can sign in without a person, best
+// first. An agent of which none are known may be one of the others under another
+// name, so it has theirs.
+func (c *Catalogue) SignIn(id string) []string {
+	if a, err := c.Agent(id); err == nil && len(a.SignIn) > 0 {
+		return slices.Clone(a.SignIn)
+	}
+	var all []string
+	for _, a := range c.agents {
+		all = append(all, a.SignIn...)
+	}
+	return all
+}

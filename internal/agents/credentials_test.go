@@ -64,3 +64,17 @@ func TestCredential(t *testing.T) {
 		}
 	}
 }
+
+func TestSignIn(t *testing.T) {
+	c := newMachine(t).catalogue()
+	for id, want := range map[string]string{
+		"codex":   "codex-api-key openai-api-key",
+		"claude":  "anthropic-api-key",
+		"mock":    "anthropic-api-key codex-api-key openai-api-key",
+		"unknown": "anthropic-api-key codex-api-key openai-api-key",
+	} {
+		if got := strings.Join(c.SignIn(id), " "); got != want {
+			t.Errorf("%s signs in by %q, want %q", id, got, want)
+		}
+	}
+}

@@ -13,6 +13,9 @@ import (
 	"github.com/sandboxagent/sandboxagent/internal/fakeagent"
 )
 
+// mockAgent is the id of the agent that this program is itself.
+const mockAgent = "mock"
+
 func newMock(g *globals) *cobra.Command {
 	return &cobra.Command{
 		Use:     "mock",

@@ -223,7 +223,7 @@ func (o *runOptions) pickAgent(ctx context.Context, g *globals, client *sandboxa
 		if err != nil {
 			return err
 		}
-		if o.agent = ready; ready == "mock" {
+		if o.agent = ready; ready == mockAgent {
 			view.note("no installed agent with credentials was found, so the built-in mock works; see sandbox-agent doctor")
 		}
 	}
@@ -253,7 +253,7 @@ func (o *runOptions) firstReady(ctx context.Context, g *globals, client *sandbox
 			return a.ID, nil
 		}
 	}
-	return "mock", nil
+	return mockAgent, nil
 }
 
 // openSession starts a session, or goes on with the one that was named.

@@ -26,6 +26,10 @@ type Agents interface {
 	// client opens on its own connection has nothing stored.
 	Prepare(ctx context.Context, agent string, own Stored, params json.RawMessage) (json.RawMessage, error)
 
+	// SignIn returns the methods by which an agent can sign in without a person,
+	// best first.
+	SignIn(agent string) []string
+
 	// Explain may replace the error with which an agent answers a request; it gets
 	// the last lines of the agent's standard error.
 	Explain(agent string, frame []byte, stderr []string) []byte
@@ -71,6 +75,8 @@ func (noAgents) Options(string) []acp.ConfigOption { return nil }
 func (noAgents) Prepare(_ context.Context, _ string, _ Stored, params json.RawMessage) (json.RawMessage, error) {
 	return params, nil
 }
+
+func (noAgents) SignIn(string) []string { return nil }
 
 func (noAgents) Explain(_ string, frame []byte, _ []string) []byte { return frame }
 

@@ -166,7 +166,7 @@ func (s *session) begin(ctx context.Context, l *link, info acp.InitializeResult)
 		return err
 	}
 	err = s.call(ctx, l, s, acp.MethodSessionNew, params, nil)
-	if method := signIn(info); method != "" && rpcCode(err) == acp.CodeAuthRequired {
+	if method := signIn(info, s.m.cfg.Agents.SignIn(s.rec.Agent)); method != "" && rpcCode(err) == acp.CodeAuthRequired {
 		if err := s.call(ctx, l, nil, acp.MethodAuthenticate, acp.AuthenticateRequest{MethodID: method}, nil); err != nil {
 			return err
 		}
@@ -183,10 +183,9 @@ func (s *session) begin(ctx context.Context, l *link, info acp.InitializeResult)
 	return nil
 }
 
-// signIn returns the way of signing in that needs nobody: by a key in the
-// agent's environment.
-func signIn(info acp.InitializeResult) string {
-	for _, id := range []string{"codex-api-key", "openai-api-key", "anthropic-api-key"} {
+// signIn returns the first of the methods that an agent offers, or nothing.
+func signIn(info acp.InitializeResult, methods []string) string {
+	for _, id := range methods {
 		for _, method := range info.AuthMethods {
 			if method.ID == id {
 				return id
