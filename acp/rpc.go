@@ -99,8 +99,8 @@ func (e *RPCError) Reason() string {
 	return reason
 }
 
-// reasonIn finds a reason in JSON: a text, or a member of an object or an element of
-// a list that has one, also in a text that is JSON itself.
+// reasonIn finds a reason in JSON: a text, or a member of an object or of one in a
+// list, also in a text that is JSON itself.
 func reasonIn(raw json.RawMessage, depth int) string {
 	raw = bytes.TrimSpace(raw)
 	if len(raw) == 0 || depth > 6 {
@@ -122,6 +122,9 @@ func reasonIn(raw json.RawMessage, depth int) string {
 		var list []json.RawMessage
 		_ = json.Unmarshal(raw, &list) // else it has nothing
 		for _, element := range list {
+			if !isObject(element) {
+				continue
+			}
 			if reason := reasonIn(element, depth+1); reason != "" {
 				return reason
 			}
