@@ -57,12 +57,10 @@ func alwaysCommand(call acp.ToolCall, acts []act, dir string) ([]api.PermissionA
 	var steps []step
 	for _, a := range acts {
 		switch {
-		case a.named:
-			continue
+		case a.named || a.inner:
+			continue // what runs it is looked at below
 		case !a.command:
 			return nil, "it does more than run a command: " + a.text
-		case a.inner:
-			return nil, "it runs one command by another"
 		case a.steps != nil:
 			steps = a.steps
 		case in.commands[0].argv != nil:
@@ -76,8 +74,12 @@ func alwaysCommand(call acp.ToolCall, acts []act, dir string) ([]api.PermissionA
 		if slices.ContainsFunc(s.words, func(w word) bool { return !w.known }) {
 			return nil, "the shell expands something in it"
 		}
+		name := path.Base(s.words[0].text)
+		if _, ok := wrappers[name]; ok {
+			return nil, name + " runs one command by another"
+		}
 		if runsCode(s.words) {
-			return nil, "it holds code for " + path.Base(s.words[0].text)
+			return nil, "it holds code for " + name
 		}
 	}
 	rule := api.PermissionRule{Kind: acp.ToolExecute, Command: exactPattern(steps), Decision: api.DecideAllow}
@@ -96,9 +98,6 @@ func runsCode(words []word) bool {
 	name := strings.ToLower(path.Base(words[0].text))
 	if _, ok := shells[name]; ok {
 		return len(words) > 1 && slices.ContainsFunc(words[1:], func(w word) bool { return strings.HasPrefix(w.text, "-") && strings.Contains(w.text, "c") })
-	}
-	if _, ok := wrappers[name]; ok {
-		return true
 	}
 	if !interpreters.MatchString(name) {
 		return false
