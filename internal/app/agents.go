@@ -1,11 +1,13 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"log/slog"
 	"maps"
+	"os"
 	"strings"
 
 	"github.com/sandboxagent/sandboxagent/acp"
@@ -20,6 +22,7 @@ import (
 type knownAgents struct {
 	*agents.Catalogue
 	settings *settings.Settings
+	home     string // of the server
 	log      *slog.Logger
 }
 
@@ -35,7 +38,19 @@ func (k knownAgents) Launch(ctx context.Context, agent string) (bridge.Spec, err
 	if err != nil {
 		return bridge.Spec{}, err
 	}
-	return bridge.Spec{Path: command.Path, Args: command.Args, Env: command.Env, Dir: command.Dir}, nil
+	return bridge.Spec{Path: command.Path, Args: command.Args, Env: command.Env, Dir: cmp.Or(command.Dir, k.startDirectory())}, nil
+}
+
+// startDirectory is where an agent starts whose session is not known yet: in that
+// of the server, as an empty string says, unless it was removed.
+func (k knownAgents) startDirectory() string {
+	if _, err := os.Getwd(); err == nil {
+		return ""
+	}
+	if info, err := os.Stat(k.home); err == nil && info.IsDir() {
+		return k.home
+	}
+	return "/"
 }
 
 // CheckStored implements [session.Agents].

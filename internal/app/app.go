@@ -116,7 +116,7 @@ func open(cfg Config) (n server.Nouns, err error) {
 	}
 	n.Sessions, err = session.New(session.Config{
 		Journal: n.Journal,
-		Agents:  knownAgents{n.Agents, n.Settings, cfg.Logger},
+		Agents:  knownAgents{n.Agents, n.Settings, cfg.Home, cfg.Logger},
 		Bridge:  bridgeLimits(cfg.Limits),
 		Roster:  n.Children,
 		CWD:     cfg.Home,

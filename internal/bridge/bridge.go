@@ -191,16 +191,22 @@ func (b *Bridge) Post(ctx context.Context, id, agent string, hasAgent bool, fram
 		return RefuseReserved(msg)
 	}
 	if hasAgent {
-		if c, err = b.ensure(ctx, id, agent, nil); err != nil {
+		if c, err = b.ensure(ctx, id, agent, Place{}); err != nil {
 			return nil, err
 		}
 	}
 	return c.post(ctx, msg, frame)
 }
 
-// Start starts the agent behind id if it does not run, with env added to its
-// environment. It is for callers inside the server; clients use Post.
-func (b *Bridge) Start(ctx context.Context, id, agent string, env []string) error {
+// Place is where an agent runs.
+type Place struct {
+	Dir string   // working directory; empty is the one that Launch says
+	Env []string // added to its environment, as "K=V"
+}
+
+// Start starts the agent behind id in a place, if it does not run. It is for
+// callers inside the server; clients use Post.
+func (b *Bridge) Start(ctx context.Context, id, agent string, place Place) error {
 	c, err := b.lookup(ctx, id)
 	if err != nil {
 		return err
@@ -208,7 +214,7 @@ func (b *Bridge) Start(ctx context.Context, id, agent string, env []string) erro
 	if c != nil && c.agent != agent {
 		return api.Conflict(api.CodeAgentMismatch, "server '%s' already exists for agent '%s'; requested '%s'", id, c.agent, agent)
 	}
-	_, err = b.ensure(ctx, id, agent, env)
+	_, err = b.ensure(ctx, id, agent, place)
 	return err
 }
 
@@ -283,7 +289,7 @@ func (b *Bridge) lookup(ctx context.Context, id string) (*conn, error) {
 }
 
 // ensure returns the connection of id with its agent running or about to.
-func (b *Bridge) ensure(ctx context.Context, id, agent string, env []string) (*conn, error) {
+func (b *Bridge) ensure(ctx context.Context, id, agent string, place Place) (*conn, error) {
 	if !utf8.ValidString(id) || strings.ContainsRune(id, 0) {
 		return nil, api.InvalidRequest("", "%q is no id of a connection, since it is not text", id)
 	}
@@ -325,7 +331,7 @@ func (b *Bridge) ensure(ctx context.Context, id, agent string, env []string) (*c
 		return c, c.awaitStart(ctx)
 	}
 	// Others may wait for this start, so it outlives the request that asked.
-	if err := c.start(context.WithoutCancel(ctx), env); err != nil {
+	if err := c.start(context.WithoutCancel(ctx), place); err != nil {
 		b.mu.Lock()
 		b.dropIfUnused(c)
 		b.mu.Unlock()

@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -110,8 +111,8 @@ func (c *conn) awaitStart(ctx context.Context) error {
 
 // start launches the agent with env added to its environment. The caller has
 // claimed it.
-func (c *conn) start(ctx context.Context, env []string) error {
-	r, err := c.launch(ctx, env)
+func (c *conn) start(ctx context.Context, place Place) error {
+	r, err := c.launch(ctx, place)
 	if err != nil {
 		c.settle(nil, err)
 		return err
@@ -127,7 +128,7 @@ func (c *conn) start(ctx context.Context, env []string) error {
 	return nil
 }
 
-func (c *conn) launch(ctx context.Context, env []string) (*run, error) {
+func (c *conn) launch(ctx context.Context, place Place) (*run, error) {
 	spec, err := c.b.cfg.Observer.Launch(ctx, c.agent)
 	if err != nil {
 		return nil, err
@@ -137,7 +138,8 @@ func (c *conn) launch(ctx context.Context, env []string) (*run, error) {
 		return nil, err
 	}
 	spec.Stdin, spec.Roster = true, c.b.cfg.Roster
-	spec.Env = append(spec.Env, env...)
+	spec.Env = append(spec.Env, place.Env...)
+	spec.Dir = cmp.Or(place.Dir, spec.Dir)
 	proc, err := child.Start(spec)
 	if errors.Is(err, child.ErrPaused) {
 		return nil, api.Paused()

@@ -397,3 +397,18 @@ func mockWithState(t *testing.T) map[string][]string {
 	}
 	return map[string][]string{"keeper": {exe, "mock", t.TempDir()}}
 }
+
+// An agent starts although the directory in which the server was started is gone.
+func TestAgentStartsWithoutTheDirectoryOfTheServer(t *testing.T) {
+	in := start(t, app.Config{})
+	gone := filepath.Join(t.TempDir(), "gone")
+	if err := os.Mkdir(gone, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(gone)
+	if err := os.Remove(gone); err != nil {
+		t.Fatal(err)
+	}
+	in.check(t, scenario{method: "POST", path: "/v1/acp/x?agent=mock", header: jsonBody, body: `{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":1}}`, status: 200, want: []string{`"protocolVersion":1`}})
+	in.check(t, scenario{method: "POST", path: "/v1/sessions", header: jsonBody, body: `{"agent":"mock"}`, status: 201, want: []string{`"status":"idle"`}})
+}

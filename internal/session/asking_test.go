@@ -15,7 +15,7 @@ import (
 )
 
 // moody is an agent with modes, of which the first is the one that it starts in.
-// It answers "env NAME" with a variable, "opened" with the parameters of its
+// It answers "env NAME" with a variable, "pwd" with its working directory, "opened" with the parameters of its
 // session, and "ask CALL" with what becomes of a permission request for that tool
 // call.
 func moody(in io.Reader, out io.Writer, names []string) error {
@@ -34,6 +34,9 @@ func moody(in io.Reader, out io.Writer, names []string) error {
 		switch word {
 		case "env":
 			return os.Getenv(rest)
+		case "pwd":
+			dir, err := os.Getwd()
+			return fmt.Sprint(dir, err)
 		case "opened":
 			return string(opened)
 		case "ask":

@@ -7,6 +7,7 @@ import (
 
 	"github.com/sandboxagent/sandboxagent/acp"
 	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/bridge"
 )
 
 // fragileClient is how the npm client 0.4.2 calls itself. It takes any answer to
@@ -51,7 +52,7 @@ func (m *Manager) Revive(ctx context.Context, server string, msg acp.Message) er
 	if !lost {
 		return nil
 	}
-	if err := m.bridge.Start(ctx, server, s.rec.Agent, nil); err != nil {
+	if err := m.bridge.Start(ctx, server, s.rec.Agent, bridge.Place{}); err != nil {
 		return err
 	}
 	l := m.link(server, s.rec.Agent)

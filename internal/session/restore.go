@@ -1,15 +1,18 @@
 package session
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"maps"
+	"os"
 	"slices"
 	"time"
 
 	"github.com/sandboxagent/sandboxagent/acp"
 	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/bridge"
 )
 
 // setupTimeout bounds one request with which an agent is made ready. A cold
@@ -84,11 +87,16 @@ func (s *session) attach(ctx context.Context) (l *link, err error) {
 
 func (s *session) launch(ctx context.Context) error {
 	s.mu.Lock()
-	env := s.environ()
+	place := bridge.Place{Dir: cmp.Or(s.rec.CWD, s.m.cfg.CWD), Env: s.environ()}
 	s.mu.Unlock()
-	err := s.m.bridge.Start(ctx, s.server(), s.rec.Agent, env)
+	if info, err := os.Stat(place.Dir); err != nil || !info.IsDir() {
+		e := api.InvalidRequest(api.CodePathNotFound, "start the agent of session %s: its working directory %s is not there; create it again, or start another session", s.id, place.Dir)
+		e.SessionID = s.id
+		return e.With("path", place.Dir)
+	}
+	err := s.m.bridge.Start(ctx, s.server(), s.rec.Agent, place)
 	if errors.Is(err, api.CodeLimitExceeded) && s.m.makeRoom() {
-		err = s.m.bridge.Start(ctx, s.server(), s.rec.Agent, env)
+		err = s.m.bridge.Start(ctx, s.server(), s.rec.Agent, place)
 	}
 	return err
 }
