@@ -75,12 +75,15 @@ func stoppedProcess(pid int) bool {
 	return err == nil && strings.HasPrefix(string(data[bytes.LastIndexByte(data, ')')+1:]), " T")
 }
 
-// RemoveCgroup kills what is in a cgroup, frozen or not, and removes it. One that
-// does not exist is removed already.
+// RemoveCgroup kills what is in a cgroup and below it, frozen or not, and removes
+// these. One that does not exist is removed already.
 func RemoveCgroup(dir string) {
 	deadline := time.Now().Add(sweepWait)
 	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
-		if err := os.Remove(dir); err == nil || errors.Is(err, fs.ErrNotExist) || time.Now().After(deadline) {
+		for _, below := range slices.Backward(cgroupsOf(dir)) { // children first
+			_ = os.Remove(below)
+		}
+		if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) || time.Now().After(deadline) {
 			return
 		}
 		KillCgroup(dir)
@@ -88,8 +91,20 @@ func RemoveCgroup(dir string) {
 	}
 }
 
-// KillCgroup sends SIGKILL to all that is in a cgroup and lets it go on, since the
-// frozen of cgroup v1 do not die.
+// cgroupsOf returns a cgroup and all below it, parents first.
+func cgroupsOf(dir string) []string {
+	var dirs []string
+	_ = filepath.WalkDir(dir, func(name string, entry fs.DirEntry, err error) error {
+		if err == nil && entry.IsDir() {
+			dirs = append(dirs, name)
+		}
+		return nil // what vanishes meanwhile is no error
+	})
+	return dirs
+}
+
+// KillCgroup sends SIGKILL to all that is in a cgroup and below it, and lets it go
+// on, since the frozen of cgroup v1 do not die.
 func KillCgroup(dir string) {
 	if os.WriteFile(filepath.Join(dir, "cgroup.kill"), []byte("1"), 0) != nil {
 		for _, pid := range CgroupPIDs(dir) {
@@ -99,13 +114,15 @@ func KillCgroup(dir string) {
 	_ = os.WriteFile(filepath.Join(dir, "freezer.state"), []byte("THAWED"), 0)
 }
 
-// CgroupPIDs returns the processes in a cgroup.
+// CgroupPIDs returns the processes in a cgroup and below it.
 func CgroupPIDs(dir string) []int {
-	data, _ := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
 	var pids []int
-	for text := range strings.FieldsSeq(string(data)) {
-		if pid, err := strconv.Atoi(text); err == nil && pid > 0 {
-			pids = append(pids, pid)
+	for _, below := range cgroupsOf(dir) {
+		data, _ := os.ReadFile(filepath.Join(below, "cgroup.procs"))
+		for text := range strings.FieldsSeq(string(data)) {
+			if pid, err := strconv.Atoi(text); err == nil && pid > 0 {
+				pids = append(pids, pid)
+			}
 		}
 	}
 	return pids

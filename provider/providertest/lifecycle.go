@@ -437,7 +437,11 @@ func (s *suite) testConcurrent(t *testing.T) {
 }
 
 func (s *suite) testTTL(t *testing.T) {
-	i := s.create(t, provider.Spec{TTL: time.Millisecond})
+	i, err := s.p.Create(Context(t), provider.Spec{TTL: time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.p.Destroy(Context(t), i.ID)
 	Wait(t, "the sandbox is paused", func() bool { return s.get(t, i.ID).State == provider.Paused })
 	if err := s.p.Resume(Context(t), i.ID); err != nil {
 		t.Fatal(err)

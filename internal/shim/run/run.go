@@ -333,7 +333,15 @@ func (b *box) do(command shim.Command) (over bool, err error) {
 
 func (b *box) restart() (over bool, err error) {
 	b.end(stopGrace)
-	if err := b.start(context.Background()); err != nil {
+	// In a cgroup that was killed once, Linux 6.18 kills what a process of it starts in
+	// a cgroup below: it compares how often the two were killed.
+	b.groups.remove()
+	b.groups = openCgroup(b.dir.ID())
+	err = b.groups.limit(b.record.Spec.Resources)
+	if err == nil {
+		err = b.start(context.Background())
+	}
+	if err != nil {
 		b.end(0)
 		b.close()
 		return true, errors.Join(err, b.become(provider.Failed, "restart: "+err.Error()))
