@@ -126,6 +126,8 @@ type globals struct {
 	json     bool
 	dataDir  string
 	logLevel string
+
+	sameFiles *bool // the server has those of the working directory; nil until that was looked up
 }
 
 // Main runs one command and returns its exit code.

@@ -44,7 +44,7 @@ func (e entries[T]) verbs(g *globals, path string, dir *string) []*cobra.Command
 		defer client.Close()
 		ctx, cancel := context.WithTimeout(cmd.Context(), completionTimeout)
 		defer cancel()
-		all, err := e.all(ctx, client, *dir)
+		all, err := e.all(ctx, client, g.onServer(ctx, client, *dir))
 		if err != nil || len(args) > 0 {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
@@ -58,7 +58,7 @@ func (e entries[T]) verbs(g *globals, path string, dir *string) []*cobra.Command
 		Example: "  sandbox-agent config " + path + " list --directory /work",
 		Args:    arguments(0, 0),
 		RunE: g.remote(func(ctx context.Context, c *sandboxagent.Client, _ []string) error {
-			all, err := e.all(ctx, c, *dir)
+			all, err := e.all(ctx, c, g.onServer(ctx, c, *dir))
 			if err != nil {
 				return err
 			}
@@ -81,7 +81,7 @@ func (e entries[T]) verbs(g *globals, path string, dir *string) []*cobra.Command
 		Args:              arguments(1, 1),
 		ValidArgsFunction: complete,
 		RunE: g.remote(func(ctx context.Context, c *sandboxagent.Client, args []string) error {
-			entry, err := e.get(ctx, c, *dir, args[0])
+			entry, err := e.get(ctx, c, g.onServer(ctx, c, *dir), args[0])
 			if err != nil {
 				return err
 			}
@@ -97,7 +97,7 @@ func (e entries[T]) verbs(g *globals, path string, dir *string) []*cobra.Command
 		ValidArgsFunction: complete,
 		RunE: g.remote(func(ctx context.Context, c *sandboxagent.Client, args []string) error {
 			for _, name := range args {
-				if err := e.rm(ctx, c, *dir, name); err != nil {
+				if err := e.rm(ctx, c, g.onServer(ctx, c, *dir), name); err != nil {
 					return err
 				}
 			}
@@ -128,7 +128,7 @@ func readEntry[T any](g *globals, file string) (T, error) {
 
 // directoryFlag is the folder that settings are for.
 func directoryFlag(cmd *cobra.Command, dir *string) *cobra.Command {
-	cmd.PersistentFlags().StringVarP(dir, "directory", "d", "", "folder of the sandbox that agents work in (default the server's own)")
+	cmd.PersistentFlags().StringVarP(dir, "directory", "d", "", "directory that agents work in (default the server's own)")
 	return cmd
 }
 
@@ -197,7 +197,7 @@ JSON from a file of this machine.`,
 			if err != nil {
 				return err
 			}
-			return e.set(ctx, c, *dir, args[0], entry)
+			return e.set(ctx, c, g.onServer(ctx, c, *dir), args[0], entry)
 		}),
 	}
 	f := cmd.Flags()
@@ -308,14 +308,14 @@ JSON from a file of this machine. A skill is a folder with a file SKILL.md.`,
 				if err != nil {
 					return err
 				}
-				return e.set(ctx, c, *dir, args[0], entry)
+				return e.set(ctx, c, g.onServer(ctx, c, *dir), args[0], entry)
 			}
 			for kind, value := range map[string]string{"github": github, "git": git, "local": local} {
 				if value != "" {
 					source.Type, source.Source = kind, value
 				}
 			}
-			return e.set(ctx, c, *dir, args[0], api.SkillsConfig{Sources: []api.SkillSource{source}})
+			return e.set(ctx, c, g.onServer(ctx, c, *dir), args[0], api.SkillsConfig{Sources: []api.SkillSource{source}})
 		}),
 	}
 	f := cmd.Flags()

@@ -22,8 +22,8 @@ import (
 func newFS(g *globals) *cobra.Command {
 	cmd := noun(g, "fs", "Work with the files of a sandbox",
 		`Work with the files of a sandbox. Paths are those of the sandbox: absolute, or
-relative to the home folder of its server. Only cp has paths of both sides, and
-there a path of the sandbox starts with a colon.
+relative. Only cp has paths of both sides, and there a path of the sandbox starts
+with a colon. `+relativePaths+`
 
 Exit codes: 0 done, 1 something went wrong, 2 the command was not understood.`,
 		newFSList(g), newFSCat(g), newFSWrite(g), newFSCopy(g), newFSMove(g), newFSRemove(g),
@@ -38,7 +38,7 @@ func (g *globals) completePath(cmd *cobra.Command, _ []string, prefix string) ([
 	ctx, cancel := context.WithTimeout(cmd.Context(), completionTimeout)
 	defer cancel()
 	dir, _ := path.Split(prefix)
-	entries, err := client.ReadDir(ctx, dir)
+	entries, err := client.ReadDir(ctx, g.onServer(ctx, client, dir))
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
@@ -75,7 +75,7 @@ func newFSList(g *globals) *cobra.Command {
 		Args:              arguments(0, 1),
 		ValidArgsFunction: g.completePath,
 		RunE: g.remote(func(ctx context.Context, c *sandboxagent.Client, args []string) error {
-			entries, err := c.ReadDir(ctx, optional(args, "."))
+			entries, err := c.ReadDir(ctx, g.onServer(ctx, c, optional(args, ".")))
 			if err != nil {
 				return err
 			}
@@ -129,7 +129,7 @@ func newFSCat(g *globals) *cobra.Command {
 		ValidArgsFunction: g.completePath,
 		RunE: g.remote(func(ctx context.Context, c *sandboxagent.Client, args []string) error {
 			for _, name := range args {
-				file, err := c.Open(ctx, name)
+				file, err := c.Open(ctx, g.onServer(ctx, c, name))
 				if err != nil {
 					return err
 				}
@@ -169,7 +169,7 @@ file that starts with #! becomes executable unless --mode says else.`,
 			if len(args) == 2 {
 				content = strings.NewReader(args[1])
 			}
-			return c.Put(ctx, args[0], content, opts)
+			return c.Put(ctx, g.onServer(ctx, c, args[0]), content, opts)
 		}),
 	}
 	f := cmd.Flags()
@@ -192,7 +192,7 @@ func newFSMove(g *globals) *cobra.Command {
 			if strings.HasSuffix(to, "/") {
 				to += path.Base(args[0])
 			}
-			return c.Move(ctx, args[0], to, sandboxagent.MoveOptions{Overwrite: overwrite})
+			return c.Move(ctx, g.onServer(ctx, c, args[0]), g.onServer(ctx, c, to), sandboxagent.MoveOptions{Overwrite: overwrite})
 		}),
 	}
 	cmd.Flags().BoolVarP(&overwrite, "overwrite", "f", false, "replace what is at TO, folders included")
@@ -210,7 +210,7 @@ func newFSRemove(g *globals) *cobra.Command {
 		ValidArgsFunction: g.completePath,
 		RunE: g.remote(func(ctx context.Context, c *sandboxagent.Client, args []string) error {
 			for _, name := range args {
-				err := removePath(ctx, c, name, recursive)
+				err := removePath(ctx, c, g.onServer(ctx, c, name), recursive)
 				if err != nil && !(force && errors.Is(err, fs.ErrNotExist)) {
 					return err
 				}
@@ -246,7 +246,7 @@ func newFSMkdir(g *globals) *cobra.Command {
 		ValidArgsFunction: g.completePath,
 		RunE: g.remote(func(ctx context.Context, c *sandboxagent.Client, args []string) error {
 			for _, name := range args {
-				if err := c.Mkdir(ctx, name); err != nil {
+				if err := c.Mkdir(ctx, g.onServer(ctx, c, name)); err != nil {
 					return err
 				}
 			}
@@ -264,7 +264,7 @@ func newFSStat(g *globals) *cobra.Command {
 		Args:              arguments(1, 1),
 		ValidArgsFunction: g.completePath,
 		RunE: g.remote(func(ctx context.Context, c *sandboxagent.Client, args []string) error {
-			info, err := c.Stat(ctx, args[0])
+			info, err := c.Stat(ctx, g.onServer(ctx, c, args[0]))
 			if err != nil {
 				return err
 			}
@@ -305,7 +305,7 @@ the folder is refused as a whole. --file is a file of this machine.`,
 		Args:              arguments(0, 1),
 		ValidArgsFunction: g.completePath,
 		RunE: g.remote(func(ctx context.Context, c *sandboxagent.Client, args []string) error {
-			dir := optional(args, ".")
+			dir := g.onServer(ctx, c, optional(args, "."))
 			if extract {
 				return g.unpack(ctx, c, dir, file)
 			}
@@ -369,7 +369,7 @@ the line overflow some changes were missed. With --json each line is an object.`
 		Args:              arguments(0, 1),
 		ValidArgsFunction: g.completePath,
 		RunE: g.remote(func(ctx context.Context, c *sandboxagent.Client, args []string) error {
-			for change, err := range c.Watch(ctx, optional(args, "."), sandboxagent.WatchOptions{Flat: flat}) {
+			for change, err := range c.Watch(ctx, g.onServer(ctx, c, optional(args, ".")), sandboxagent.WatchOptions{Flat: flat}) {
 				if err != nil {
 					return err
 				}
@@ -413,7 +413,7 @@ line is an object.`,
 		Args:              arguments(0, 1),
 		ValidArgsFunction: g.completePath,
 		RunE: g.remote(func(ctx context.Context, c *sandboxagent.Client, args []string) error {
-			req.Path = optional(args, ".")
+			req.Path = g.onServer(ctx, c, optional(args, "."))
 			if req.Name == "" && req.Content == "" {
 				return usagef("what to look for? give --name or --content")
 			}

@@ -122,20 +122,23 @@ type sandboxSide struct {
 	c   *sandboxagent.Client
 }
 
-func (s sandboxSide) stat(name string) (fs.FileInfo, error) { return s.c.Stat(s.ctx, orDot(name)) }
+// at returns a name as the server is given it.
+func (s sandboxSide) at(name string) string { return s.g.onServer(s.ctx, s.c, orDot(name)) }
 
-func (s sandboxSide) open(name string) (io.ReadCloser, error) { return s.c.Open(s.ctx, name) }
+func (s sandboxSide) stat(name string) (fs.FileInfo, error) { return s.c.Stat(s.ctx, s.at(name)) }
+
+func (s sandboxSide) open(name string) (io.ReadCloser, error) { return s.c.Open(s.ctx, s.at(name)) }
 
 func (s sandboxSide) put(name string, r io.Reader, mode fs.FileMode) error {
-	return s.c.Put(s.ctx, name, r, sandboxagent.WriteOptions{Mode: mode})
+	return s.c.Put(s.ctx, s.at(name), r, sandboxagent.WriteOptions{Mode: mode})
 }
 
 func (s sandboxSide) pack(name string) (io.ReadCloser, error) {
-	return s.c.Download(s.ctx, orDot(name), sandboxagent.DownloadOptions{})
+	return s.c.Download(s.ctx, s.at(name), sandboxagent.DownloadOptions{})
 }
 
 func (s sandboxSide) unpack(name string, r io.Reader) error {
-	result, err := s.c.UploadTar(s.ctx, orDot(name), r)
+	result, err := s.c.UploadTar(s.ctx, s.at(name), r)
 	if err == nil {
 		s.g.noteSkipped(result)
 	}

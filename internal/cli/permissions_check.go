@@ -83,8 +83,8 @@ func (o *permissionsCheck) run(ctx context.Context, g *globals, args []string) e
 	if o.session == "" && g.givenEndpoint() == "" && unreachable(ctx, client) {
 		check, err = checkHere(g.path(o.cwd), req)
 	} else {
-		if req.CWD == "" && o.session == "" && local(client) {
-			req.CWD = g.env.Dir
+		if o.session == "" || req.CWD != "" {
+			req.CWD = g.cwdOnServer(ctx, client, req.CWD)
 		}
 		check, err = client.CheckPermissions(ctx, req)
 	}
@@ -153,8 +153,8 @@ func checkHere(dir string, req api.PermissionCheckRequest) (*api.PermissionCheck
 	return &api.PermissionCheck{Calls: []api.PermissionCheckCall{{PermissionVerdict: verdict, ToolCallID: call.ID, Title: call.Title, Kind: call.Kind}}}, nil
 }
 
-// local reports whether a client talks to a server on this machine.
-func local(client *sandboxagent.Client) bool {
+// onThisMachine reports whether a client talks to an address of this machine.
+func onThisMachine(client *sandboxagent.Client) bool {
 	u, err := url.Parse(client.BaseURL())
 	if err != nil {
 		return false

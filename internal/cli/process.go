@@ -74,14 +74,14 @@ type commandOptions struct {
 func (o *commandOptions) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.SetInterspersed(false) // what follows the program is its own
-	f.StringVarP(&o.cwd, "cwd", "C", "", "folder to run in (default that of the server)")
+	f.StringVarP(&o.cwd, "cwd", "C", "", "directory to run in "+relativeCWD)
 	f.StringArrayVar(&o.env, "env", nil, "variable to add, as NAME=VALUE (repeatable)")
 }
 
 // request returns the program as the API wants it.
-func (o *commandOptions) request(args []string) (api.ProcessCreateRequest, error) {
+func (o *commandOptions) request(ctx context.Context, g *globals, c *sandboxagent.Client, args []string) (api.ProcessCreateRequest, error) {
 	req := api.ProcessCreateRequest{Command: args[0], Args: args[1:]}
-	if o.cwd != "" {
+	if o.cwd = g.cwdOnServer(ctx, c, o.cwd); o.cwd != "" {
 		req.Cwd = &o.cwd
 	}
 	for _, pair := range o.env {
@@ -140,7 +140,7 @@ could be read; 2 the command was not understood.`,
 }
 
 func (o *runFlags) run(ctx context.Context, g *globals, c *sandboxagent.Client, args []string) error {
-	req, err := o.request(args)
+	req, err := o.request(ctx, g, c, args)
 	if err != nil {
 		return err
 	}
@@ -217,7 +217,7 @@ func newProcessStart(g *globals) *cobra.Command {
   sandbox-agent process logs --follow $id`,
 		Args: arguments(1, -1),
 		RunE: g.remote(func(ctx context.Context, c *sandboxagent.Client, args []string) error {
-			req, err := o.request(args)
+			req, err := o.request(ctx, g, c, args)
 			if err != nil {
 				return err
 			}

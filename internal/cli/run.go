@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -74,7 +73,7 @@ but a permission request was rejected because there is no terminal; 130 cancelle
 	f.StringVarP(&o.model, "model", "m", "", "model of the agent")
 	f.StringVar(&o.mode, "mode", "", "mode of the agent, such as plan")
 	f.StringVar(&o.thought, "thought-level", "", "thought level of the agent")
-	f.StringVarP(&o.cwd, "cwd", "C", "", "directory to work in (default the working directory, or the server's home directory where the server does not have it)")
+	f.StringVarP(&o.cwd, "cwd", "C", "", "directory to work in "+relativeCWD)
 	f.StringVarP(&o.resume, "resume", "r", "", "go on with the session of this id, or of one that begins so")
 	f.BoolVarP(&o.yes, "yes", "y", false, "allow whatever the agent asks for")
 	f.StringVar(&o.permissions, "permissions", "", permissionsHelp+" (default ask in a terminal)")
@@ -98,7 +97,7 @@ func runTask(ctx context.Context, g *globals, o *runOptions, args []string) erro
 	}
 	if o.sandbox == "" {
 		g.endpoint = g.givenEndpoint()
-		if o.cwd != "" || g.endpoint == "" {
+		if g.endpoint == "" { // the server is on this machine
 			o.cwd = g.path(o.cwd)
 		}
 	}
@@ -134,21 +133,17 @@ func (g *globals) explainLogin(id string, err error) error {
 	return fmt.Errorf("%w: %s", err, agent.Credentials.Hint)
 }
 
-// pickDirectory sees to a directory to work in: the one that was named, else the
-// working directory where the server has it, else that of the server.
+// pickDirectory sees to a directory to work in; see [globals.cwdOnServer].
 func (o *runOptions) pickDirectory(ctx context.Context, g *globals, client *sandboxagent.Client) error {
-	info, err := client.Stat(ctx, cmp.Or(o.cwd, g.env.Dir))
-	found := err == nil && info.IsDir()
-	switch {
-	case o.cwd == "" && found:
-		o.cwd = g.env.Dir
-	case o.cwd == "" || found:
-	case err == nil || errors.Is(err, fs.ErrNotExist):
-		return usagef("--cwd %s is not a directory", o.cwd)
-	default:
-		return err
+	o.cwd = g.cwdOnServer(ctx, client, o.cwd)
+	if o.cwd == "" {
+		return nil
 	}
-	return nil
+	info, err := client.Stat(ctx, o.cwd)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && !info.IsDir() {
+		return usagef("--cwd %s is not a directory", o.cwd)
+	}
+	return err
 }
 
 // run gives an agent the task and says how it went.

@@ -78,6 +78,7 @@ func newSessionsNew(g *globals) *cobra.Command {
 				}
 				opts.Permissions = policy
 			}
+			opts.CWD = g.cwdOnServer(ctx, client, opts.CWD)
 			session, err := client.CreateSession(ctx, opts)
 			if err != nil {
 				return err
@@ -96,7 +97,7 @@ func newSessionsNew(g *globals) *cobra.Command {
 	f := cmd.Flags()
 	f.StringVarP(&opts.Agent, "agent", "a", "", "agent to run (see sandbox-agent agents list)")
 	f.StringVar(&opts.ID, "id", "", "id of the session (default one that the server makes)")
-	f.StringVarP(&opts.CWD, "cwd", "C", "", "folder of the sandbox to work in (default the home folder of the server)")
+	f.StringVarP(&opts.CWD, "cwd", "C", "", "directory to work in "+relativeCWD)
 	f.StringVarP(&opts.Model, "model", "m", "", "model of the agent")
 	f.StringVar(&opts.Mode, "mode", "", "mode of the agent, such as plan")
 	f.StringVar(&opts.ThoughtLevel, "thought-level", "", "thought level of the agent")

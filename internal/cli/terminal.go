@@ -115,7 +115,7 @@ func (o *terminalOptions) open(ctx context.Context, g *globals, c *sandboxagent.
 	if len(args) == 0 {
 		args = []string{"sh", "-c", loginShell}
 	}
-	req, err := o.request(args)
+	req, err := o.request(ctx, g, c, args)
 	if err != nil {
 		return nil, err
 	}
