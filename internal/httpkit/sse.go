@@ -2,6 +2,10 @@ package httpkit
 
 import (
 	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
 	"net/http"
 	"strconv"
 	"sync"
@@ -83,17 +87,76 @@ func (s *Stream) Comment(text string) {
 	s.Buffer().WriteString(": " + text + "\n\n")
 }
 
-// Flush sends what was added.
+// Flush sends what was added. Its only error is [ErrGone].
 func (s *Stream) Flush() error {
 	if s.buf == nil {
 		return nil
 	}
 	if _, err := s.w.Write(s.buf.Bytes()); err != nil {
-		return err
+		return ErrGone
 	}
 	if s.buf.Reset(); s.buf.Cap() <= maxPooled {
 		streamBuffers.Put(s.buf)
 	}
 	s.buf = nil
-	return s.rc.Flush()
+	if s.rc.Flush() != nil {
+		return ErrGone
+	}
+	return nil
+}
+
+// ErrGone means that the client of a stream does not take it any more.
+var ErrGone = errors.New("the client has gone")
+
+// Send adds an event with a value as JSON and sends it.
+func (s *Stream) Send(event string, id uint64, v any) error {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	s.Add(event, id, data)
+	return s.Flush()
+}
+
+// FlushFull sends what was added if that is much. It is for loops that add more
+// than a client should wait for.
+func (s *Stream) FlushFull() error {
+	if s.Size() < FlushBytes {
+		return nil
+	}
+	return s.Flush()
+}
+
+// Follow sends what next adds, again and again, until next fails with the error
+// that Follow returns. Next waits until it has something to add; its context ends
+// with ctx, and when nothing was sent for so long that a heartbeat is due, for which
+// it has to return the error of the context. A client that has gone is [ErrGone].
+func (s *Stream) Follow(ctx context.Context, next func(ctx context.Context) error) error {
+	for {
+		wait, cancel := context.WithTimeout(ctx, Heartbeat)
+		err := next(wait)
+		cancel()
+		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+			s.Comment("heartbeat")
+		} else if err != nil {
+			return err
+		}
+		if err := s.Flush(); err != nil {
+			return err
+		}
+	}
+}
+
+// Receive returns the next value of a channel. A channel that is closed is
+// [io.EOF]. It is for [Stream.Follow].
+func Receive[T any](ctx context.Context, from <-chan T) (v T, err error) {
+	select {
+	case v, ok := <-from:
+		if !ok {
+			return v, io.EOF
+		}
+		return v, nil
+	case <-ctx.Done():
+		return v, ctx.Err()
+	}
 }

@@ -62,7 +62,7 @@ func (s *Server) postACP(w http.ResponseWriter, r *http.Request) error {
 		e := api.NewError(api.KindUnsupportedMediaType, "", "content-type must be application/json")
 		return e.With("message", "content-type must be application/json")
 	}
-	if !accepts(r, "application/json") {
+	if !httpkit.Accepts(r, "application/json") {
 		e := api.NewError(api.KindNotAcceptable, "", "accept must allow application/json")
 		return e.With("message", "accept must allow application/json")
 	}
@@ -104,19 +104,15 @@ func writeReply(w http.ResponseWriter, reply []byte, err error) error {
 		w.WriteHeader(http.StatusAccepted)
 		return nil
 	}
-	h := w.Header()
-	h.Set("Content-Type", "application/json")
-	h.Set("Content-Length", strconv.Itoa(len(reply)))
-	_, err = w.Write(reply)
-	return err
+	return httpkit.ReplyJSON(w, http.StatusOK, reply)
 }
 
 func (s *Server) streamACP(w http.ResponseWriter, r *http.Request) error {
-	if !accepts(r, "text/event-stream") {
+	if !httpkit.Accepts(r, "text/event-stream") {
 		e := api.NewError(api.KindNotAcceptable, "", "accept must allow text/event-stream")
 		return e.With("message", "accept must allow text/event-stream")
 	}
-	after, err := lastEventID(r)
+	after, err := httpkit.LastEventID(r)
 	if err != nil {
 		return err
 	}
@@ -150,51 +146,35 @@ func (s *Server) streamJournal(w http.ResponseWriter, r *http.Request, reader *j
 	if err != nil {
 		return nil // the client has gone
 	}
-	for {
-		ctx, cancel := context.WithTimeout(r.Context(), httpkit.Heartbeat)
-		batch, err := reader.Next(ctx)
-		cancel()
-		switch {
-		case err == nil:
-		case errors.Is(err, context.DeadlineExceeded) && r.Context().Err() == nil:
-			stream.Comment("heartbeat")
-		default:
-			if !errors.Is(err, io.EOF) && r.Context().Err() == nil {
-				s.log.Warn("read journal", "id", httpkit.RequestID(w), "error", err)
-			}
-			return nil
-		}
-		addMissing(stream, batch)
-		for _, e := range batch.Entries {
-			if add(stream, e); stream.Size() >= httpkit.FlushBytes {
-				if stream.Flush() != nil {
-					return nil
-				}
-			}
-		}
-		if stream.Flush() != nil {
-			return nil
-		}
+	err = stream.Follow(r.Context(), func(ctx context.Context) error {
+		return addBatch(ctx, stream, reader, func(e journal.Entry) { add(stream, e) })
+	})
+	if !errors.Is(err, io.EOF) && !errors.Is(err, httpkit.ErrGone) && r.Context().Err() == nil {
+		s.log.Warn("read journal", "id", httpkit.RequestID(w), "error", err)
 	}
+	return nil
 }
 
-// lastEventID returns the cursor of a request for an event stream, or nil.
-func lastEventID(r *http.Request) (*uint64, error) {
-	text := strings.TrimSpace(r.Header.Get("Last-Event-ID"))
-	if text == "" {
-		return nil, nil
-	}
-	n, err := strconv.ParseUint(text, 10, 64)
+// addBatch adds what a reader gives next to a stream.
+func addBatch(ctx context.Context, stream *httpkit.Stream, reader *journal.Reader, add func(journal.Entry)) error {
+	batch, err := reader.Next(ctx)
 	if err != nil {
-		return nil, api.InvalidRequest(api.CodeInvalidCursor, "Last-Event-ID must be a positive integer")
+		return err
 	}
-	return &n, nil
+	addMissing(stream, batch)
+	for _, e := range batch.Entries {
+		add(e)
+		if err := stream.FlushFull(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // eventCursor returns the event behind which a stream starts: Last-Event-ID, else
 // the query parameter after, else 0.
 func eventCursor(r *http.Request) (uint64, error) {
-	cursor, err := lastEventID(r)
+	cursor, err := httpkit.LastEventID(r)
 	switch {
 	case err != nil:
 		return 0, err
@@ -210,23 +190,4 @@ func eventCursor(r *http.Request) (uint64, error) {
 		return 0, api.InvalidRequest(api.CodeInvalidCursor, "after must be a number")
 	}
 	return after, nil
-}
-
-// accepts reports whether the Accept header is absent or allows a media type.
-func accepts(r *http.Request, media string) bool {
-	header := r.Header.Values("Accept")
-	if len(header) == 0 {
-		return true
-	}
-	kind, _, _ := strings.Cut(media, "/")
-	for _, line := range header {
-		for part := range strings.SplitSeq(line, ",") {
-			part, _, _ = strings.Cut(part, ";")
-			switch strings.ToLower(strings.TrimSpace(part)) {
-			case media, kind + "/*", "*/*":
-				return true
-			}
-		}
-	}
-	return false
 }

@@ -2,7 +2,7 @@ package server
 
 import (
 	"context"
-	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"strings"
@@ -123,8 +123,7 @@ func (s *Server) installAgent(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	w.Header().Set("Content-Type", "application/json")
-	return json.NewEncoder(w).Encode(result)
+	return httpkit.Reply(w, http.StatusOK, result, nil)
 }
 
 // streamInstall installs and tells the steps. A client that leaves ends the
@@ -148,38 +147,24 @@ func (s *Server) streamInstall(w http.ResponseWriter, r *http.Request, id string
 			}
 		})
 	}()
-	// The client is gone once a write fails; then the install is what is left
-	// to wait for.
-	send := func(name string, v any) {
-		data, err := json.Marshal(v)
-		if err == nil {
-			stream.Add(name, 0, data)
-			err = stream.Flush()
-		}
+	err = stream.Follow(ctx, func(ctx context.Context) error {
+		e, err := httpkit.Receive(ctx, events)
 		if err != nil {
-			cancel()
+			return err
 		}
-	}
-	beat := time.NewTicker(httpkit.Heartbeat)
-	defer beat.Stop()
-	for open := true; open; {
-		select {
-		case e, ok := <-events:
-			if open = ok; ok {
-				send("progress", e)
-			}
-		case <-beat.C:
-			stream.Comment("heartbeat")
-			if stream.Flush() != nil {
-				cancel()
-			}
+		return stream.Send("progress", 0, e)
+	})
+	if !errors.Is(err, io.EOF) {
+		cancel()
+		for range events { // until the install has cleared up
 		}
-	}
-	if failure != nil {
-		send("error", s.router.Problem(httpkit.RequestID(w), failure))
 		return nil
 	}
-	send("result", result)
+	if failure != nil {
+		_ = stream.Send("error", 0, s.router.Problem(httpkit.RequestID(w), failure))
+		return nil
+	}
+	_ = stream.Send("result", 0, result)
 	return nil
 }
 

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"encoding/json"
 	"io"
 	"mime"
 	"net/http"
@@ -12,6 +11,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/httpkit"
 	"github.com/sandboxagent/sandboxagent/internal/settings"
 )
 
@@ -62,13 +62,13 @@ func configNounRoutes[Whole, Entry any](s *Server, set *settings.Set[Entry], n c
 			if err != nil {
 				return err
 			}
-			return writeConfig(w, entry)
+			return httpkit.Reply(w, http.StatusOK, entry, nil)
 		}
 		all, err := set.All(q.directory)
 		if err != nil {
 			return err
 		}
-		return writeConfig(w, whole(all))
+		return httpkit.Reply(w, http.StatusOK, whole(all), nil)
 	})
 
 	put := op("put"+n.label, http.MethodPut, path, "config", "Store a "+n.what+", or replace all of a directory")
@@ -89,7 +89,7 @@ func configNounRoutes[Whole, Entry any](s *Server, set *settings.Set[Entry], n c
 		} else {
 			err = set.Replace(r.Context(), q.directory, data)
 		}
-		return noContent(w, err)
+		return httpkit.NoContent(w, err)
 	})
 
 	remove := op("delete"+n.label, http.MethodDelete, path, "config", "Remove a stored "+n.what)
@@ -103,7 +103,7 @@ func configNounRoutes[Whole, Entry any](s *Server, set *settings.Set[Entry], n c
 		if !q.named {
 			return missingQuery(n.name)
 		}
-		return noContent(w, set.Delete(r.Context(), q.directory, q.name))
+		return httpkit.NoContent(w, set.Delete(r.Context(), q.directory, q.name))
 	})
 
 	clearAll := op("clear"+n.label, http.MethodDelete, "/v1/"+n.noun, "config", "Remove a "+n.what+", or all of a directory")
@@ -116,9 +116,9 @@ func configNounRoutes[Whole, Entry any](s *Server, set *settings.Set[Entry], n c
 			return err
 		}
 		if q.named {
-			return noContent(w, set.Delete(r.Context(), q.directory, q.name))
+			return httpkit.NoContent(w, set.Delete(r.Context(), q.directory, q.name))
 		}
-		return noContent(w, set.Clear(r.Context(), q.directory))
+		return httpkit.NoContent(w, set.Clear(r.Context(), q.directory))
 	})
 }
 
@@ -171,19 +171,4 @@ func (s *Server) readConfig(w http.ResponseWriter, r *http.Request) ([]byte, err
 		return nil, api.NewError(api.KindUnsupportedMediaType, "", "%s", text).With("message", text)
 	}
 	return io.ReadAll(http.MaxBytesReader(w, r.Body, s.limits.MaxBodyBytes))
-}
-
-func writeConfig(w http.ResponseWriter, v any) error {
-	w.Header().Set("Content-Type", "application/json")
-	enc := json.NewEncoder(w)
-	enc.SetEscapeHTML(false)
-	return enc.Encode(v)
-}
-
-func noContent(w http.ResponseWriter, err error) error {
-	if err != nil {
-		return err
-	}
-	w.WriteHeader(http.StatusNoContent)
-	return nil
 }

@@ -11,7 +11,6 @@ import (
 	"path"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -95,25 +94,6 @@ func bodyProblem(err error) error {
 	return err
 }
 
-func sendFileJSON(w http.ResponseWriter, v any, err error) error {
-	if err != nil {
-		return err
-	}
-	data, err := json.Marshal(v)
-	if err != nil {
-		return err
-	}
-	return sendFileBytes(w, data)
-}
-
-func sendFileBytes(w http.ResponseWriter, data []byte) error {
-	h := w.Header()
-	h.Set("Content-Type", "application/json")
-	h.Set("Content-Length", strconv.Itoa(len(data)))
-	_, err := w.Write(data)
-	return err
-}
-
 // fileQuery reads a query and keeps the first thing wrong with it.
 type fileQuery struct {
 	url.Values
@@ -170,7 +150,7 @@ func (h fileHandlers) list(w http.ResponseWriter, r *http.Request) error {
 	if page.Next != "" {
 		w.Header().Set(nextCursor, page.Next)
 	}
-	return sendFileBytes(w, encodeEntries(page.Entries))
+	return httpkit.ReplyJSON(w, http.StatusOK, encodeEntries(page.Entries))
 }
 
 // entryRest is more than an entry mostly has beside its name and path.
@@ -198,7 +178,7 @@ func (h fileHandlers) stat(w http.ResponseWriter, r *http.Request) error {
 		return q.err
 	}
 	st, err := h.fs.Stat(r.Context(), path)
-	return sendFileJSON(w, st, err)
+	return httpkit.Reply(w, http.StatusOK, st, err)
 }
 
 func (h fileHandlers) read(w http.ResponseWriter, r *http.Request) error {
@@ -293,7 +273,7 @@ func (h fileHandlers) write(w http.ResponseWriter, r *http.Request) error {
 		return api.TooLarge("maxFileBytes", limit)
 	}
 	res, err := h.fs.Write(r.Context(), path, r.Body, files.WriteOptions{Mode: mode, Append: appending})
-	return sendFileJSON(w, res, err)
+	return httpkit.Reply(w, http.StatusOK, res, err)
 }
 
 func (h fileHandlers) remove(w http.ResponseWriter, r *http.Request) error {
@@ -303,7 +283,7 @@ func (h fileHandlers) remove(w http.ResponseWriter, r *http.Request) error {
 		return q.err
 	}
 	res, err := h.fs.Delete(r.Context(), path, recursive)
-	return sendFileJSON(w, res, err)
+	return httpkit.Reply(w, http.StatusOK, res, err)
 }
 
 func (h fileHandlers) mkdir(w http.ResponseWriter, r *http.Request) error {
@@ -326,7 +306,7 @@ func (h fileHandlers) mkdir(w http.ResponseWriter, r *http.Request) error {
 		path = *req.Path
 	}
 	res, err := h.fs.Mkdir(r.Context(), path)
-	return sendFileJSON(w, res, err)
+	return httpkit.Reply(w, http.StatusOK, res, err)
 }
 
 func (h fileHandlers) move(ctx context.Context, in *struct{ Body api.FileMoveRequest }) (*body[api.FileMoveResult], error) {
@@ -356,7 +336,7 @@ func (h fileHandlers) upload(w http.ResponseWriter, r *http.Request) error {
 		return api.TooLarge("maxUploadBytes", limit)
 	}
 	res, err := h.fs.Upload(r.Context(), r.URL.Query().Get("path"), r.Body)
-	return sendFileJSON(w, res, err)
+	return httpkit.Reply(w, http.StatusOK, res, err)
 }
 
 func (h fileHandlers) archive(w http.ResponseWriter, r *http.Request) error {
@@ -448,26 +428,14 @@ func (h fileHandlers) watch(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return nil // the client has gone
 	}
-	ticker := time.NewTicker(httpkit.Heartbeat)
-	defer ticker.Stop()
-	for {
-		select {
-		case ev, ok := <-events:
-			if !ok {
-				return nil
-			}
-			data, err := json.Marshal(ev)
-			if err != nil {
-				return err
-			}
-			stream.Add("change", 0, data)
-		case <-ticker.C:
-			stream.Comment("heartbeat")
+	_ = stream.Follow(ctx, func(ctx context.Context) error {
+		ev, err := httpkit.Receive(ctx, events)
+		if err != nil {
+			return err
 		}
-		if stream.Flush() != nil {
-			return nil
-		}
-	}
+		return stream.Send("change", 0, ev)
+	})
+	return nil
 }
 
 func (h fileHandlers) search(w http.ResponseWriter, r *http.Request) error {
@@ -489,7 +457,7 @@ func (h fileHandlers) search(w http.ResponseWriter, r *http.Request) error {
 		res.Matches = append(res.Matches, m)
 		return nil
 	})
-	return sendFileJSON(w, res, err)
+	return httpkit.Reply(w, http.StatusOK, res, err)
 }
 
 // streamSearch sends matches as they are found. The stream begins with the

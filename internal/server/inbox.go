@@ -39,7 +39,7 @@ func (s *Server) inboxRoutes() {
 }
 
 func (s *Server) streamPermissions(w http.ResponseWriter, r *http.Request) error {
-	if !accepts(r, "text/event-stream") {
+	if !httpkit.Accepts(r, "text/event-stream") {
 		return api.NewError(api.KindNotAcceptable, "", "accept must allow text/event-stream")
 	}
 	after, err := eventCursor(r)

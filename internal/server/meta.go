@@ -3,13 +3,13 @@ package server
 import (
 	"context"
 	_ "embed"
-	"encoding/json"
 	"net/http"
 	"runtime"
 
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/httpkit"
 )
 
 //go:embed docs.html
@@ -48,12 +48,11 @@ func (s *Server) metaRoutes() {
 }
 
 func (s *Server) getRoot(w http.ResponseWriter, r *http.Request) error {
-	w.Header().Set("Content-Type", "application/json")
-	return json.NewEncoder(w).Encode(api.Root{Docs: "/docs", Name: "Sandbox Agent"})
+	return httpkit.Reply(w, http.StatusOK, api.Root{Docs: "/docs", Name: "Sandbox Agent"}, nil)
 }
 
 func (s *Server) getHealth(w http.ResponseWriter, _ *http.Request) error {
-	return writeJSON(w, api.Health{Status: "ok"})
+	return httpkit.Reply(w, http.StatusOK, api.Health{Status: "ok"}, nil)
 }
 
 func (s *Server) getVersion(context.Context, *struct{}) (*body[api.Version], error) {

@@ -7,6 +7,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/httpkit"
 )
 
 type ruleInput struct {
@@ -67,6 +68,6 @@ func (s *Server) permissionRoutes() {
 		if err != nil {
 			return err
 		}
-		return replyJSON(w, http.StatusOK, res)
+		return httpkit.Reply(w, http.StatusOK, res, nil)
 	})
 }

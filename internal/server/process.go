@@ -179,7 +179,7 @@ func signalProcess(s *Server, send signaller) httpkit.HandlerFunc {
 		if err != nil {
 			return err
 		}
-		return writeJSON(w, info)
+		return httpkit.Reply(w, http.StatusOK, info, nil)
 	}
 }
 
@@ -194,7 +194,7 @@ func (s *Server) getProcessLogs(w http.ResponseWriter, r *http.Request) error {
 		if err != nil {
 			return err
 		}
-		return writeJSON(w, logs)
+		return httpkit.Reply(w, http.StatusOK, logs, nil)
 	}
 	follower, err := s.processes.Follow(id, q)
 	if err != nil {
@@ -215,7 +215,7 @@ func logQuery(r *http.Request) (q process.LogQuery, follow bool, err error) {
 	if q.Since, err = queryUint(r, "since"); err != nil {
 		return q, false, err
 	}
-	if cursor, err := lastEventID(r); err != nil {
+	if cursor, err := httpkit.LastEventID(r); err != nil {
 		return q, false, err
 	} else if cursor != nil {
 		q.Since = *cursor
@@ -259,46 +259,42 @@ func queryUint(r *http.Request, key string) (uint64, error) {
 // streamLogs sends entries as events until the process, the client or the server
 // ends.
 func (s *Server) streamLogs(w http.ResponseWriter, r *http.Request, id string, follower *process.Follower) {
-	ctx := r.Context()
 	stream, err := httpkit.NewStream(w, r)
 	if err != nil {
 		return // the client has gone
 	}
-	for {
-		wait, cancel := context.WithTimeout(ctx, httpkit.Heartbeat)
-		batch, err := follower.Next(wait)
-		cancel()
-		switch {
-		case err == nil:
-		case errors.Is(err, io.EOF):
-			if info, err := s.processes.Get(id); err == nil {
-				data, _ := json.Marshal(info)
-				stream.Add("exit", 0, data)
-			}
-			_ = stream.Flush()
-			return
-		case ctx.Err() != nil:
-			return
-		default:
-			stream.Comment("heartbeat")
+	err = stream.Follow(r.Context(), func(ctx context.Context) error {
+		batch, err := follower.Next(ctx)
+		if err != nil {
+			return err
 		}
-		if batch.Gap != nil {
-			data, _ := json.Marshal(batch.Gap)
-			stream.Add("gap", batch.Gap.To, data)
-		}
-		for i := range batch.Entries {
-			e := &batch.Entries[i]
-			buf := stream.Buffer()
-			buf.Grow(base64.StdEncoding.EncodedLen(len(e.Data)) + logEntryRest)
-			buf.Write(appendLogEvent(buf.AvailableBuffer(), e))
-			if stream.Size() >= logFlushBytes && stream.Flush() != nil {
-				return
-			}
-		}
-		if stream.Size() > 0 && stream.Flush() != nil {
-			return
+		return addLogs(stream, batch)
+	})
+	if errors.Is(err, io.EOF) {
+		if info, err := s.processes.Get(id); err == nil {
+			_ = stream.Send("exit", 0, info)
 		}
 	}
+}
+
+// addLogs adds a batch of entries to a stream.
+func addLogs(stream *httpkit.Stream, batch process.LogBatch) error {
+	if batch.Gap != nil {
+		data, _ := json.Marshal(batch.Gap)
+		stream.Add("gap", batch.Gap.To, data)
+	}
+	for i := range batch.Entries {
+		e := &batch.Entries[i]
+		buf := stream.Buffer()
+		buf.Grow(base64.StdEncoding.EncodedLen(len(e.Data)) + logEntryRest)
+		buf.Write(appendLogEvent(buf.AvailableBuffer(), e))
+		if stream.Size() >= logFlushBytes {
+			if err := stream.Flush(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 const (
@@ -335,18 +331,6 @@ func (s *Server) untilStop(ctx context.Context) (context.Context, context.Cancel
 	ctx, cancel := context.WithCancel(ctx)
 	stop := context.AfterFunc(s.base, cancel)
 	return ctx, func() { stop(); cancel() }
-}
-
-// writeJSON answers with a value and status 200.
-func writeJSON(w http.ResponseWriter, v any) error {
-	data, err := json.Marshal(v)
-	if err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Content-Length", strconv.Itoa(len(data)))
-	_, _ = w.Write(data)
-	return nil
 }
 
 // jsonResponse describes an answer that is a wire type.

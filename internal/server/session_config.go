@@ -7,6 +7,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/sandboxagent/sandboxagent/internal/httpkit"
 	"github.com/sandboxagent/sandboxagent/internal/settings"
 )
 
@@ -25,7 +26,7 @@ func sessionConfigRoutes[Whole, Entry any](s *Server, noun, label string, set *s
 		if err != nil {
 			return err
 		}
-		return writeConfig(w, whole(all))
+		return httpkit.Reply(w, http.StatusOK, whole(all), nil)
 	})
 	put := s.sessionOp("put"+label, http.MethodPut, path, "Replace the configuration of "+noun+" for one session")
 	put.Description = "It counts from the next start of the session's agent on, beside that of its folder."
@@ -48,7 +49,7 @@ func sessionConfigRoutes[Whole, Entry any](s *Server, noun, label string, set *s
 		if data, err = json.Marshal(whole(all)); err != nil {
 			return err
 		}
-		return noContent(w, s.sessions.SetStored(r.Context(), r.PathValue("id"), noun, data))
+		return httpkit.NoContent(w, s.sessions.SetStored(r.Context(), r.PathValue("id"), noun, data))
 	})
 }
 

@@ -80,7 +80,7 @@ func (s *Server) importSessions(w http.ResponseWriter, r *http.Request) error {
 	case err != nil:
 		return err
 	}
-	return replyJSON(w, http.StatusOK, result)
+	return httpkit.Reply(w, http.StatusOK, result, nil)
 }
 
 // importParts are the parts of sessions that an import is asked to keep.

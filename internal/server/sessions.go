@@ -216,18 +216,6 @@ func kindName(t reflect.Type) string {
 	return t.Kind().String()
 }
 
-// replyJSON answers with a status and a JSON body.
-func replyJSON(w http.ResponseWriter, status int, v any) error {
-	data, err := json.Marshal(v)
-	if err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	_, err = w.Write(data)
-	return err
-}
-
 func (s *Server) promptSession(w http.ResponseWriter, r *http.Request) error {
 	var req api.SessionPromptRequest
 	if err := s.readBody(w, r, &req); err != nil {
@@ -244,7 +232,7 @@ func (s *Server) promptSession(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 		w.Header().Set("Preference-Applied", "respond-async")
-		return replyJSON(w, http.StatusAccepted, turn.Started())
+		return httpkit.Reply(w, http.StatusAccepted, turn.Started(), nil)
 	case strings.Contains(r.Header.Get("Accept"), "text/event-stream"):
 		return s.streamTurn(w, r, id, turn)
 	}
@@ -252,7 +240,7 @@ func (s *Server) promptSession(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return replyJSON(w, http.StatusOK, result)
+	return httpkit.Reply(w, http.StatusOK, result, nil)
 }
 
 // streamTurn sends the events of a session until a turn has ended, and then how
@@ -275,69 +263,29 @@ func (s *Server) streamTurn(w http.ResponseWriter, r *http.Request, id string, t
 		case <-ended.Done():
 		}
 	}()
-	add := func(e journal.Entry) bool {
-		if turn.Behind(e.Seq) {
-			return true // the next turn's
+	add := func(e journal.Entry) {
+		if !turn.Behind(e.Seq) { // else the next turn's
+			stream.Add("message", e.Seq, encodeEvent(event(e)))
 		}
-		stream.Add("message", e.Seq, encodeEvent(event(e)))
-		return stream.Size() < httpkit.FlushBytes || stream.Flush() == nil
 	}
-	if !s.follow(ended, r.Context(), stream, reader, add) {
-		return nil
+	err = stream.Follow(ended, func(ctx context.Context) error { return addBatch(ctx, stream, reader, add) })
+	if r.Context().Err() != nil || ended.Err() == nil && !errors.Is(err, io.EOF) {
+		return nil // the client has gone, or the events cannot be had
 	}
 	result, err := turn.Wait(r.Context())
 	if err != nil {
-		if r.Context().Err() != nil {
-			return nil
+		if r.Context().Err() == nil {
+			_ = stream.Send("error", 0, s.router.Problem(httpkit.RequestID(w), err))
 		}
-		data, _ := json.Marshal(s.router.Problem(httpkit.RequestID(w), err))
-		stream.Add("error", 0, data)
-		stream.Flush()
 		return nil
 	}
 	for reader.Cursor() < result.LastEvent { // what came while the turn ended
-		batch, err := reader.Next(r.Context())
-		if err != nil {
+		if addBatch(r.Context(), stream, reader, add) != nil {
 			return nil
 		}
-		for _, e := range batch.Entries {
-			if !add(e) {
-				return nil
-			}
-		}
 	}
-	data, _ := json.Marshal(result)
-	stream.Add("result", 0, data)
-	stream.Flush()
+	_ = stream.Send("result", 0, result)
 	return nil
-}
-
-// follow sends what a reader gives until ended is. It reports whether the client
-// is still there.
-func (s *Server) follow(ended, client context.Context, stream *httpkit.Stream, reader *journal.Reader, add func(journal.Entry) bool) bool {
-	for {
-		ctx, cancel := context.WithTimeout(ended, httpkit.Heartbeat)
-		batch, err := reader.Next(ctx)
-		cancel()
-		switch {
-		case err == nil:
-		case ended.Err() != nil:
-			return client.Err() == nil
-		case errors.Is(err, context.DeadlineExceeded):
-			stream.Comment("heartbeat")
-		default:
-			return errors.Is(err, io.EOF)
-		}
-		addMissing(stream, batch)
-		for _, e := range batch.Entries {
-			if !add(e) {
-				return false
-			}
-		}
-		if stream.Flush() != nil {
-			return false
-		}
-	}
 }
 
 // addMissing adds the event that takes the place of those that cannot be had.
@@ -436,7 +384,7 @@ func (s *Server) sessionEventRoutes() {
 }
 
 func (s *Server) streamSession(w http.ResponseWriter, r *http.Request) error {
-	if !accepts(r, "text/event-stream") {
+	if !httpkit.Accepts(r, "text/event-stream") {
 		return api.NewError(api.KindNotAcceptable, "", "accept must allow text/event-stream")
 	}
 	after, err := eventCursor(r)
@@ -476,7 +424,7 @@ func (s *Server) sessionTranscript(w http.ResponseWriter, r *http.Request) error
 	content, kind := session.Text(t), "text/plain; charset=utf-8"
 	switch format {
 	case "json":
-		return replyJSON(w, http.StatusOK, t)
+		return httpkit.Reply(w, http.StatusOK, t, nil)
 	case "markdown":
 		content, kind = session.Markdown(t), "text/markdown; charset=utf-8"
 	}
