@@ -186,13 +186,18 @@ func follow() {
 	strike()
 }
 
-// strikeLimit bounds how long a server outlives its parent.
-const strikeLimit = 150 * time.Millisecond
+// A server outlives its parent by some ten milliseconds. The limits are for a machine
+// that is busy, or full of processes.
+const (
+	strikePause = 75 * time.Millisecond
+	strikeLimit = endLimit
+	sweepLimit  = 100 * time.Millisecond // for the control groups to be empty
+)
 
 // strike kills all descendants of this process, and ends it.
 func strike() {
-	deadline := time.Now().Add(strikeLimit)
-	tree.Strike(tree.DescendantsOf(os.Getpid()), strikeLimit)
+	tree.Strike(tree.DescendantsOf(os.Getpid()), strikePause, strikeLimit)
+	deadline := time.Now().Add(sweepLimit)
 	for !cgroup.Remove(os.Getpid()) && time.Now().Before(deadline) {
 		time.Sleep(time.Millisecond) // what was killed takes a moment to go
 	}

@@ -88,22 +88,22 @@ func Continue(stopped []Process) {
 }
 
 // Strike is [Kill] for a program that ends with it: it does not wait until what it has
-// killed is gone, but only until nothing is left that it has not killed.
-func Strike(members Members, limit time.Duration) {
+// killed is gone, but until two scans in a row find nothing that it has not killed. What
+// is to be killed is stopped before, which takes up to pause. Strike gives up after limit.
+func Strike(members Members, pause, limit time.Duration) {
 	deadline := time.Now().Add(limit)
 	s := &set{members, make(map[id]bool)}
-	s.stop(time.Now().Add(limit/2), nil)
+	s.stop(time.Now().Add(pause), nil)
 	struck := make(map[id]bool)
-	for time.Now().Before(deadline) {
-		found := false
+	for quiet := 0; quiet < 2; quiet++ {
 		for _, p := range s.scan() {
 			if !struck[p.id()] {
-				struck[p.id()], found = true, true
-				s.seen[p.id()] = true
+				struck[p.id()], s.seen[p.id()] = true, true
 				send(p, syscall.SIGKILL)
+				quiet = -1
 			}
 		}
-		if !found {
+		if time.Now().After(deadline) {
 			return
 		}
 	}
