@@ -5,8 +5,10 @@
 package httpkit
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"net/http"
 	"reflect"
@@ -91,6 +93,9 @@ var setFrameworkErrors = sync.OnceFunc(func() {
 			return bodyTooLarge(ctx.Operation())
 		}
 		for i := range errs {
+			if hasLeft(ctx.Context()) && errors.Is(errs[i], context.Canceled) {
+				return clientLeft()
+			}
 			errs[i] = endedBy(ctx.Context(), errs[i])
 		}
 		return frameworkError(status, msg, errs...)

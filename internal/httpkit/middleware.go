@@ -2,6 +2,7 @@ package httpkit
 
 import (
 	"cmp"
+	"context"
 	"io"
 	"log/slog"
 	"net/http"
@@ -158,6 +159,9 @@ func (rt *Router) checkQuery(r *http.Request, e *endpoint) error {
 // because they may hold a token.
 func (rt *Router) observe(r *http.Request, rec *recorder, took time.Duration) {
 	status := cmp.Or(rec.status, http.StatusOK)
+	if hasLeft(r.Context()) && (rec.status == 0 || rec.status >= http.StatusInternalServerError) {
+		status = statusClientLeft
+	}
 	method := r.Method
 	if !slices.Contains(methods, method) && method != http.MethodHead && method != http.MethodOptions {
 		method = "other" // clients must not make up series
@@ -166,6 +170,21 @@ func (rt *Router) observe(r *http.Request, rec *recorder, took time.Duration) {
 	if rt.log.Enabled(r.Context(), slog.LevelDebug) {
 		rt.log.Debug("request", "id", RequestID(rec), "method", r.Method, "path", r.URL.Path, "status", status, "took", took)
 	}
+}
+
+// statusClientLeft is counted for a request whose client has left before the response,
+// as nginx does. It is no fault of the server.
+const statusClientLeft = 499
+
+// hasLeft reports whether the client of a request has left. A server that stops ends
+// requests with a cause of its own.
+func hasLeft(ctx context.Context) bool { return context.Cause(ctx) == context.Canceled }
+
+// clientLeft is the problem of such a request, which nobody reads.
+func clientLeft() *api.Error {
+	e := api.NewError(api.KindUnavailable, "", "the client has left")
+	e.Status = statusClientLeft
+	return e
 }
 
 // recorder notes the status of an answer and the pattern of its route. It passes
