@@ -115,8 +115,9 @@ var (
 	commandKeys   = words("command cmd commands cmds commandline cmdline shellcommand bashcommand fullcommand argv")
 	argumentKeys  = words("args arguments argv commandargs")
 	directoryKeys = words("cwd workdir workingdirectory workingdir currentdirectory currentworkingdirectory")
-	writtenKeys   = words("content contents filetext newstring newstr newtext newcontent inserttext insert replacement replacementtext newsource edits diff patch data")
-	textKeys      = words("oldstring oldstr oldtext oldcontent text description prompt query pattern regex reason explanation thought title summary message search replace justification")
+	contentKeys   = words("content contents filetext newstring newstr newtext newcontent inserttext replacementtext newsource diff patch")
+	writtenKeys   = words("insert replacement edits data")
+	textKeys      = words("oldstring oldstr oldtext oldcontent text description prompt query regex reason explanation thought title summary message search replace justification")
 	pathKey       = regexp.MustCompile(`path|file|dir$|directory|folder|notebook|^uri$|^target$|^source$|^destination$|^dest$`)
 	patchHeader   = regexp.MustCompile(`(?m)^(?:\*\*\* (?:Add|Update|Delete) File: |\*\*\* Move to: |(?:---|\+\+\+) |(?:rename|copy) (?:from|to) )([^\t\r\n]+)`)
 	patchPrefix   = regexp.MustCompile(`^[abciow]/`)
@@ -162,7 +163,7 @@ func (in *input) object(v value, depth int) {
 				in.unclear = append(in.unclear, "it names more than one working directory")
 			}
 			in.cwd = m.value.text
-		case writtenKeys[key] && !m.value.null:
+		case (writtenKeys[key] || contentKeys[key]) && !m.value.null:
 			in.written = true
 		}
 		if pathLike(m.key, in.dir) && !pathKey.MatchString(key) {
@@ -250,7 +251,7 @@ func textOf(argv []string) string {
 
 // string reads a string that stands under a key.
 func (in *input) string(key, s string, depth int) {
-	if trimmed := strings.TrimSpace(s); !textKeys[key] && !writtenKeys[key] && len(trimmed) > 1 && (trimmed[0] == '{' || trimmed[0] == '[') {
+	if trimmed := strings.TrimSpace(s); !textKeys[key] && !contentKeys[key] && len(trimmed) > 1 && (trimmed[0] == '{' || trimmed[0] == '[') {
 		d := json.NewDecoder(strings.NewReader(trimmed))
 		if v, err := decode(d, depth); err == nil && !d.More() {
 			in.walk(key, v, depth+1) // arguments as text
@@ -265,7 +266,7 @@ func (in *input) string(key, s string, depth int) {
 		}
 	}
 	switch {
-	case textKeys[key] || writtenKeys[key]:
+	case textKeys[key] || contentKeys[key]:
 	case s != "" && pathKey.MatchString(key) && !strings.Contains(s, "\n"), directoryKeys[key], pathLike(s, in.dir):
 		in.paths = append(in.paths, s)
 	}
