@@ -280,6 +280,7 @@ const (
 	EventPermissionResolved       = "_session/permission_resolved"        // params: PermissionResolved
 	EventPermissionInvalid        = "_session/permission_invalid"         // a permission request that cannot be read was refused; params: PermissionInvalid
 	EventPermissionRulesForgotten = "_session/permission_rules_forgotten" // a stricter default revoked them; params: PermissionRulesForgotten
+	EventFrameDropped             = "_session/frame_dropped"              // a frame of the agent was over a limit; params: FrameDropped
 	EventPromptQueued             = "_session/prompt_queued"              // the agent cannot have it yet; params: SessionPromptQueued
 	EventPromptDropped            = "_session/prompt_dropped"             // the agent never gets it; params: SessionTurnEnded
 	EventTurnStarted              = "_session/turn_started"               // of a prompt that was queued; params: turn
@@ -288,6 +289,12 @@ const (
 	EventSessionStopped           = "_session/stopped"                    // params: reason
 	EventSessionDestroyed         = "_session/destroyed"
 )
+
+// FrameDropped tells of a frame of the agent that is lost.
+type FrameDropped struct {
+	Method string `json:"method,omitempty"`
+	Error  string `json:"error" doc:"Names the limit"`
+}
 
 // SessionPromptQueued is a prompt that waits: for another turn to end, or for
 // the agent to be started.

@@ -58,7 +58,7 @@ var rules = []rule{
 	{"internal/journal/sqlite", "api internal/atomicfile internal/filelock internal/journal github.com/pressly/goose/v3 modernc.org/sqlite", "one store, one library"},
 	{"internal/journal/postgres", "api internal/journal github.com/jackc/pgx/v5 github.com/pressly/goose/v3", "one store, one library"},
 	{"internal/permission", "acp api github.com/bmatcuk/doublestar/v4 golang.org/x/sys mvdan.cc/sh/v3/syntax", "the judge looks at calls, rules, and links, and at nothing else"},
-	{"internal/bridge", "acp api internal/child internal/journal golang.org/x/sync", "the bridge moves frames between agents and the journal"},
+	{"internal/bridge", "acp api internal/child internal/journal internal/lazyregexp golang.org/x/sync", "the bridge moves frames between agents and the journal"},
 	{"internal/session", "acp api internal/bridge internal/journal internal/permission", "a session is on top of the bridge"},
 
 	// Sandboxes: what makes them, and the process that owns each.

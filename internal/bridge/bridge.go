@@ -88,8 +88,13 @@ type Event struct {
 	Agent  string
 	From   journal.Direction
 	Msg    acp.Message
-	Frame  []byte     // nil at the end of the process; must not be changed
-	Exit   *api.Error // at the end of the process, why later posts fail
+	Frame  []byte // nil at the end of the process, and where it was dropped; must not be changed
+
+	// Dropped says why a frame of the agent that is no reply was dropped, of which
+	// Msg is all that is known. Empty for all others.
+	Dropped string
+
+	Exit *api.Error // at the end of the process, why later posts fail
 }
 
 // Limits bound a Bridge.

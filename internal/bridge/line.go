@@ -10,6 +10,9 @@ import (
 	"sync"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/sandboxagent/sandboxagent/acp"
+	"github.com/sandboxagent/sandboxagent/internal/lazyregexp"
 )
 
 // shownBytes is how much of a faulty line is kept to show.
@@ -33,6 +36,7 @@ type longLineError struct {
 	max   int64
 	size  int64
 	start []byte // of the line
+	msg   acp.Message
 }
 
 func (e *longLineError) Error() string {
@@ -85,10 +89,14 @@ func (l *lineReader) line() ([]byte, error) {
 // skip reads to the end of a line that is too long.
 func (l *lineReader) skip(start []byte) error {
 	e := &longLineError{max: l.max, size: int64(len(start)), start: bytes.Clone(start[:min(len(start), shownBytes)])}
+	var o outline
+	o.Write(start)
 	for {
 		part, err := l.r.ReadSlice('\n')
 		e.size += int64(len(part))
+		o.Write(part)
 		if err != bufio.ErrBufferFull {
+			e.msg = o.message()
 			return e // an end of file comes again with the next read
 		}
 	}
@@ -117,31 +125,23 @@ func invalidFrame(reason string, raw []byte) []byte {
 	return data
 }
 
-// replyID finds the id of a reply in the start of a frame that was cut off.
-func replyID(start []byte) (json.RawMessage, bool) {
-	d := json.NewDecoder(bytes.NewReader(start))
-	d.UseNumber()
-	if t, err := d.Token(); err != nil || t != json.Delim('{') {
-		return nil, false
+// unclean matches what some agents write around a frame: byte order marks, escape
+// sequences of terminals (ECMA-48), and control characters.
+var unclean = lazyregexp.New(`(?:\x{FEFF}|\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[ -/]*[0-Z\\^-~]|[\x00-\x20\x7f\x{80}-\x{9f}])+`)
+
+// cleaned returns a line without what stands around its frame; ok is false when no
+// frame is left.
+func cleaned(line []byte) (frame []byte, msg acp.Message, ok bool) {
+	if at := unclean().FindIndex(line); at != nil && at[0] == 0 {
+		line = line[at[1]:]
 	}
-	var id json.RawMessage
-	for d.More() {
-		key, err := d.Token()
-		if err != nil {
-			break
-		}
-		var value json.RawMessage
-		if err := d.Decode(&value); err != nil {
-			break
-		}
-		switch key {
-		case "method":
-			return nil, false
-		case "id":
-			id = value
+	if end := bytes.LastIndexByte(line, '}') + 1; end > 0 && end < len(line) {
+		if at := unclean().FindIndex(line[end:]); at != nil && at[0] == 0 && end+at[1] == len(line) {
+			line = line[:end]
 		}
 	}
-	return id, id != nil
+	msg, err := acp.Parse(line)
+	return line, msg, err == nil && msg.Kind != acp.Other
 }
 
 // stderrLines is how many lines of an agent's standard error go into errors.

@@ -436,7 +436,9 @@ func (r *run) readStdout() {
 		var long *longLineError
 		switch {
 		case errors.As(err, &long):
-			r.tooLong(long)
+			if a := r.tooLong(long); a.call != nil {
+				a.call.reply <- a.reply
+			}
 			continue
 		case err != nil:
 			if !errors.Is(err, io.EOF) {
@@ -475,6 +477,9 @@ type answer struct {
 	reply reply
 }
 
+// loggedBytes is how much of a faulty line goes into the log.
+const loggedBytes = 200
+
 // receive journals a line of the agent, and returns it if somebody waits for it.
 // It reports whether the journal is still there.
 func (r *run) receive(line []byte) (a answer, ok bool) {
@@ -482,8 +487,14 @@ func (r *run) receive(line []byte) (a answer, ok bool) {
 		line = bytes.ToValidUTF8(line, []byte("\uFFFD"))
 	}
 	msg, err := acp.Parse(line)
+	if err != nil {
+		if frame, m, ok := cleaned(line); ok {
+			line, msg, err = frame, m, nil
+		}
+	}
 	switch {
 	case err != nil:
+		r.c.log().Warn("line of an agent's output is not a frame", "error", err, "line", string(line[:min(len(line), loggedBytes)]))
 		line, msg = invalidFrame(err.Error(), line), acp.Message{}
 	case msg.Reserved:
 		r.c.log().Warn("agent sends a method that is reserved for the server", "method", msg.Method)
@@ -556,20 +567,31 @@ func (r *run) answered(cl *call) bool {
 	return cl.answered
 }
 
-// tooLong tells readers, and the one who waits for the reply if the line was
-// one, that a line was over the limit.
-func (r *run) tooLong(e *longLineError) {
+// tooLong reports a line over the limit: to readers, to the observer, and to those
+// who wait. A reply becomes an error of the same id, as if the agent had sent that;
+// a request of the agent is refused.
+func (r *run) tooLong(e *longLineError) (a answer) {
+	r.c.log().Warn("line of an agent is dropped", "error", e, "method", e.msg.Method, "agentSession", e.msg.SessionID)
 	if _, err := r.c.b.cfg.Journal.Append(r.c.stream, journal.FromAgent, invalidFrame(e.Error(), e.start)); err != nil {
 		r.c.log().Error("journal agent frame", "error", err)
 	}
-	id, ok := replyID(e.start)
-	if !ok {
-		return
+	why := acp.Errorf(acp.CodeInternalError, "%s", e.Error())
+	why.Data = json.RawMessage(`{"code":"` + string(api.CodeFrameTooLong) + `"}`)
+	switch e.msg.Kind {
+	case acp.Response:
+		frame, err := acp.ErrorFrame(e.msg.ID, why)
+		if err != nil {
+			r.c.log().Error("encode error", "error", err)
+			return a
+		}
+		a, _ = r.receive(frame)
+		return a
+	case acp.Request:
+		why.Code = acp.CodeInvalidRequest
+		r.refuse(e.msg.ID, why)
 	}
-	text, _ := json.Marshal(e.Error())
-	if cl := r.answer(id); cl != nil {
-		cl.reply <- reply{frame: []byte(`{"jsonrpc":"2.0","id":` + string(id) + `,"error":{"code":-32603,"message":` + string(text) + `,"data":{"code":"` + string(api.CodeFrameTooLong) + `"}}}`)}
-	}
+	r.c.observe(Event{From: journal.FromAgent, Msg: e.msg, Dropped: e.Error()})
+	return a
 }
 
 // exitFrame is the event that tells readers of a stream that the agent ended.

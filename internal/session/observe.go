@@ -114,6 +114,8 @@ func (m *Manager) Observe(e bridge.Event) (v bridge.Verdict) {
 			m.dropLink(l)
 		}
 		m.exited(l, e.Exit)
+	case e.Dropped != "":
+		m.dropped(l, e)
 	case e.From == journal.FromClient && e.Msg.Kind == acp.Response:
 		v.Drop = !l.answered(e)
 	case e.From == journal.FromClient:
@@ -126,6 +128,17 @@ func (m *Manager) Observe(e bridge.Event) (v bridge.Verdict) {
 		m.fromAgent(l, e)
 	}
 	return v
+}
+
+// dropped notes in a session that a frame of its agent is lost.
+func (m *Manager) dropped(l *link, e bridge.Event) {
+	s := l.session(e.Msg.SessionID)
+	if s == nil {
+		s = m.owner(l.id)
+	}
+	if s != nil {
+		s.notify(api.EventFrameDropped, api.FrameDropped{Method: e.Msg.Method, Error: e.Dropped})
+	}
 }
 
 // Forget lets go of what is known of a connection that was closed.

@@ -146,6 +146,11 @@ func (sc *script) take(e journal.Entry) {
 			}
 			sc.system(text, e)
 		}
+	case api.EventFrameDropped:
+		var p api.FrameDropped
+		if json.Unmarshal(frame.Params, &p) == nil {
+			sc.system("A frame of the agent was dropped: "+p.Error, e)
+		}
 	case api.EventPermissionInvalid:
 		var p api.PermissionInvalid
 		if json.Unmarshal(frame.Params, &p) == nil {
