@@ -58,6 +58,11 @@ type SessionOptions struct {
 	Env        map[string]string // added to the environment of the agent; kept, but never shown
 	Metadata   map[string]any    // of the client's own
 
+	// Ephemeral keeps the session in the memory of the server alone: nothing of it
+	// is on disk, it is in no export, and it ends with the server. What the agent
+	// itself writes is the agent's.
+	Ephemeral bool
+
 	// Permissions decides the permission requests of the agent on the server,
 	// whether or not a client is there. The zero value asks about everything.
 	Permissions api.PermissionPolicy
@@ -77,7 +82,7 @@ func (c *Client) CreateSession(ctx context.Context, opts SessionOptions) (*Sessi
 	req := api.SessionCreateRequest{
 		Agent: opts.Agent, ID: opts.ID, Title: opts.Title, CWD: opts.CWD,
 		Model: opts.Model, Mode: opts.Mode, ThoughtLevel: opts.ThoughtLevel,
-		Env: opts.Env, Permissions: &opts.Permissions, Metadata: opts.Metadata,
+		Env: opts.Env, Permissions: &opts.Permissions, Metadata: opts.Metadata, Ephemeral: opts.Ephemeral,
 	}
 	if req.CWD == "" {
 		req.CWD = c.dir

@@ -29,6 +29,7 @@ type Session struct {
 	DestroyedAt        *int64             `json:"destroyedAt,omitempty" doc:"Unix milliseconds"`
 	Title              string             `json:"title"`
 	CWD                string             `json:"cwd"`
+	Ephemeral          bool               `json:"ephemeral,omitempty" doc:"In the memory of the server alone: nothing of it is on disk, and it ends with the server"`
 	Status             string             `json:"status" enum:"starting,idle,running,waiting,stopped,failed,destroyed"`
 	Reason             string             `json:"reason,omitempty" doc:"Why it has this status, or how the last turn failed"`
 	Model              string             `json:"model,omitempty"`
@@ -94,7 +95,12 @@ type SessionCreateRequest struct {
 	Env          map[string]string  `json:"env,omitempty" doc:"Added to the environment of the agent; kept with the session but never shown"`
 	Permissions  *PermissionPolicy  `json:"permissions,omitempty"`
 	Metadata     map[string]any     `json:"metadata,omitempty"`
+	Ephemeral    bool               `json:"ephemeral,omitempty" doc:"Keep the session in the memory of the server alone: nothing of it is on disk, it is in no export, and it ends with the server"`
 }
+
+// EnvEphemeral is the variable that tells the agent of an ephemeral session to keep
+// nothing on disk either. The mock agent obeys; others know nothing of it.
+const EnvEphemeral = "SANDBOX_AGENT_EPHEMERAL"
 
 // SessionMCPServer is a tool server as session/new takes it. It is a type of its
 // own because [MCPServer] is how servers are configured.

@@ -30,7 +30,7 @@ type Config struct {
 	Commit  string
 
 	DataDir string   // where journal, agents and logs are kept
-	Journal string   // file of the journal; empty means journal.db in DataDir
+	Journal string   // file of the journal, or [MemoryJournal]; empty means journal.db in DataDir
 	Home    string   // what relative paths of files start from, and where credentials are looked for
 	Env     []string // environment of agents and processes, as KEY=value
 
@@ -74,6 +74,9 @@ func Open(cfg Config) (*server.Server, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	cfg.Version = cmp.Or(cfg.Version, "devel")
+	if cfg.Journal == MemoryJournal {
+		cfg.Limits.MaxJournalTotalBytes = cmp.Or(cfg.Limits.MaxJournalTotalBytes, memoryJournalBytes)
+	}
 	cfg.Limits = limitsWithDefaults(cfg.Limits, cfg.DataDir)
 	nouns, err := open(cfg)
 	if err != nil {
@@ -115,14 +118,15 @@ func open(cfg Config) (n server.Nouns, err error) {
 		cfg.Logger.Warn("recover files that a killed server was changing", "error", err)
 	}
 	n.Sessions, err = session.New(session.Config{
-		Journal: n.Journal,
-		Agents:  knownAgents{n.Agents, n.Settings, cfg.Home, cfg.Logger},
-		Bridge:  bridgeLimits(cfg.Limits),
-		Roster:  n.Children,
-		CWD:     cfg.Home,
-		Version: cfg.Version,
-		Limits:  sessionLimits(cfg.Limits),
-		Logger:  cfg.Logger,
+		Journal:  n.Journal,
+		Volatile: cfg.Journal == MemoryJournal,
+		Agents:   knownAgents{n.Agents, n.Settings, cfg.Home, cfg.Logger},
+		Bridge:   bridgeLimits(cfg.Limits),
+		Roster:   n.Children,
+		CWD:      cfg.Home,
+		Version:  cfg.Version,
+		Limits:   sessionLimits(cfg.Limits),
+		Logger:   cfg.Logger,
 	})
 	if err != nil {
 		return n, errors.Join(err, n.Journal.Close())
@@ -131,9 +135,19 @@ func open(cfg Config) (n server.Nouns, err error) {
 	return n, nil
 }
 
+// MemoryJournal is the [Config.Journal] that keeps events in memory alone.
+const MemoryJournal = "memory"
+
+// memoryJournalBytes is how much a journal in memory keeps unless told otherwise.
+const memoryJournalBytes = 256 << 20
+
 func openJournal(cfg Config) (*journal.Journal, error) {
 	store := cfg.Store
-	if store == nil {
+	switch {
+	case store != nil:
+	case cfg.Journal == MemoryJournal:
+		store = journal.Memory()
+	default:
 		var err error
 		if store, err = sqlite.Open(cmp.Or(cfg.Journal, filepath.Join(cfg.DataDir, "journal.db"))); err != nil {
 			return nil, err

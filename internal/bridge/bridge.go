@@ -207,6 +207,9 @@ func (b *Bridge) Post(ctx context.Context, id, agent string, hasAgent bool, fram
 type Place struct {
 	Dir string   // working directory; empty is the one that Launch says
 	Env []string // added to its environment, as "K=V"
+
+	// Volatile keeps the frames of a new connection in memory alone.
+	Volatile bool
 }
 
 // Start starts the agent behind id in a place, if it does not run. It is for
@@ -315,7 +318,7 @@ func (b *Bridge) ensure(ctx context.Context, id, agent string, place Place) (*co
 	}
 	c := b.conns[id]
 	if c == nil {
-		c = newConn(b, newRecord(id, agent))
+		c = newConn(b, newRecord(id, agent, place.Volatile))
 		b.conns[id] = c
 	}
 	if b.cfg.Roster.Paused() && c.status() != statusRunning {

@@ -33,11 +33,15 @@ const shownID = 256
 
 // newRecord gives every connection a stream of its own, so that an id which was
 // closed and is used again starts with event 1.
-func newRecord(id, agent string) record {
+func newRecord(id, agent string, volatile bool) record {
+	prefix := ""
+	if volatile {
+		prefix = journal.MemoryPrefix
+	}
 	return record{
 		ID:        id,
 		Agent:     agent,
-		Stream:    "acp/" + strings.ToValidUTF8(id[:min(len(id), shownID)], "") + "/" + rand.Text(),
+		Stream:    prefix + "acp/" + strings.ToValidUTF8(id[:min(len(id), shownID)], "") + "/" + rand.Text(),
 		CreatedMs: time.Now().UnixMilli(),
 	}
 }
@@ -45,8 +49,19 @@ func newRecord(id, agent string) record {
 // clientStream is the stream of what clients said on a connection.
 func clientStream(stream string) string { return stream + "/client" }
 
+// kind is where the record stands: in memory alone where its stream is.
+func (r record) kind() string {
+	if strings.HasPrefix(r.Stream, journal.MemoryPrefix) {
+		return journal.MemoryPrefix + recordKind
+	}
+	return recordKind
+}
+
 func loadRecord(ctx context.Context, j *journal.Journal, id string) (*record, error) {
-	data, err := j.GetRecord(ctx, recordKind, id)
+	data, err := j.GetRecord(ctx, journal.MemoryPrefix+recordKind, id)
+	if errors.Is(err, api.CodeRecordNotFound) {
+		data, err = j.GetRecord(ctx, recordKind, id)
+	}
 	if errors.Is(err, api.CodeRecordNotFound) {
 		return nil, nil
 	}
@@ -65,14 +80,15 @@ func saveRecord(ctx context.Context, j *journal.Journal, rec record) error {
 	if err != nil {
 		return fmt.Errorf("encode connection: %w", err)
 	}
-	if err := j.PutRecord(ctx, recordKind, rec.ID, data); err != nil {
+	if err := j.PutRecord(ctx, rec.kind(), rec.ID, data); err != nil {
 		return fmt.Errorf("save connection: %w", err)
 	}
 	return nil
 }
 
 func deleteRecord(ctx context.Context, j *journal.Journal, id string) error {
-	if err := j.DeleteRecord(ctx, recordKind, id); err != nil {
+	err := errors.Join(j.DeleteRecord(ctx, journal.MemoryPrefix+recordKind, id), j.DeleteRecord(ctx, recordKind, id))
+	if err != nil {
 		return fmt.Errorf("delete connection: %w", err)
 	}
 	return nil

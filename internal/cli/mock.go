@@ -25,8 +25,12 @@ func newMock(g *globals) *cobra.Command {
 		Example: "  sandbox-agent run --agent other --agent-command 'other=sandbox-agent mock' hello",
 		Args:    arguments(0, 0),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			state := filepath.Join(g.data(), "mock")
+			if g.env.lookup(api.EnvEphemeral) != "" {
+				state = ""
+			}
 			return fakeagent.Run(cmd.Context(), g.env.In, g.env.Out, fakeagent.Options{
-				StateDir:     filepath.Join(g.data(), "mock"),
+				StateDir:     state,
 				Version:      Version().Version,
 				Stderr:       g.env.Err,
 				ListAgents:   g.listAgentsFrame,

@@ -32,7 +32,7 @@ type runOptions struct {
 	agent, model, mode, thought string
 	cwd, resume, sandbox        string
 	permissions                 string
-	yes                         bool
+	yes, ephemeral              bool
 	inside                      bool // the server runs inside this command
 	server                      serverOptions
 }
@@ -56,7 +56,8 @@ is rejected, above all commands. --yes allows everything this once; --permission
 gives the session a policy of its own. The first line says which agent works, in
 which mode and directory, and what becomes of its permission requests.
 
-The session is kept: --resume goes on with it, as do the sessions commands.
+The session is kept: --resume goes on with it, as do the sessions commands. One that
+is --ephemeral is not: nothing of it is on disk but what the agent itself writes.
 Ctrl-C cancels the turn; a second one leaves at once.
 
 Exit codes: 0 the turn ended; 1 something went wrong; 2 the command was not
@@ -78,6 +79,8 @@ but a permission request was rejected because there is no terminal; 130 cancelle
 	f.BoolVarP(&o.yes, "yes", "y", false, "allow whatever the agent asks for")
 	f.StringVar(&o.permissions, "permissions", "", permissionsHelp+" (default ask in a terminal)")
 	cmd.MarkFlagsMutuallyExclusive("yes", "permissions")
+	f.BoolVar(&o.ephemeral, "ephemeral", false, ephemeralHelp)
+	cmd.MarkFlagsMutuallyExclusive("ephemeral", "resume")
 	f.StringVarP(&g.endpoint, "endpoint", "e", "", "server to use instead of one inside this command (default $SANDBOX_AGENT_ENDPOINT)")
 	f.StringVar(&o.sandbox, "sandbox", "", "work in a new sandbox of this provider, on the directory of --cwd, or in the sandbox of this id")
 	cmd.MarkFlagsMutuallyExclusive("endpoint", "sandbox")
@@ -267,7 +270,7 @@ func (o *runOptions) openSession(ctx context.Context, g *globals, client *sandbo
 		return nil, err
 	}
 	return client.CreateSession(ctx, sandboxagent.SessionOptions{
-		Agent: o.agent, CWD: o.cwd, Mode: o.mode, Model: o.model, ThoughtLevel: o.thought, Permissions: policy,
+		Agent: o.agent, CWD: o.cwd, Mode: o.mode, Model: o.model, ThoughtLevel: o.thought, Permissions: policy, Ephemeral: o.ephemeral,
 	})
 }
 

@@ -81,7 +81,7 @@ the two is killed, nothing that they have started is left.`,
 	f.StringArrayVar(&o.allowHosts, "allow-host", nil, "Host name served without a token beside this machine's own (repeatable; * for any)")
 	f.StringArrayVar(&o.agentCommands, "agent-command", nil, "start agent ID with a command, as ID=COMMAND ARG..., quoted as for a shell (repeatable)")
 	f.StringVar(&o.registry, "registry", "", "ACP registry to install agents from: a URL or a file (default $SANDBOX_AGENT_ACP_REGISTRY_URL)")
-	f.StringVar(&o.journal, "journal", "", "file where events are kept (default journal.db in the data folder)")
+	f.StringVar(&o.journal, "journal", "", "file where events are kept, or memory to keep nothing: sessions then end with the server (default journal.db in the data folder)")
 	f.BoolVar(&o.requirePreinstall, "require-preinstall", false, "do not install an agent on its first use")
 	f.DurationVar(&o.requestTimeout, "request-timeout", 0, "time an agent has for a reply, prompts excepted (default 2m)")
 	f.DurationVar(&o.shutdownTimeout, "shutdown-timeout", 0, "time that stopping takes at most (default 10s)")
@@ -143,6 +143,9 @@ func runServer(ctx context.Context, g *globals, o *serverOptions) error {
 		if err := g.adoptRuns(ctx); err != nil {
 			log.Error("take in runs", "error", err)
 		}
+	}
+	if o.journal == app.MemoryJournal {
+		log.Warn("events are in memory alone: the sessions end with this server")
 	}
 	srv, err := app.Open(cfg)
 	if err != nil {

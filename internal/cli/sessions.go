@@ -29,6 +29,9 @@ prompt and attach have more.`,
 	return g.endpointFlag(cmd, defaultEndpoint)
 }
 
+// ephemeralHelp is the text of the flag --ephemeral.
+const ephemeralHelp = "keep the session in memory alone: nothing of it is on the disk of the server, and it ends with the server"
+
 // clientName is what this user is called among the clients of a session.
 func (g *globals) clientName() string {
 	name := cmp.Or(g.env.lookup("USER"), "sandbox-agent")
@@ -103,6 +106,7 @@ func newSessionsNew(g *globals) *cobra.Command {
 	f.StringVar(&opts.ThoughtLevel, "thought-level", "", "thought level of the agent")
 	f.StringVar(&opts.Title, "title", "", "title of the session (default what the agent calls it)")
 	f.StringVar(&permissions, "permissions", "", permissionsHelp+" (default ask)")
+	f.BoolVar(&opts.Ephemeral, "ephemeral", false, ephemeralHelp)
 	return cmd
 }
 
@@ -237,6 +241,9 @@ func (g *globals) describeSession(s *api.Session) error {
 		status += " (" + s.Reason + ")"
 	}
 	row("status", status)
+	if s.Ephemeral {
+		row("kept", "in memory alone; ends with the server")
+	}
 	row("model", s.Model)
 	row("mode", s.Mode)
 	row("thought level", s.ThoughtLevel)

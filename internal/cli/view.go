@@ -273,6 +273,10 @@ func (v *view) end(turn *sandboxagent.Turn, s *api.Session) {
 			v.errorLine(v.paint(red, unsaved))
 		}
 	}
+	if s.Ephemeral {
+		v.note(strings.Join(words, " ") + "; the session is in memory alone")
+		return
+	}
 	v.note(strings.Join(words, " ") + "; go on with: " + v.g.command("run", "--resume", s.ID, `"what is next"`))
 }
 

@@ -116,7 +116,7 @@ func Open(store Store, opts Options) (*Journal, error) {
 		return nil, errors.New("open journal: no store")
 	}
 	j := &Journal{
-		store:   store,
+		store:   split{store, Memory()},
 		opts:    opts.withDefaults(),
 		streams: make(map[string]*stream),
 		recent:  list.New(),

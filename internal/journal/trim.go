@@ -24,13 +24,11 @@ func (j *Journal) Trim(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("trim journal: %w", err)
 	}
-	if j.opts.Retention != (Retention{}) {
-		j.dropping.Lock()
-		err := j.drop(ctx, infos)
-		j.dropping.Unlock()
-		if err != nil {
-			return fmt.Errorf("trim journal: %w", err)
-		}
+	j.dropping.Lock()
+	err = j.drop(ctx, infos)
+	j.dropping.Unlock()
+	if err != nil {
+		return fmt.Errorf("trim journal: %w", err)
 	}
 	for _, info := range infos {
 		if err := j.merge(ctx, info); err != nil {
@@ -46,10 +44,23 @@ func (j *Journal) Trim(ctx context.Context) error {
 
 // drop applies the retention to all streams.
 func (j *Journal) drop(ctx context.Context, infos []StreamInfo) error {
-	if err := j.dropOf(ctx, nil, j.opts.Retention, infos); err != nil {
-		return err
+	if j.opts.Retention != (Retention{}) {
+		if err := j.dropOf(ctx, nil, j.opts.Retention, infos); err != nil {
+			return err
+		}
 	}
-	return j.dropTotal(ctx)
+	return j.dropTotals(ctx)
+}
+
+// dropTotals drops what is over the limits of all streams together, and of those in
+// memory.
+func (j *Journal) dropTotals(ctx context.Context) error {
+	if limit := j.opts.Retention.TotalBytes; limit > 0 {
+		if err := j.dropTotal(ctx, "", limit); err != nil {
+			return err
+		}
+	}
+	return j.dropTotal(ctx, MemoryPrefix, maxMemoryBytes)
 }
 
 // dropOf applies a retention to the streams in only, or to all if that is nil.
@@ -74,13 +85,10 @@ func (j *Journal) dropOf(ctx context.Context, only []string, keep Retention, inf
 	return err
 }
 
-// dropTotal drops what is over the limit of all streams together.
-func (j *Journal) dropTotal(ctx context.Context) error {
-	limit := j.opts.Retention.TotalBytes
-	if limit <= 0 {
-		return nil
-	}
-	infos, err := j.store.Streams(ctx, "")
+// dropTotal drops what is over the limit of all streams together whose names begin
+// with prefix.
+func (j *Journal) dropTotal(ctx context.Context, prefix string, limit int64) error {
+	infos, err := j.store.Streams(ctx, prefix)
 	if err != nil {
 		return err
 	}
@@ -133,7 +141,7 @@ func (j *Journal) grew(bytes, entries int64) {
 	j.grownEntries += entries
 	keep := j.opts.Retention
 	reached := func(grown, limit int64) bool { return limit > 0 && grown >= max(limit/8, 1) }
-	if reached(j.grownBytes, keep.MaxBytes) || reached(j.grownBytes, keep.TotalBytes) || reached(j.grownEntries, keep.MaxEntries) {
+	if reached(j.grownBytes, keep.MaxBytes) || reached(j.grownBytes, keep.TotalBytes) || reached(j.grownEntries, keep.MaxEntries) || reached(j.grownBytes, maxMemoryBytes) {
 		j.grownBytes, j.grownEntries = 0, 0
 		select {
 		case j.over <- struct{}{}:
@@ -166,7 +174,7 @@ func (j *Journal) enforce(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := j.dropTotal(ctx); err != nil {
+	if err := j.dropTotals(ctx); err != nil {
 		return err
 	}
 	if j.freed.Load() < vacuumBytes {

@@ -74,6 +74,9 @@ func (s *session) environ() []string {
 	for key, value := range vars {
 		env = append(env, key+"="+value)
 	}
+	if s.rec.Ephemeral || s.m.cfg.Volatile {
+		env = append(env, api.EnvEphemeral+"=1")
+	}
 	return env
 }
 

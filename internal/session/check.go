@@ -102,12 +102,12 @@ type past struct {
 // checkCalls judges the tool calls of a session: each as it was when the agent
 // asked, or else as all updates together tell of it.
 func (s *session) checkCalls(ctx context.Context, judge permission.Judge) (*api.PermissionCheck, error) {
-	_, last, err := s.m.cfg.Journal.Bounds(stream(s.id))
+	_, last, err := s.m.cfg.Journal.Bounds(s.stream())
 	if err != nil {
 		return nil, err
 	}
 	p := past{s: s, open: make(map[string]*pastCall), asks: make(map[string]*pastCall)}
-	reader := s.m.cfg.Journal.Reader(stream(s.id), 0)
+	reader := s.m.cfg.Journal.Reader(s.stream(), 0)
 	for reader.Cursor() < last {
 		batch, err := reader.Next(ctx)
 		if err != nil {

@@ -103,7 +103,7 @@ func (m *Manager) insert(req api.SessionCreateRequest, virtual string) (*session
 	now := time.Now().UnixMilli()
 	s := newSession(m, record{
 		ID: req.ID, Agent: req.Agent, Virtual: virtual, CreatedAt: now, UpdatedAt: now,
-		Title: req.Title, CWD: cwd, MCPServers: servers, Env: req.Env,
+		Ephemeral: req.Ephemeral, Title: req.Title, CWD: cwd, MCPServers: servers, Env: req.Env,
 		Policy: policy, Metadata: req.Metadata,
 	})
 	if req.Mode != "" {
@@ -261,7 +261,7 @@ func (m *Manager) Destroy(ctx context.Context, id string, purge bool) error {
 		return m.purge(ctx, s)
 	}
 	if first {
-		if err := m.cfg.Journal.Wait(ctx, stream(s.id), s.notify(api.EventSessionDestroyed, struct{}{})); err != nil {
+		if err := m.cfg.Journal.Wait(ctx, s.stream(), s.notify(api.EventSessionDestroyed, struct{}{})); err != nil {
 			m.log.Warn("end of session is not on disk", "session", s.id, "error", err)
 		}
 	}
@@ -317,8 +317,8 @@ func (m *Manager) purge(ctx context.Context, s *session) error {
 	defer s.saving.Unlock()
 	return errors.Join(err,
 		m.bridge.Close(ctx, s.server()),
-		m.cfg.Journal.DeleteRecord(ctx, storedKind, s.id+"/"+StoredMCP),
-		m.cfg.Journal.DeleteRecord(ctx, storedKind, s.id+"/"+StoredSkills),
+		m.cfg.Journal.DeleteRecord(ctx, s.storedKind(), s.id+"/"+StoredMCP),
+		m.cfg.Journal.DeleteRecord(ctx, s.storedKind(), s.id+"/"+StoredSkills),
 		m.cfg.Journal.DeleteRecord(ctx, RecordKind, s.id),
-		m.cfg.Journal.Delete(ctx, stream(s.id)))
+		m.cfg.Journal.Delete(ctx, s.stream()))
 }

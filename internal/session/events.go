@@ -25,7 +25,7 @@ func (m *Manager) Events(ctx context.Context, id string, after uint64, limit int
 	}
 	limit = min(limit, maxPage)
 	after = min(after, math.MaxInt64) // leaves room to count on
-	first, last, err := m.cfg.Journal.Bounds(stream(s.id))
+	first, last, err := m.cfg.Journal.Bounds(s.stream())
 	if err != nil {
 		return nil, err
 	}
@@ -40,7 +40,7 @@ func (m *Manager) Events(ctx context.Context, id string, after uint64, limit int
 		after = first - 1
 		to = min(after+uint64(limit), last)
 	}
-	reader := m.cfg.Journal.Reader(stream(s.id), after)
+	reader := m.cfg.Journal.Reader(s.stream(), after)
 	encode := s.encoder()
 	for after < to {
 		batch, err := reader.Next(ctx)
@@ -81,7 +81,7 @@ func (m *Manager) EventPage(ctx context.Context, id string, page, limit int) (*a
 	}
 	after := uint64(0)
 	if page > 1 {
-		first, _, err := m.cfg.Journal.Bounds(stream(s.id))
+		first, _, err := m.cfg.Journal.Bounds(s.stream())
 		if err != nil {
 			return nil, err
 		}
@@ -103,7 +103,7 @@ func (m *Manager) Follow(id string, after uint64) (*journal.Reader, func(journal
 	if err != nil {
 		return nil, nil, err
 	}
-	return m.cfg.Journal.Reader(stream(s.id), after), s.encoder(), nil
+	return m.cfg.Journal.Reader(s.stream(), after), s.encoder(), nil
 }
 
 // encoder returns the function that makes events of entries. It is not safe for

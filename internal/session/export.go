@@ -29,10 +29,13 @@ func (m *Manager) Export(ids []string) (func(ctx context.Context, w io.Writer) e
 		if err != nil {
 			return nil, err
 		}
+		if s.rec.Ephemeral {
+			return nil, api.InvalidRequest(api.CodeInvalidRequest, "session %s is ephemeral: it is not exported, as nothing of it may be on a disk", id)
+		}
 		chosen = append(chosen, s)
 	}
 	if len(ids) == 0 {
-		chosen = m.all()
+		chosen = slices.DeleteFunc(m.all(), func(s *session) bool { return s.rec.Ephemeral })
 	}
 	slices.SortFunc(chosen, func(a, b *session) int { return strings.Compare(a.id, b.id) })
 	chosen = slices.Compact(chosen)
@@ -46,7 +49,7 @@ func (m *Manager) Export(ids []string) (func(ctx context.Context, w io.Writer) e
 					if err != nil {
 						return err
 					}
-					written[stream(s.id)] = there
+					written[s.stream()] = there
 				}
 				return nil
 			},
@@ -65,7 +68,7 @@ func (m *Manager) exportRecords(ctx context.Context, s *session, put func(kind, 
 	if err := put(RecordKind, s.id, data); err != nil {
 		return false, err
 	}
-	stored, err := m.cfg.Journal.ListRecords(ctx, storedKind, s.id+"/")
+	stored, err := m.cfg.Journal.ListRecords(ctx, s.storedKind(), s.id+"/")
 	if err != nil {
 		return false, err
 	}
@@ -74,9 +77,9 @@ func (m *Manager) exportRecords(ctx context.Context, s *session, put func(kind, 
 			return false, err
 		}
 	}
-	if shown, ok := m.cfg.Journal.Shown(stream(s.id)); ok && shown < last {
+	if shown, ok := m.cfg.Journal.Shown(s.stream()); ok && shown < last {
 		// While the store fails this is an error, and the events are there.
-		_ = m.cfg.Journal.Wait(ctx, stream(s.id), last)
+		_ = m.cfg.Journal.Wait(ctx, s.stream(), last)
 	}
 	return true, ctx.Err()
 }

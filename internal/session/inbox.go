@@ -110,7 +110,7 @@ func (b *inbox) settle(ctx context.Context) {
 	b.mu.Unlock()
 	for _, e := range lost {
 		res := b.m.resolution(ctx, e)
-		b.resolved(e.SessionID, e.Event, res)
+		b.resolved(e.SessionID, false, e.Event, res)
 	}
 }
 
@@ -122,7 +122,7 @@ func (m *Manager) resolution(ctx context.Context, e inboxEntry) api.PermissionRe
 	if s == nil {
 		return none
 	}
-	reader := m.cfg.Journal.Reader(stream(s.id), e.Event)
+	reader := m.cfg.Journal.Reader(s.stream(), e.Event)
 	for reader.Cursor() < s.rec.Last {
 		batch, err := reader.Next(ctx)
 		if err != nil {
@@ -140,21 +140,28 @@ func (m *Manager) resolution(ctx context.Context, e inboxEntry) api.PermissionRe
 }
 
 // asked adds a permission request that waits for a reply.
-func (b *inbox) asked(p *permissionRequest) {
+func (b *inbox) asked(s *session, p *permissionRequest) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if s.rec.Ephemeral {
+		b.waiting[p.ID] = p // the stream is on disk
+		return
+	}
 	e := inboxEntry{Type: api.PermissionAsked, SessionID: p.SessionID, PermissionID: p.ID, Event: p.Event}
 	b.waiting[p.ID], b.named[p.ID] = p, e
 	b.append(e)
 }
 
 // resolved takes a permission request off, whether it waited or the policy has
-// decided it at once.
-func (b *inbox) resolved(session string, event uint64, res api.PermissionResolved) {
+// decided it at once. Those of a volatile session are not in the stream.
+func (b *inbox) resolved(session string, volatile bool, event uint64, res api.PermissionResolved) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	delete(b.waiting, res.PermissionID)
 	delete(b.named, res.PermissionID)
+	if volatile {
+		return
+	}
 	if b.settled[res.PermissionID] {
 		return // the end of the server has only kept it from the session
 	}
@@ -272,7 +279,7 @@ func (m *Manager) permissionOf(ctx context.Context, e inboxEntry) *api.Permissio
 	if e.Event > last {
 		return nil
 	}
-	batch, err := m.cfg.Journal.Reader(stream(s.id), e.Event-1).Next(ctx)
+	batch, err := m.cfg.Journal.Reader(s.stream(), e.Event-1).Next(ctx)
 	if err != nil || len(batch.Entries) == 0 || batch.Entries[0].Seq != e.Event {
 		return nil
 	}

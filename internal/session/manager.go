@@ -26,6 +26,9 @@ import (
 type Config struct {
 	Journal *journal.Journal
 
+	// Volatile says that the journal is in memory alone.
+	Volatile bool
+
 	// Agents knows what is particular about each agent. Nil means that nothing is
 	// known of any, and that none can be started.
 	Agents Agents

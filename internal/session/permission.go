@@ -68,7 +68,7 @@ func (s *session) asked(l *link, id json.RawMessage, req acp.PermissionRequest, 
 		s.resolve(p, outcome, res)
 		return p
 	}
-	s.m.inbox.asked(p)
+	s.m.inbox.asked(s, p)
 	s.hold(p, after)
 	s.m.mirrorPermission(s, p, frame)
 	s.changed()
@@ -173,7 +173,7 @@ func (s *session) record(p *permissionRequest, res api.PermissionResolved) {
 // publish makes an event of how a request was resolved.
 func (s *session) publish(p *permissionRequest, res api.PermissionResolved) {
 	s.notify(api.EventPermissionResolved, res)
-	s.m.inbox.resolved(s.id, p.Event, res)
+	s.m.inbox.resolved(s.id, s.rec.Ephemeral, p.Event, res)
 	s.changed()
 }
 

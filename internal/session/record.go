@@ -9,6 +9,7 @@ import (
 
 	"github.com/sandboxagent/sandboxagent/acp"
 	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/journal"
 )
 
 // RecordKind is where sessions stand among the journal's records.
@@ -23,6 +24,7 @@ type record struct {
 	Server         string                `json:"server"`           // connection it was last open on
 	Bound          []binding             `json:"bound,omitempty"`
 	Client         string                `json:"client,omitempty"`  // how the client that opened it calls itself
+	Ephemeral      bool                  `json:"-"`                 // is in memory alone; set once
 	Virtual        string                `json:"virtual,omitempty"` // virtual connection it belongs to
 	Claimed        bool                  `json:"claimed,omitempty"` // its client's own id is among Former
 	CreatedAt      int64                 `json:"createdAt"`
@@ -61,8 +63,20 @@ type binding struct {
 	Server string `json:"server"`
 }
 
-// stream is the journal's stream of a session's events.
+// stream is the journal's stream of a session's events, for one that is on disk.
 func stream(id string) string { return streamPrefix + id }
+
+// stream is the journal's stream of the session's events.
+func (s *session) stream() string { return s.where(streamPrefix) + s.id }
+
+// where names what the journal has of the session: in memory alone if it is
+// ephemeral.
+func (s *session) where(name string) string {
+	if s.rec.Ephemeral {
+		return journal.MemoryPrefix + name
+	}
+	return name
+}
 
 const streamPrefix = "session/"
 
@@ -173,6 +187,9 @@ func (v *saver) flush() {
 // save writes a record; it is durable when save returns. A session that was
 // purged stays away.
 func (m *Manager) save(ctx context.Context, s *session) error {
+	if s.rec.Ephemeral {
+		return nil
+	}
 	s.saving.Lock()
 	defer s.saving.Unlock()
 	data, _, err := s.encode()
@@ -217,13 +234,15 @@ const (
 // session and one of the words above.
 const storedKind = "session-config"
 
+func (s *session) storedKind() string { return s.where(storedKind) }
+
 // Stored returns what SetStored has stored for a session, or nothing.
 func (m *Manager) Stored(ctx context.Context, id, what string) ([]byte, error) {
 	s, err := m.find(id)
 	if err != nil {
 		return nil, err
 	}
-	data, err := m.cfg.Journal.GetRecord(ctx, storedKind, s.id+"/"+what)
+	data, err := m.cfg.Journal.GetRecord(ctx, s.storedKind(), s.id+"/"+what)
 	if errors.Is(err, api.CodeRecordNotFound) {
 		return nil, nil
 	}
@@ -244,5 +263,5 @@ func (m *Manager) SetStored(ctx context.Context, id, what string, data []byte) e
 	if purged {
 		return api.SessionNotFound(id)
 	}
-	return m.cfg.Journal.PutRecord(ctx, storedKind, s.id+"/"+what, data)
+	return m.cfg.Journal.PutRecord(ctx, s.storedKind(), s.id+"/"+what, data)
 }

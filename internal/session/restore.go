@@ -87,7 +87,7 @@ func (s *session) attach(ctx context.Context) (l *link, err error) {
 
 func (s *session) launch(ctx context.Context) error {
 	s.mu.Lock()
-	place := bridge.Place{Dir: cmp.Or(s.rec.CWD, s.m.cfg.CWD), Env: s.environ()}
+	place := bridge.Place{Dir: cmp.Or(s.rec.CWD, s.m.cfg.CWD), Env: s.environ(), Volatile: s.rec.Ephemeral}
 	s.mu.Unlock()
 	if info, err := os.Stat(place.Dir); err != nil || !info.IsDir() {
 		e := api.InvalidRequest(api.CodePathNotFound, "start the agent of session %s: its working directory %s is not there; create it again, or start another session", s.id, place.Dir)

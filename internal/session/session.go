@@ -95,11 +95,11 @@ func (s *session) describe() api.Session {
 	defer s.mu.Unlock()
 	r := &s.rec
 	last := r.Last
-	if shown, ok := s.m.cfg.Journal.Shown(stream(s.id)); ok {
+	if shown, ok := s.m.cfg.Journal.Shown(s.stream()); ok {
 		last = min(last, shown) // a killed server would give the others again
 	}
 	out := api.Session{
-		ID: r.ID, Agent: r.Agent, AgentSessionID: r.AgentSessionID, LastConnectionID: r.Server,
+		ID: r.ID, Ephemeral: r.Ephemeral || s.m.cfg.Volatile, Agent: r.Agent, AgentSessionID: r.AgentSessionID, LastConnectionID: r.Server,
 		CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt,
 		Title: r.title(), CWD: r.CWD, Status: s.status(), Reason: r.Reason,
 		Model: r.model(), Mode: r.mode(), ThoughtLevel: r.option(acp.CategoryThoughtLevel),
@@ -177,7 +177,7 @@ func clip(text string, n int) string {
 
 // append adds an event. It returns 0 when the journal is closed.
 func (s *session) append(dir journal.Direction, frame []byte) uint64 {
-	seq, err := s.m.cfg.Journal.Append(stream(s.id), dir, frame)
+	seq, err := s.m.cfg.Journal.Append(s.stream(), dir, frame)
 	if err != nil {
 		s.m.log.Warn("journal session event", "session", s.id, "error", err)
 		return 0
@@ -194,7 +194,7 @@ func (s *session) append(dir journal.Direction, frame []byte) uint64 {
 func (s *session) newest() (name string, seq uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return stream(s.id), s.rec.Last
+	return s.stream(), s.rec.Last
 }
 
 // notify adds an event of our own.

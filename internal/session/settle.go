@@ -49,7 +49,7 @@ func (s *session) settle(ctx context.Context, why string) {
 // unsettled reads what is open since the record was sure that nothing was.
 func (s *session) unsettled(ctx context.Context) (open unsettled, err error) {
 	open.prompts = make(map[string]bool)
-	reader := s.m.cfg.Journal.Reader(stream(s.id), min(s.rec.Settled, s.rec.Last))
+	reader := s.m.cfg.Journal.Reader(s.stream(), min(s.rec.Settled, s.rec.Last))
 	for reader.Cursor() < s.rec.Last {
 		batch, err := reader.Next(ctx)
 		if err != nil {

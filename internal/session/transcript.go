@@ -39,7 +39,7 @@ func (m *Manager) Transcript(ctx context.Context, id string) (*api.SessionTransc
 }
 
 func (s *session) messages(ctx context.Context) ([]api.SessionMessage, error) {
-	name := stream(s.id)
+	name := s.stream()
 	_, last, err := s.m.cfg.Journal.Bounds(name)
 	if err != nil {
 		return nil, err
