@@ -16,9 +16,9 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/sandboxagent/sandboxagent/internal/child/tree"
+	"github.com/sandboxagent/sandboxagent/internal/testkit"
 )
 
 // binary is the program that is tested: that of SANDBOX_AGENT_BIN, or one of this tree.
@@ -160,15 +160,8 @@ func scratch(t *testing.T) string {
 
 func descendants(pid int) []tree.Process { return tree.DescendantsOf(pid)(tree.Table()) }
 
-// await waits until ok holds.
-func await(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(time.Minute); !ok(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited too long for %s", what)
-		}
-	}
-}
+// await waits for a condition.
+var await = testkit.Await
 
 // call sends a request and returns status and body.
 func (p *program) call(t *testing.T, method, path string, body any) (int, string) {

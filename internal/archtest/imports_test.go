@@ -141,7 +141,8 @@ var rules = []rule{
 	// What we do not ship.
 	{"internal/archtest", "internal/agents", "the rules are data"},
 	{"internal/gen", "internal/app internal/cli", "what is generated from code"},
-	{"internal/testkit/...", "github.com/jackc/pgx/v5", "help for tests"},
+	{"internal/testkit", "", "help for the tests of every package"},
+	{"internal/testkit/postgres", "github.com/jackc/pgx/v5", "a database for tests"},
 	{"bench", "github.com/creack/pty golang.org/x/term", "the benchmark talks to servers as a stranger does"},
 	{"conformance/...", "github.com/modelcontextprotocol/go-sdk", "the suites talk to servers as strangers do"},
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/sandboxagent/sandboxagent/api"
 	"github.com/sandboxagent/sandboxagent/internal/bridge"
 	"github.com/sandboxagent/sandboxagent/internal/journal"
+	"github.com/sandboxagent/sandboxagent/internal/testkit"
 )
 
 // agentVariable makes the test binary the agent of these tests.
@@ -258,11 +259,5 @@ func alive(pid int) bool {
 	return !strings.HasPrefix(state, "Z")
 }
 
-func waitFor(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited too long for %s", what)
-		}
-	}
-}
+// waitFor waits for a condition.
+var waitFor = testkit.Await

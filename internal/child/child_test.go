@@ -8,6 +8,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/sandboxagent/sandboxagent/internal/testkit"
 )
 
 func sh(script string) Spec {
@@ -38,17 +40,8 @@ func readAll(t *testing.T, r io.Reader) string {
 	return string(b)
 }
 
-// eventually waits until cond holds.
-func eventually(t *testing.T, what string, cond func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
-	for !cond() {
-		if time.Now().After(deadline) {
-			t.Fatalf("never happened: %s", what)
-		}
-		time.Sleep(2 * time.Millisecond)
-	}
-}
+// eventually waits for a condition.
+var eventually = testkit.Await
 
 func pidOf(t *testing.T, text string) int {
 	t.Helper()

@@ -2,7 +2,6 @@ package cli_test
 
 import (
 	"bufio"
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -19,6 +18,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/sandboxagent/sandboxagent/internal/cli"
+	"github.com/sandboxagent/sandboxagent/internal/testkit"
 )
 
 // TestMain lets the test program be sandbox-agent, for scripts and for the
@@ -163,18 +163,8 @@ func ended(pid int) bool {
 	return err == nil && strings.HasPrefix(state, "Z")
 }
 
-func eventually(ok func() bool) bool {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	for !ok() {
-		select {
-		case <-ctx.Done():
-			return false
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
-	return true
-}
+// eventually reports whether a condition comes true.
+var eventually = testkit.Until
 
 // lookPath finds a program on the PATH of a script.
 func lookPath(ts *testscript.TestScript, name string) (string, error) {

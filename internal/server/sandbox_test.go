@@ -7,10 +7,10 @@ import (
 	"os"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/sandboxagent/sandboxagent/api"
 	"github.com/sandboxagent/sandboxagent/internal/app"
+	"github.com/sandboxagent/sandboxagent/internal/testkit"
 )
 
 // agentPID returns the process id of the only agent.
@@ -33,14 +33,8 @@ func state(pid int) string {
 	return rest[:1]
 }
 
-func await(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited too long for %s", what)
-		}
-	}
-}
+// await waits for a condition.
+var await = testkit.Await
 
 func TestSandboxPauseAndRestart(t *testing.T) {
 	in := start(t, app.Config{})

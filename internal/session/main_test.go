@@ -19,6 +19,7 @@ import (
 	"github.com/sandboxagent/sandboxagent/api"
 	"github.com/sandboxagent/sandboxagent/internal/app"
 	"github.com/sandboxagent/sandboxagent/internal/fakeagent"
+	"github.com/sandboxagent/sandboxagent/internal/testkit"
 )
 
 // TestMain makes the test binary the agents and the server of the tests too.
@@ -316,17 +317,8 @@ func (r *rig) pid(id string) int {
 	return 0
 }
 
-// await waits until ok.
-func await(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(patience)
-	for !ok() {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited too long for %s", what)
-		}
-		time.Sleep(2 * time.Millisecond)
-	}
-}
+// await waits for a condition.
+var await = testkit.Await
 
 func (r *rig) awaitStatus(id, status string) {
 	r.t.Helper()

@@ -8,7 +8,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
+
+	"github.com/sandboxagent/sandboxagent/internal/testkit"
 )
 
 func TestParseMount(t *testing.T) {
@@ -88,14 +89,8 @@ func start(t *testing.T, g *Group) *exec.Cmd {
 	return cmd
 }
 
-func await(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited too long for %s", what)
-		}
-	}
-}
+// await waits for a condition.
+var await = testkit.Await
 
 func TestGroupHoldsWhatLeavesItsSession(t *testing.T) {
 	for _, r := range roots(t) {
