@@ -86,6 +86,10 @@ type Agent struct {
 	// touches. Nil leaves calls as they are.
 	Normalize func(cwd string, call acp.ToolCall) acp.ToolCall
 
+	// ReplaysLate says that it tells the history of a session after it has answered
+	// session/load, and then its commands.
+	ReplaysLate bool
+
 	// SumsUsage says that the usage in its answers is that of the whole session
 	// since its process has it open, not that of the turn.
 	SumsUsage bool

@@ -72,6 +72,13 @@ func (c *Catalogue) Normalize(id, cwd string, call acp.ToolCall) acp.ToolCall {
 	return a.Normalize(cwd, call)
 }
 
+// ReplaysLate reports whether an agent tells the history of a session after it
+// has answered session/load, and ends it with its commands.
+func (c *Catalogue) ReplaysLate(id string) bool {
+	a, err := c.Agent(id)
+	return err == nil && a.ReplaysLate
+}
+
 // SumsUsage reports whether the usage in the answers of an agent is that of the
 // whole session, not of the turn.
 func (c *Catalogue) SumsUsage(id string) bool {

@@ -41,7 +41,8 @@ var gemini = Agent{
 		How: api.AsksByDefault, Mode: "default",
 		Note: "commands that only read run unasked, and so does what its own settings allow",
 	},
-	Normalize: geminiCall,
+	Normalize:   geminiCall,
+	ReplaysLate: true,
 }
 
 // geminiCall reads the command of a call from its title, as there is no input,

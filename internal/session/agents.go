@@ -53,6 +53,10 @@ type Agents interface {
 	// judge it.
 	Normalize(agent, cwd string, call acp.ToolCall) acp.ToolCall
 
+	// ReplaysLate reports whether an agent tells the history of a session after it
+	// has answered session/load, and ends it with its commands.
+	ReplaysLate(agent string) bool
+
 	// SumsUsage reports whether the usage in the answers of an agent is that of the
 	// whole session, not of the turn.
 	SumsUsage(agent string) bool
@@ -91,6 +95,8 @@ func (noAgents) AskParams(_ string, params json.RawMessage) (json.RawMessage, er
 }
 
 func (noAgents) Normalize(_, _ string, call acp.ToolCall) acp.ToolCall { return call }
+
+func (noAgents) ReplaysLate(string) bool { return false }
 
 func (noAgents) SumsUsage(string) bool { return false }
 

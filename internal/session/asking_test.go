@@ -26,6 +26,10 @@ func moody(in io.Reader, out io.Writer, names []string) error {
 	if names[0] == "" {
 		modes = nil
 	}
+	abilities := acp.SessionCapabilities{Resume: acp.Present}
+	if names[0] == "yolo" {
+		abilities.Resume = nil
+	}
 	var opened json.RawMessage
 	var turns int64 // that it has answered, of which its usage is the sum
 	var conn *acp.Conn
@@ -63,8 +67,22 @@ func moody(in io.Reader, out io.Writer, names []string) error {
 		case acp.MethodInitialize:
 			_ = m.Reply(acp.InitializeResult{
 				ProtocolVersion: 1, AuthMethods: []acp.AuthMethod{},
-				AgentCapabilities: acp.AgentCapabilities{SessionCapabilities: acp.SessionCapabilities{Resume: acp.Present}},
+				AgentCapabilities: acp.AgentCapabilities{LoadSession: true, SessionCapabilities: abilities},
 			})
+		case acp.MethodSessionLoad: // answered before the history is told
+			_ = m.Decode(&opened)
+			_ = m.Reply(acp.SessionResult{Modes: modes})
+			var p struct{ SessionID string }
+			_ = m.Decode(&p)
+			tell := func(u acp.Update) {
+				_ = conn.Notify(acp.MethodSessionUpdate, acp.SessionNotification{SessionID: p.SessionID, Update: u})
+			}
+			go func() {
+				for range 20 {
+					tell(acp.Update{Kind: acp.UpdateAgentMessage, Content: acp.TextBlock("old")})
+				}
+				tell(acp.Update{Kind: acp.UpdateCommands})
+			}()
 		case acp.MethodSessionNew, acp.MethodSessionResume:
 			_ = m.Decode(&opened)
 			result := acp.SessionResult{Modes: modes}
@@ -342,5 +360,33 @@ func TestRulesSeeTheCommandOfEachAgent(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// An agent that tells its history after it has said that the session is loaded
+// does not say it again: not in the text of the next turn, and not in the events.
+func TestHistoryThatIsToldLateIsNotAnAnswer(t *testing.T) {
+	r := start(t, "", api.Limits{})
+	s := r.create(`{"agent":"gemini"}`)
+	r.prompt(s.ID, "mode")
+	agent, err := os.FindProcess(r.pid(s.ID))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := agent.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	r.awaitStatus(s.ID, api.SessionStopped)
+	if turn := r.prompt(s.ID, "mode"); turn.Text != "default" {
+		t.Errorf("the turn says %q", turn.Text)
+	}
+	if info := r.get(s.ID); info.Restored == nil || info.Restored.How != api.RestoredLoaded {
+		t.Errorf("restored: %+v", info.Restored)
+	}
+	if n := count(r.events(s.ID), `"text":"old"`); n > 0 {
+		t.Errorf("%d events tell the history again", n)
+	}
+	if turn := r.prompt(s.ID, "mode"); turn.Text != "default" {
+		t.Errorf("a later turn says %q", turn.Text)
 	}
 }

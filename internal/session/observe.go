@@ -181,7 +181,7 @@ func (m *Manager) exited(l *link, why *api.Error) {
 		s.mu.Lock()
 		here := s.link == l
 		if s.replay == l {
-			s.replay = nil
+			s.endReplay()
 		}
 		s.mu.Unlock()
 		if here {
@@ -234,6 +234,9 @@ func (m *Manager) fromClient(l *link, e bridge.Event) {
 			seq = s.append(journal.FromClient, e.Frame)
 		}
 		if e.Msg.Method == acp.MethodSessionPrompt {
+			s.mu.Lock()
+			s.endReplay() // what comes now is the answer
+			s.mu.Unlock()
 			maps.DeleteFunc(l.asks, func(_ string, a *ask) bool { return a.answered && a.session == s })
 			s.prompted(key, e.Frame, seq)
 		}
@@ -427,6 +430,9 @@ func (m *Manager) notified(l *link, e bridge.Event) {
 	replaying, virtual := s.replay == l, s.rec.Virtual
 	s.mu.Unlock()
 	if replaying {
+		if updateKind(e.Frame) == acp.UpdateCommands {
+			s.toldLate()
+		}
 		return
 	}
 	s.append(journal.FromAgent, e.Frame)
@@ -445,8 +451,12 @@ func (m *Manager) opened(l *link, c *call, e bridge.Event) *session {
 	s := c.session
 	if s != nil {
 		s.mu.Lock()
-		if s.replay == l {
-			s.replay = nil
+		switch {
+		case s.replay != l:
+		case c.method == acp.MethodSessionLoad && !c.fresh && !e.Msg.IsError && m.cfg.Agents.ReplaysLate(l.agent):
+			s.late = make(chan struct{})
+		default:
+			s.endReplay()
 		}
 		s.mu.Unlock()
 	}

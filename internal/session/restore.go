@@ -157,7 +157,7 @@ func (s *session) reopen(ctx context.Context, l *link, info acp.InitializeResult
 		}
 		err = s.call(ctx, l, s, way.method, params, nil)
 		if err == nil {
-			return way.how, nil
+			return way.how, s.awaitReplay(ctx)
 		}
 		if !errors.Is(err, api.CodeAgentError) {
 			return "", err

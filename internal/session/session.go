@@ -31,9 +31,10 @@ type session struct {
 	asks     asks  // what the agent was last started to ask about
 	starting bool
 	failed   bool
-	stopping string // why the agent is being stopped, if it is
-	replay   *link  // connection on which an agent tells its history again
-	running  int    // prompts that the agent works on
+	stopping string        // why the agent is being stopped, if it is
+	replay   *link         // connection on which an agent tells its history again
+	late     chan struct{} // closed with the end of a history that is told after the answer; nil when none is
+	running  int           // prompts that the agent works on
 	quiet    chan struct{}
 	turn     *turn
 	queue    []*turn
