@@ -92,14 +92,26 @@ type Process struct {
 // A Dir is the directory of one sandbox.
 type Dir string
 
-// The files of a sandbox.
-func (d Dir) Lock() string     { return filepath.Join(string(d), "lock") }
+// Lock returns the file that the shim locks.
+func (d Dir) Lock() string { return filepath.Join(string(d), "lock") }
+
+// SpecFile returns the file with the [Record].
 func (d Dir) SpecFile() string { return filepath.Join(string(d), "spec.json") }
-func (d Dir) Status() string   { return filepath.Join(string(d), "status.json") }
-func (d Dir) Token() string    { return filepath.Join(string(d), "token") }
-func (d Dir) Log() string      { return filepath.Join(string(d), "log") }
-func (d Dir) Control() string  { return filepath.Join(string(d), "control") }
-func (d Dir) Server() string   { return filepath.Join(string(d), "server") }
+
+// Status returns the file with the [Status].
+func (d Dir) Status() string { return filepath.Join(string(d), "status.json") }
+
+// Token returns the file with the token of the server.
+func (d Dir) Token() string { return filepath.Join(string(d), "token") }
+
+// Log returns the file with the newest output. The older part has ".1" at its end.
+func (d Dir) Log() string { return filepath.Join(string(d), "log") }
+
+// Control returns the socket of the shim.
+func (d Dir) Control() string { return filepath.Join(string(d), "control") }
+
+// Server returns the socket of the server, where it has one.
+func (d Dir) Server() string { return filepath.Join(string(d), "server") }
 
 // ID returns the id of the sandbox.
 func (d Dir) ID() string { return filepath.Base(string(d)) }
