@@ -28,7 +28,7 @@ var rules = []rule{
 	{"internal/atomicfile", "", "one atomic write"},
 	{"internal/filelock", "golang.org/x/sys", "one file lock"},
 	{"internal/lazyregexp", "", "regular expressions that cost nothing at the start"},
-	{"internal/shellwords", "", "words for a shell"},
+	{"internal/shellwords", "mvdan.cc/sh/v3/syntax", "words for a shell"},
 	{"internal/memory", "", "the parent of a server is made of it, and has to be small"},
 	{"internal/child/tree", "", "the parent of a server is made of it, and has to be small"},
 	{"internal/child/cgroup", "", "the parent of a server is made of it, and has to be small"},

@@ -102,25 +102,6 @@ func TestDataFolder(t *testing.T) {
 	}
 }
 
-func TestSplitWords(t *testing.T) {
-	for command, want := range map[string][]string{
-		"":                            nil,
-		"  a  b\tc ":                  {"a", "b", "c"},
-		`sh -c "echo 'x y' >z"`:       {"sh", "-c", "echo 'x y' >z"},
-		`'/opt/my agent/run' --a=" "`: {"/opt/my agent/run", "--a= "},
-		`a\ b '\' "\"" ""`:            {"a b", `\`, `"`, ""},
-	} {
-		if got, closed := splitWords(command); !slices.Equal(got, want) || !closed {
-			t.Errorf("%s: %q, %v, want %q", command, got, closed, want)
-		}
-	}
-	for _, command := range []string{`a "b`, `a 'b`, `a b\`} {
-		if got, closed := splitWords(command); closed {
-			t.Errorf("%s: %q, want an error", command, got)
-		}
-	}
-}
-
 func TestSize(t *testing.T) {
 	for n, want := range map[uint64]string{0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 1 << 40: "1.0 TiB", 1<<50 + 1: "1024.0 TiB"} {
 		if got := size(n); got != want {

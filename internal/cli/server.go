@@ -17,7 +17,6 @@ import (
 	"strings"
 	"syscall"
 	"time"
-	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -26,6 +25,7 @@ import (
 	"github.com/sandboxagent/sandboxagent/internal/child"
 	"github.com/sandboxagent/sandboxagent/internal/child/reaper"
 	"github.com/sandboxagent/sandboxagent/internal/httpkit"
+	"github.com/sandboxagent/sandboxagent/internal/shellwords"
 )
 
 // serverOptions are the flags of the server command.
@@ -411,49 +411,23 @@ func parseLimits(pairs []string) (api.Limits, error) {
 	return limits, nil
 }
 
-// parseAgentCommands reads ID=COMMAND ARG... pairs. The command is split at
-// blanks; one that needs more goes into a script.
+// parseAgentCommands reads ID=COMMAND ARG... pairs. The command is split as a shell does, but
+// nothing is expanded; one that needs more goes into a script.
 func parseAgentCommands(pairs []string) (map[string][]string, error) {
 	commands := make(map[string][]string, len(pairs))
 	for _, pair := range pairs {
 		id, command, ok := strings.Cut(pair, "=")
-		words, closed := splitWords(command)
-		if !ok || id == "" || len(words) == 0 || !closed {
-			return nil, usagef("--agent-command %q is not of the form ID=COMMAND ARG..., or a quote is not closed", pair)
+		if !ok || id == "" {
+			return nil, usagef("--agent-command %q is not of the form ID=COMMAND ARG...", pair)
+		}
+		words, err := shellwords.Split(command)
+		if err != nil {
+			return nil, usagef("--agent-command %s: %v", id, err)
+		}
+		if len(words) == 0 {
+			return nil, usagef("--agent-command %q has no command; it is of the form ID=COMMAND ARG...", pair)
 		}
 		commands[id] = words
 	}
 	return commands, nil
-}
-
-// splitWords splits a command at blanks. Quotes keep blanks, and a backslash
-// keeps the next character, except in single quotes; nothing else is special.
-// It reports whether what was opened is closed.
-func splitWords(command string) (words []string, closed bool) {
-	var word strings.Builder
-	var quote rune
-	open, escaped := false, false
-	for _, r := range command + " " {
-		switch {
-		case escaped:
-			word.WriteRune(r)
-			escaped = false
-		case r == '\\' && quote != '\'':
-			open, escaped = true, true
-		case r == quote:
-			quote = 0
-		case quote == 0 && (r == '\'' || r == '"'):
-			open, quote = true, r
-		case quote == 0 && unicode.IsSpace(r):
-			if open {
-				words = append(words, word.String())
-			}
-			word.Reset()
-			open = false
-		default:
-			word.WriteRune(r)
-			open = true
-		}
-	}
-	return words, !open
 }
