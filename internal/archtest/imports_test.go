@@ -137,6 +137,7 @@ var rules = []rule{
 		golang.org/x/term
 		golang.org/x/text`, "the command line is on top of the SDK; it starts servers, and works on their files while none runs"},
 	{"cmd/sandbox-agent", "internal/child/reaper/early internal/cli", "a program is the command line"},
+	{"examples/tour", "sdk acp api", "an example imports what its readers can"},
 
 	// What we do not ship.
 	{"internal/archtest", "internal/agents", "the rules are data"},
