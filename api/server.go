@@ -27,9 +27,10 @@ type Version struct {
 // A problem with code limit_exceeded names one of these members. When a server
 // is started, a zero means the default.
 type Limits struct {
-	MaxBodyBytes   int64 `json:"maxBodyBytes" doc:"Bytes of a request body, except uploads"`
-	MaxFileBytes   int64 `json:"maxFileBytes" doc:"Bytes of one written file"`
-	MaxUploadBytes int64 `json:"maxUploadBytes" doc:"Bytes of one archive, unpacked, or of one import of sessions"`
+	MaxBodyBytes    int64 `json:"maxBodyBytes" doc:"Bytes of a request body, except uploads and content"`
+	MaxContentBytes int64 `json:"maxContentBytes" doc:"Bytes of a prompt, or of a frame for an agent"`
+	MaxFileBytes    int64 `json:"maxFileBytes" doc:"Bytes of one written file"`
+	MaxUploadBytes  int64 `json:"maxUploadBytes" doc:"Bytes of one archive, unpacked, or of one import of sessions"`
 
 	MaxUploadEntries int `json:"maxUploadEntries" doc:"Entries of one archive"`
 	MaxBatchFiles    int `json:"maxBatchFiles" doc:"Files of one batch"`

@@ -157,7 +157,7 @@ func openJournal(cfg Config) (*journal.Journal, error) {
 		WindowBytes:  cfg.Limits.JournalWindowBytes,
 		BacklogBytes: cfg.Limits.JournalBacklogBytes,
 		// Over the limit of lines by what a reader of lines may overshoot.
-		MaxFrameBytes: max(cfg.Limits.MaxFrameBytes, cfg.Limits.MaxBodyBytes) + 1<<20,
+		MaxFrameBytes: max(cfg.Limits.MaxFrameBytes, cfg.Limits.MaxBodyBytes, cfg.Limits.MaxContentBytes) + 1<<20,
 		Retention:     retention(cfg.Limits),
 		Logger:        cfg.Logger,
 	})

@@ -37,6 +37,7 @@ func limitsWithDefaults(l api.Limits, dir string) api.Limits {
 	agent, turn := bridge.DefaultLimits, session.DefaultLimits
 	return api.Limits{
 		MaxBodyBytes:         cmp.Or(l.MaxBodyBytes, 2<<20),
+		MaxContentBytes:      cmp.Or(l.MaxContentBytes, 32<<20),
 		MaxFileBytes:         cmp.Or(l.MaxFileBytes, files.DefaultMaxFileBytes),
 		MaxUploadBytes:       cmp.Or(l.MaxUploadBytes, files.DefaultMaxUploadBytes),
 		MaxUploadEntries:     cmp.Or(l.MaxUploadEntries, files.DefaultMaxUploadEntries),

@@ -66,7 +66,7 @@ func (s *Server) postACP(w http.ResponseWriter, r *http.Request) error {
 		e := api.NewError(api.KindNotAcceptable, "", "accept must allow application/json")
 		return e.With("message", "accept must allow application/json")
 	}
-	frame, err := io.ReadAll(http.MaxBytesReader(w, r.Body, s.limits.MaxBodyBytes))
+	frame, err := s.readContent(w, r)
 	if err != nil {
 		return err
 	}

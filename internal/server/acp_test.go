@@ -35,7 +35,7 @@ func TestACPPost(t *testing.T) {
 	}
 	in := start(t, app.Config{AgentCommands: map[string][]string{"broken": {broken}}})
 	initialize := `{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":1}}`
-	tooLong := `{"jsonrpc":"2.0","id":1,"method":"x","params":"` + strings.Repeat("x", 2<<20) + `"}`
+	tooLong := `{"jsonrpc":"2.0","id":1,"method":"x","params":"` + strings.Repeat("x", 32<<20) + `"}`
 	in.run(t, []scenario{
 		{name: "no content type", method: "POST", path: "/v1/acp/s?agent=mock", body: initialize, status: 415, want: []string{"content-type must be application/json", `"type":"urn:sandbox-agent:error:unsupported_media_type"`}},
 		{name: "text", method: "POST", path: "/v1/acp/s?agent=mock", header: map[string]string{"Content-Type": "text/plain"}, body: initialize, status: 415},
@@ -54,7 +54,7 @@ func TestACPPost(t *testing.T) {
 		{name: "id that is no text", method: "POST", path: "/v1/acp/a%00b?agent=mock", header: jsonHeader, body: initialize, status: 400, want: []string{`"code":"invalid_request"`}},
 		{name: "agent twice", method: "POST", path: "/v1/acp/s?agent=mock&agent=mock", header: jsonHeader, body: initialize, status: 400, want: []string{"duplicate field `agent`"}},
 		{name: "agent that does not start", method: "POST", path: "/v1/acp/s?agent=broken", header: jsonHeader, body: initialize, status: 502, want: []string{`"type":"urn:sandbox-agent:error:stream_error"`, "failed to start agent process: ", "no such file or directory"}},
-		{name: "too long", method: "POST", path: "/v1/acp/s?agent=mock", header: jsonHeader, body: tooLong, status: 413, want: []string{`"title":"Payload Too Large"`, "maxBodyBytes (2097152)"}},
+		{name: "too long", method: "POST", path: "/v1/acp/s?agent=mock", header: jsonHeader, body: tooLong, status: 413, want: []string{`"title":"Payload Too Large"`, "maxContentBytes (33554432)"}},
 		{name: "nothing was started", path: "/v1/acp", status: 200, want: []string{`{"servers":[]}`}},
 		{name: "first frame", method: "POST", path: "/v1/acp/a%2Fb?agent=mock", header: with(jsonHeader, "Accept", "application/json;q=0.5, text/plain"), body: initialize, status: 200, want: []string{`"protocolVersion":1`, `"id":0`}, headers: map[string]string{"Content-Type": "application/json"}},
 		{name: "weighted accept", method: "POST", path: "/v1/acp/a%2Fb", header: with(jsonHeader, "Accept", "text/html, application/*;q=0"), body: initialize, status: 200},

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"errors"
 	"io"
 	"mime"
 	"net/http"
@@ -165,10 +166,30 @@ func missingQuery(name string) error {
 }
 
 func (s *Server) readConfig(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	if err := wantJSON(r); err != nil {
+		return nil, err
+	}
+	return io.ReadAll(http.MaxBytesReader(w, r.Body, s.limits.MaxBodyBytes))
+}
+
+// wantJSON refuses a body of another type.
+func wantJSON(r *http.Request) error {
 	media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil || media != "application/json" && !strings.HasSuffix(media, "+json") {
 		text := "content-type must be application/json"
-		return nil, api.NewError(api.KindUnsupportedMediaType, "", "%s", text).With("message", text)
+		return api.NewError(api.KindUnsupportedMediaType, "", "%s", text).With("message", text)
 	}
-	return io.ReadAll(http.MaxBytesReader(w, r.Body, s.limits.MaxBodyBytes))
+	return nil
+}
+
+// readContent reads a body that is meant for an agent, which may be larger than
+// others.
+func (s *Server) readContent(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	limit := s.limits.MaxContentBytes
+	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
+	var tooLarge *http.MaxBytesError
+	if errors.As(err, &tooLarge) {
+		return nil, api.TooLarge("maxContentBytes", limit)
+	}
+	return data, err
 }

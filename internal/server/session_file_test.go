@@ -120,7 +120,7 @@ func TestSessionFiles(t *testing.T) {
 		headers: map[string]string{"Content-Type": "application/x-ndjson"}})
 	in.check(t, scenario{path: "/v1/sessions?q=one", header: map[string]string{"Authorization": "Bearer secret"}, status: 200, want: []string{`"total":2`, `"lastEvent":3`}})
 
-	large := start(t, app.Config{Limits: api.Limits{MaxFrameBytes: 10, MaxBodyBytes: 10}})
+	large := start(t, app.Config{Limits: api.Limits{MaxFrameBytes: 10, MaxBodyBytes: 10, MaxContentBytes: 10}})
 	large.check(t, scenario{method: "POST", path: "/v1/sessions/import", header: linesBody, status: 413, body: sessionFile([]string{"one"}, 1, 2<<20),
 		want: []string{`"code":"limit_exceeded"`, "maxFrameBytes"}})
 }

@@ -218,7 +218,14 @@ func kindName(t reflect.Type) string {
 
 func (s *Server) promptSession(w http.ResponseWriter, r *http.Request) error {
 	var req api.SessionPromptRequest
-	if err := s.readBody(w, r, &req); err != nil {
+	if err := wantJSON(r); err != nil {
+		return err
+	}
+	data, err := s.readContent(w, r)
+	if err == nil {
+		err = decodeBody(data, &req)
+	}
+	if err != nil {
 		return err
 	}
 	id := r.PathValue("id")
