@@ -27,6 +27,7 @@ var codex = Agent{
 		modes("read-only", "read-only=Read Only", "auto=Default", "full-access=Full Access"),
 		thoughtLevels("high", "low=Low", "medium=Medium", "high=High", "xhigh=Xhigh"),
 	},
+	Note:      "A command that runs while a turn is cancelled goes on until the session ends.",
 	SkillDirs: []string{".agents/skills", ".codex/skills"},
 	Command:   "codex-acp",
 	Native:    "codex",

@@ -12,6 +12,7 @@ var copilot = Agent{
 		CommandExecution: true, FileChanges: true, MCPTools: true, StreamingDeltas: true,
 		ItemStarted: true,
 	},
+	Note:      "Drops MCP servers that are started as a program; those over HTTP and SSE are taken.",
 	SkillDirs: []string{".github/skills"},
 	Command:   "copilot",
 	Args:      []string{"--acp"},

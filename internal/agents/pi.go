@@ -14,6 +14,7 @@ var pi = Agent{
 	Options: []api.AgentConfigOption{
 		models("default", "default=Default"),
 	},
+	Note:         "Takes no MCP servers.",
 	SkillDirs:    []string{".pi/skills"},
 	Command:      "pi-acp",
 	Native:       "pi",
