@@ -21,10 +21,9 @@ func decided(req acp.PermissionRequest, decision string) (outcome acp.Permission
 	default:
 		return outcome, res, false
 	}
+	// An agent whose option to allow always was chosen would not ask again, and no
+	// rule could reject what comes then: that is for a user to choose.
 	option, ok := optionOf(req, res.Reply)
-	if !ok && decision == api.DecideAllow {
-		option, ok = optionOf(req, api.ReplyAlways) // all that the agent offers
-	}
 	switch {
 	case ok:
 		res.OptionID = option.OptionID
