@@ -158,7 +158,8 @@ func (c *Catalogue) lookPath(name string) (string, bool) {
 		return "", false
 	}
 	if strings.ContainsRune(name, filepath.Separator) {
-		return name, executable(name)
+		path, err := filepath.Abs(name) // an agent starts in the directory of its session
+		return path, err == nil && executable(path)
 	}
 	for _, dir := range filepath.SplitList(c.env["PATH"]) {
 		if path := filepath.Join(dir, name); filepath.IsAbs(dir) && executable(path) {
