@@ -14,6 +14,7 @@ import (
 	"github.com/sandboxagent/sandboxagent/api"
 	"github.com/sandboxagent/sandboxagent/internal/journal"
 	"github.com/sandboxagent/sandboxagent/internal/journal/journaltest"
+	"github.com/sandboxagent/sandboxagent/internal/journal/sqlite/tail"
 )
 
 const damagedStreams, damagedEntries, damagedRecords = 5, 1000, 300
@@ -268,7 +269,7 @@ func salvageLog(t *testing.T) {
 func copyFiles(t *testing.T, from, to string) map[string]string {
 	t.Helper()
 	copied := make(map[string]string)
-	for _, suffix := range []string{"", "-wal", tailSuffixes[0], tailSuffixes[1], reserveSuffix} {
+	for _, suffix := range []string{"", "-wal", tail.Suffixes[0], tail.Suffixes[1], tail.ReserveSuffix} {
 		data, err := os.ReadFile(from + suffix)
 		if err != nil {
 			t.Fatal(err)

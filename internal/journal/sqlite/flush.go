@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sandboxagent/sandboxagent/internal/journal"
+	"github.com/sandboxagent/sandboxagent/internal/journal/sqlite/tail"
 )
 
 // tuning is when the tail goes to SQLite.
@@ -22,20 +23,17 @@ type tuning struct {
 
 var defaultTuning = tuning{every: 100 * time.Millisecond, full: 1 << 20, bound: 8 << 20, retry: 250 * time.Millisecond, join: true}
 
-// tailSuffixes name the two files of the tail, beside that of SQLite.
-var tailSuffixes = [2]string{"-tail0", "-tail1"}
-
-// tail is what AppendBlocks has written and SQLite may not have yet. One of two
+// mover is what AppendBlocks has written and SQLite may not have yet. One of two
 // files takes what comes while the other goes to SQLite. Page 4 of docs/design
 // says why there is one.
-type tail struct {
+type mover struct {
 	tuning
 
 	// flushing is held while blocks go to SQLite, around mu.
 	flushing sync.Mutex
 
 	mu     sync.Mutex
-	halves [2]*half // nil once closed
+	halves [2]*tail.Half // nil once closed
 	active int
 	number uint64            // of the last record
 	ends   map[string]uint64 // last entries of streams, some of them
@@ -48,25 +46,25 @@ type tail struct {
 	done chan struct{} // nil unless the flusher runs
 }
 
-func (t *tail) waiting() int64 { return t.halves[0].bytes + t.halves[1].bytes }
+func (t *mover) waiting() int64 { return t.halves[0].Bytes + t.halves[1].Bytes }
 
 // openTail reads what a process that was killed has left.
 func (s *Store) openTail(ctx context.Context) error {
 	s.tail.ends = make(map[string]uint64)
 	s.tail.tried = make(chan struct{})
 	s.tail.wake, s.tail.soon, s.tail.stop = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{})
-	var found [2][]group
-	for i, suffix := range tailSuffixes {
-		h, groups, err := readHalf(s.path + suffix)
+	var found [2][]tail.Group
+	for i, suffix := range tail.Suffixes {
+		h, groups, err := tail.ReadHalf(s.path + suffix)
 		if err != nil {
 			return err
 		}
 		s.tail.halves[i], found[i] = h, groups
-		if h.damaged > 0 {
-			s.damage = append(s.damage, journal.Damage{File: s.path + suffix, Bytes: int64(h.damaged)})
+		if h.Damaged > 0 {
+			s.damage = append(s.damage, journal.Damage{File: s.path + suffix, Bytes: int64(h.Damaged)})
 		}
 	}
-	if len(found[1]) > 0 && (len(found[0]) == 0 || found[0][0].number < found[1][0].number) {
+	if len(found[1]) > 0 && (len(found[0]) == 0 || found[0][0].Number < found[1][0].Number) {
 		s.tail.active = 1
 	}
 	for _, i := range []int{1 - s.tail.active, s.tail.active} {
@@ -75,11 +73,11 @@ func (s *Store) openTail(ctx context.Context) error {
 		}
 	}
 	var err error
-	if s.reserved, err = openReservation(s.path); err != nil {
+	if s.reserved, err = tail.OpenReservation(s.path); err != nil {
 		return err
 	}
 	clear(s.tail.ends) // they were without what is reserved
-	if len(s.tail.halves[0].runs)+len(s.tail.halves[1].runs)+len(s.reserved.found) > 0 {
+	if len(s.tail.halves[0].Runs)+len(s.tail.halves[1].Runs)+len(s.reserved.Found) > 0 {
 		signal(s.tail.wake)
 	}
 	s.tail.done = make(chan struct{})
@@ -88,24 +86,24 @@ func (s *Store) openTail(ctx context.Context) error {
 }
 
 // load takes the blocks of a file that SQLite does not have.
-func (s *Store) load(ctx context.Context, h *half, groups []group) error {
+func (s *Store) load(ctx context.Context, h *tail.Half, groups []tail.Group) error {
 	for _, g := range groups {
-		s.tail.number = max(s.tail.number, g.number)
-		for _, b := range g.blocks {
+		s.tail.number = max(s.tail.number, g.Number)
+		for _, b := range g.Blocks {
 			end, err := s.end(ctx, b.Stream)
 			if err != nil {
 				return err
 			}
 			if b.First > end {
-				h.add(b)
+				h.Add(b)
 				s.tail.ends[b.Stream] = b.Last
 			}
 		}
 	}
-	if len(h.runs) == 0 {
-		h.forget()
+	if len(h.Runs) == 0 {
+		h.Forget()
 	}
-	return h.clean()
+	return h.Clean()
 }
 
 // end returns the number of the last entry of a stream.
@@ -118,11 +116,11 @@ func (s *Store) end(ctx context.Context, stream string) (uint64, error) {
 		return 0, err
 	}
 	for _, h := range s.tail.halves {
-		if r := h.index[stream]; r != nil {
-			info.Last = max(info.Last, r.last())
+		if r := h.Index[stream]; r != nil {
+			info.Last = max(info.Last, r.Last())
 		}
 	}
-	info.Last = max(info.Last, s.reserved.found[stream])
+	info.Last = max(info.Last, s.reserved.Found[stream])
 	if len(s.tail.ends) >= maxKnown {
 		clear(s.tail.ends)
 	}
@@ -201,21 +199,21 @@ func (s *Store) follow(ctx context.Context, blocks []journal.Block) error {
 
 func (s *Store) appendTail(blocks []journal.Block) error {
 	h := s.tail.halves[s.tail.active]
-	record, own, err := encodeGroup(s.tail.number+1, blocks)
+	record, own, err := tail.EncodeGroup(s.tail.number+1, blocks)
 	if err != nil {
 		return err
 	}
-	if err := h.write(record); err != nil {
+	if err := h.Write(record); err != nil {
 		return err
 	}
 	s.tail.number++
-	if len(h.runs) == 0 {
+	if len(h.Runs) == 0 {
 		signal(s.tail.wake)
 	}
 	for _, b := range own {
-		h.add(b)
+		h.Add(b)
 	}
-	if h.bytes >= s.tail.full {
+	if h.Bytes >= s.tail.full {
 		signal(s.tail.soon)
 	}
 	return nil
@@ -273,7 +271,7 @@ func (s *Store) flush(join bool) error {
 	if err == nil {
 		s.tail.mu.Lock()
 		old = s.tail.halves[s.tail.active]
-		if old != nil && len(old.runs) > 0 {
+		if old != nil && len(old.Runs) > 0 {
 			s.tail.active = 1 - s.tail.active
 		}
 		s.tail.mu.Unlock()
@@ -291,18 +289,18 @@ func (s *Store) flush(join bool) error {
 }
 
 // empty moves a half to SQLite to which nothing is appended.
-func (s *Store) empty(h *half, join bool) error {
-	if h == nil || len(h.runs) == 0 {
+func (s *Store) empty(h *tail.Half, join bool) error {
+	if h == nil || len(h.Runs) == 0 {
 		return nil
 	}
-	if err := s.insertRuns(h.runs, join); err != nil {
+	if err := s.insertRuns(h.Runs, join); err != nil {
 		return err
 	}
 	s.tail.mu.Lock()
-	h.forget()
+	h.Forget()
 	s.tail.mu.Unlock()
 	// If this fails, it is done before the next record is written.
-	_ = h.clean()
+	_ = h.Clean()
 	return nil
 }
 
@@ -312,8 +310,8 @@ func (s *Store) waitingOf(stream string) (blocks []journal.Block) {
 	s.tail.mu.Lock()
 	defer s.tail.mu.Unlock()
 	for _, i := range []int{1 - s.tail.active, s.tail.active} {
-		if h := s.tail.halves[i]; h != nil && h.index[stream] != nil {
-			blocks = append(blocks, h.index[stream].blocks...)
+		if h := s.tail.halves[i]; h != nil && h.Index[stream] != nil {
+			blocks = append(blocks, h.Index[stream].Blocks...)
 		}
 	}
 	return blocks
@@ -328,8 +326,8 @@ func (s *Store) allWaiting() map[string][]journal.Block {
 		if s.tail.halves[i] == nil {
 			continue
 		}
-		for name, r := range s.tail.halves[i].index {
-			all[name] = append(all[name], r.blocks...)
+		for name, r := range s.tail.halves[i].Index {
+			all[name] = append(all[name], r.Blocks...)
 		}
 	}
 	return all
@@ -353,13 +351,13 @@ func extend(info *journal.StreamInfo, blocks []journal.Block) {
 }
 
 // insertRuns moves blocks to SQLite in one transaction.
-func (s *Store) insertRuns(runs []*run, join bool) error {
+func (s *Store) insertRuns(runs []*tail.Run, join bool) error {
 	ctx := context.Background()
 	joined := make([][]journal.Block, len(runs))
 	for i, r := range runs {
-		joined[i] = r.blocks
+		joined[i] = r.Blocks
 		if join {
-			joined[i] = journal.Join(r.blocks)
+			joined[i] = journal.Join(r.Blocks)
 		}
 	}
 	return s.transact(ctx, func() error {
@@ -392,11 +390,11 @@ func (s *Store) insertRun(ctx context.Context, blocks []journal.Block) error {
 			return err
 		}
 	}
-	head, tail := &blocks[0], &blocks[len(blocks)-1]
-	if _, err := s.update.ExecContext(ctx, head.First, tail.Last, size, tail.Newest, stream.id); err != nil {
+	head, end := &blocks[0], &blocks[len(blocks)-1]
+	if _, err := s.update.ExecContext(ctx, head.First, end.Last, size, end.Newest, stream.id); err != nil {
 		return err
 	}
-	stream.last = tail.Last
+	stream.last = end.Last
 	s.known[head.Stream] = stream
 	return nil
 }
@@ -414,13 +412,13 @@ func (s *Store) withoutTail(do func() error) error {
 		if h == nil {
 			return os.ErrClosed
 		}
-		if len(h.runs) > 0 {
-			if err := s.insertRuns(h.runs, false); err != nil {
+		if len(h.Runs) > 0 {
+			if err := s.insertRuns(h.Runs, false); err != nil {
 				return err
 			}
-			h.forget()
+			h.Forget()
 		}
-		if err := h.clean(); err != nil {
+		if err := h.Clean(); err != nil {
 			return err
 		}
 	}
@@ -449,15 +447,15 @@ func (s *Store) closeTail() error {
 		if h == nil {
 			continue
 		}
-		errs = append(errs, h.file.Close())
-		if len(h.runs) == 0 && errors.Join(errs...) == nil {
-			errs = append(errs, os.Remove(s.path+tailSuffixes[i]))
+		errs = append(errs, h.File.Close())
+		if len(h.Runs) == 0 && errors.Join(errs...) == nil {
+			errs = append(errs, os.Remove(s.path+tail.Suffixes[i]))
 		}
 		s.tail.halves[i] = nil
 	}
-	if s.reserved.file != nil {
-		errs = append(errs, s.reserved.file.Close())
-		s.reserved.file = nil
+	if s.reserved.File != nil {
+		errs = append(errs, s.reserved.File.Close())
+		s.reserved.File = nil
 	}
 	return errors.Join(errs...)
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/sandboxagent/sandboxagent/api"
 	"github.com/sandboxagent/sandboxagent/internal/journal"
+	"github.com/sandboxagent/sandboxagent/internal/journal/sqlite/tail"
 )
 
 // salvageBytes is how much is written to the new store at once.
@@ -81,23 +82,23 @@ type salvage struct {
 
 // salvageTail returns the blocks of both tail files, by stream.
 func salvageTail(path string) (map[string][]journal.Block, error) {
-	var groups []group
-	for _, suffix := range tailSuffixes {
+	var groups []tail.Group
+	for _, suffix := range tail.Suffixes {
 		data, err := os.ReadFile(path + suffix)
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
 			return nil, err
 		}
-		more, _, _ := decodeTail(data)
+		more, _, _ := tail.DecodeTail(data)
 		groups = append(groups, more...)
 	}
-	slices.SortStableFunc(groups, func(a, b group) int { return cmp.Compare(a.number, b.number) })
-	tail := make(map[string][]journal.Block)
+	slices.SortStableFunc(groups, func(a, b tail.Group) int { return cmp.Compare(a.Number, b.Number) })
+	streams := make(map[string][]journal.Block)
 	for _, g := range groups {
-		for _, b := range g.blocks {
-			tail[b.Stream] = append(tail[b.Stream], b)
+		for _, b := range g.Blocks {
+			streams[b.Stream] = append(streams[b.Stream], b)
 		}
 	}
-	return tail, nil
+	return streams, nil
 }
 
 // scan reads rows until they end or cannot be read.

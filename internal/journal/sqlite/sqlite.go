@@ -21,6 +21,7 @@ import (
 	"github.com/sandboxagent/sandboxagent/api"
 	"github.com/sandboxagent/sandboxagent/internal/filelock"
 	"github.com/sandboxagent/sandboxagent/internal/journal"
+	"github.com/sandboxagent/sandboxagent/internal/journal/sqlite/tail"
 )
 
 const lockSuffix = ".lock"
@@ -49,9 +50,9 @@ type Store struct {
 
 	self syscall.Stat_t // the file, as Open has found it
 
-	tail     tail
-	reserved *reservation     // guarded by tail.mu
-	damage   []journal.Damage // that Open has found
+	tail     mover
+	reserved *tail.Reservation // guarded by tail.mu
+	damage   []journal.Damage  // that Open has found
 }
 
 // known is what the writer remembers of a stream, so that it need not ask.
@@ -82,7 +83,7 @@ func openTuned(path string, tuning tuning) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{path: path, lock: lock, known: make(map[string]known), tail: tail{tuning: tuning}, reserved: &reservation{}}
+	s := &Store{path: path, lock: lock, known: make(map[string]known), tail: mover{tuning: tuning}, reserved: &tail.Reservation{}}
 	if err := s.open(path); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/sandboxagent/sandboxagent/internal/journal"
 	"github.com/sandboxagent/sandboxagent/internal/journal/journaltest"
+	"github.com/sandboxagent/sandboxagent/internal/journal/sqlite/tail"
 )
 
 // numbered returns a block whose frames hold their numbers.
@@ -71,16 +72,16 @@ func TestTailTorn(t *testing.T) {
 	s := mustOpenTuned(t, filepath.Join(t.TempDir(), "journal.db"), lazy)
 	defer mustClose(t, s)
 	mustAppend(t, s, numbered("a", 1, 3), numbered("b", 1, 1))
-	whole := s.tail.halves[0].size
+	whole := s.tail.halves[0].Size
 	mustAppend(t, s, numbered("a", 4, 5), numbered("b", 2, 2))
 	to := filepath.Join(t.TempDir(), "journal.db")
 	files := copyFiles(t, s.path, to)
-	data := files[to+tailSuffixes[0]]
+	data := files[to+tail.Suffixes[0]]
 	for at := int(whole); at < len(data); at++ {
 		bad := []byte(data)
 		bad[at] ^= 0x40
 		for name, content := range map[string][]byte{"cut": []byte(data[:at]), "changed": bad, "zeros": append([]byte(data[:at]), make([]byte, 64)...)} {
-			if err := os.WriteFile(to+tailSuffixes[0], content, 0o600); err != nil {
+			if err := os.WriteFile(to+tail.Suffixes[0], content, 0o600); err != nil {
 				t.Fatal(err)
 			}
 			s := mustOpenTuned(t, to, lazy)
@@ -88,15 +89,15 @@ func TestTailTorn(t *testing.T) {
 			wantEntries(t, s, "b", 1)
 			// What comes next takes the place of the damage.
 			mustAppend(t, s, numbered("a", 4, 4))
-			again, err := os.ReadFile(to + tailSuffixes[0])
+			again, err := os.ReadFile(to + tail.Suffixes[0])
 			if err != nil {
 				t.Fatal(err)
 			}
-			if groups, size, _ := decodeTail(again); len(groups) != 2 || size != len(again) {
+			if groups, size, _ := tail.DecodeTail(again); len(groups) != 2 || size != len(again) {
 				t.Fatalf("%s at %d: %d records in %d of %d bytes", name, at, len(groups), size, len(again))
 			}
 			// The next round must not find this one in SQLite.
-			s.tail.halves[0].forget()
+			s.tail.halves[0].Forget()
 			mustClose(t, s)
 		}
 	}
@@ -107,17 +108,17 @@ func TestTailKeepsWhatFollowsDamage(t *testing.T) {
 	s := mustOpenTuned(t, filepath.Join(t.TempDir(), "journal.db"), lazy)
 	defer mustClose(t, s)
 	mustAppend(t, s, numbered("a", 1, 2))
-	from := int(s.tail.halves[0].size)
+	from := int(s.tail.halves[0].Size)
 	mustAppend(t, s, numbered("a", 3, 4), numbered("b", 1, 1))
-	to := int(s.tail.halves[0].size)
+	to := int(s.tail.halves[0].Size)
 	mustAppend(t, s, numbered("a", 5, 6))
 	mustAppend(t, s, numbered("b", 2, 3), numbered("a", 7, 7))
 	path := filepath.Join(t.TempDir(), "journal.db")
-	whole := copyFiles(t, s.path, path)[path+tailSuffixes[0]]
+	whole := copyFiles(t, s.path, path)[path+tail.Suffixes[0]]
 	for at := from; at < to; at++ {
 		bad := []byte(whole)
 		bad[at] ^= 0x10
-		if err := os.WriteFile(path+tailSuffixes[0], bad, 0o600); err != nil {
+		if err := os.WriteFile(path+tail.Suffixes[0], bad, 0o600); err != nil {
 			t.Fatal(err)
 		}
 		store := mustOpenTuned(t, path, lazy)
@@ -136,7 +137,7 @@ func TestTailKeepsWhatFollowsDamage(t *testing.T) {
 			t.Errorf("byte %d: the next entry is %d, %v", at, seq, err)
 		}
 		// The next round must not find this one in SQLite.
-		store.tail.halves[0].forget()
+		store.tail.halves[0].Forget()
 		if err := j.Close(); err != nil {
 			t.Fatal(err)
 		}
@@ -175,7 +176,7 @@ func TestTailOld(t *testing.T) {
 				}
 				mustAppend(t, s, numbered("a", 2, 4), numbered("b", 1, 1))
 				mustAppend(t, s, numbered("a", 5, 10))
-				old, err := os.ReadFile(s.path + tailSuffixes[1])
+				old, err := os.ReadFile(s.path + tail.Suffixes[1])
 				if err != nil || len(old) == 0 {
 					t.Fatalf("%d bytes, %v", len(old), err)
 				}
@@ -188,7 +189,7 @@ func TestTailOld(t *testing.T) {
 				to := filepath.Join(t.TempDir(), "journal.db")
 				copyFiles(t, s.path, to)
 				mustClose(t, s)
-				if err := os.WriteFile(to+tailSuffixes[1], old, 0o600); err != nil {
+				if err := os.WriteFile(to+tail.Suffixes[1], old, 0o600); err != nil {
 					t.Fatal(err)
 				}
 				s = mustOpenTuned(t, to, lazy)
@@ -262,7 +263,7 @@ func TestTailDelete(t *testing.T) {
 	s = crash(t, s)
 	wantEntries(t, s, "a", 2)
 	mustClose(t, s)
-	for _, suffix := range tailSuffixes {
+	for _, suffix := range tail.Suffixes {
 		if _, err := os.Stat(s.path + suffix); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("%s after a close: %v", suffix, err)
 		}
@@ -318,11 +319,11 @@ func TestTailWrite(t *testing.T) {
 	s := mustOpenTuned(t, filepath.Join(t.TempDir(), "journal.db"), lazy)
 	mustAppend(t, s, numbered("a", 1, 3))
 	h := s.tail.halves[s.tail.active]
-	good, err := os.Open(h.file.Name()) // cannot be written
+	good, err := os.Open(h.File.Name()) // cannot be written
 	if err != nil {
 		t.Fatal(err)
 	}
-	good, h.file = h.file, good
+	good, h.File = h.File, good
 	for range 2 {
 		if err := s.AppendBlocks(t.Context(), []journal.Block{numbered("a", 4, 6), numbered("b", 1, 9)}); err == nil {
 			t.Fatal("a write to a file that cannot be written")
@@ -330,17 +331,17 @@ func TestTailWrite(t *testing.T) {
 	}
 	wantEntries(t, s, "a", 3)
 	wantEntries(t, s, "b", 0)
-	if err := h.file.Close(); err != nil {
+	if err := h.File.Close(); err != nil {
 		t.Fatal(err)
 	}
-	h.file = good
+	h.File = good
 	// What a write has left that stopped half way.
-	if _, err := h.file.WriteAt(bytes.Repeat([]byte("x"), 1000), h.size); err != nil {
+	if _, err := h.File.WriteAt(bytes.Repeat([]byte("x"), 1000), h.Size); err != nil {
 		t.Fatal(err)
 	}
 	mustAppend(t, s, numbered("a", 4, 4))
-	if info, err := h.file.Stat(); err != nil || info.Size() != h.size {
-		t.Errorf("%d bytes, %v, want %d", info.Size(), err, h.size)
+	if info, err := h.File.Stat(); err != nil || info.Size() != h.Size {
+		t.Errorf("%d bytes, %v, want %d", info.Size(), err, h.Size)
 	}
 	s = crash(t, s)
 	wantEntries(t, s, "a", 4)
@@ -390,45 +391,4 @@ func TestTailClosed(t *testing.T) {
 	if err := s.Delete(t.Context(), "a"); !errors.Is(err, os.ErrClosed) {
 		t.Errorf("delete: %v", err)
 	}
-}
-
-func FuzzTail(f *testing.F) {
-	var seed []byte
-	for number, blocks := range [][]journal.Block{{numbered("a", 1, 3)}, {numbered("", 4, 4), numbered("b", 1<<60, 1<<60)}, nil} {
-		record, _, err := encodeGroup(uint64(number+7), blocks)
-		if err != nil {
-			f.Fatal(err)
-		}
-		seed = append(seed, record...)
-		f.Add(seed)
-	}
-	f.Add([]byte{})
-	f.Add(make([]byte, 100))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		groups, size, _ := decodeTail(data)
-		if size > len(data) || len(groups) > 0 != (size > 0) {
-			t.Fatalf("%d records in %d of %d bytes", len(groups), size, len(data))
-		}
-		var again []byte
-		for _, g := range groups {
-			record, _, err := encodeGroup(g.number, g.blocks)
-			if err != nil {
-				t.Fatal(err)
-			}
-			again = append(again, record...)
-		}
-		same, n, damaged := decodeTail(again)
-		if n != len(again) || damaged != 0 || len(same) != len(groups) {
-			t.Fatalf("%d records became %d", len(groups), len(same))
-		}
-		for i := range groups {
-			if !reflect.DeepEqual(same[i], groups[i]) {
-				t.Fatalf("record %+v became %+v", groups[i], same[i])
-			}
-		}
-		// What is whole stays, whatever comes behind.
-		if _, n, _ := decodeTail(append(again, data...)); n < len(again) {
-			t.Fatalf("%d of %d bytes", n, len(again))
-		}
-	})
 }

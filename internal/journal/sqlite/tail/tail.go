@@ -1,4 +1,10 @@
-package sqlite
+// Package tail has the small checksummed files alongside a SQLite journal: the two
+// of the tail, in which blocks are until SQLite has them, and that of the numbers
+// that were reserved while the disk was full. It knows what is in the files, what
+// of a damaged one is good, and how a record gets there wholly or not at all. It
+// knows neither SQLite nor when blocks go there, and does not lock: one caller at a
+// time uses a file.
+package tail
 
 import (
 	"encoding/binary"
@@ -24,16 +30,19 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
+// Suffixes name the two files of the tail, after the name of the SQLite file.
+var Suffixes = [2]string{"-tail0", "-tail1"}
+
 var errBadRecord = errors.New("malformed record")
 
-// group is a record of a tail file.
-type group struct {
-	number uint64
-	blocks []journal.Block
+// Group is a record of a tail file.
+type Group struct {
+	Number uint64
+	Blocks []journal.Block
 }
 
-// encodeGroup returns the record of some blocks, and the blocks as parts of it.
-func encodeGroup(number uint64, blocks []journal.Block) ([]byte, []journal.Block, error) {
+// EncodeGroup returns the record of some blocks, and the blocks as parts of it.
+func EncodeGroup(number uint64, blocks []journal.Block) ([]byte, []journal.Block, error) {
 	size := tailHead + 1 + binary.MaxVarintLen64
 	for i := range blocks {
 		size += len(blocks[i].Stream) + len(blocks[i].Data) + 6*binary.MaxVarintLen64
@@ -63,18 +72,18 @@ func encodeGroup(number uint64, blocks []journal.Block) ([]byte, []journal.Block
 	return buf, own, nil
 }
 
-// decodeTail returns the whole records of a tail file and the bytes that they
+// DecodeTail returns the whole records of a tail file and the bytes that they
 // take, damaged ones between them included. Their blocks are parts of data.
 // damaged counts the bytes that are of none.
-func decodeTail(data []byte) (groups []group, size, damaged int) {
+func DecodeTail(data []byte) (groups []Group, size, damaged int) {
 	number := uint64(0)
 	for at := 0; len(data)-at > tailHead; {
 		g, n, ok := decodeRecord(data[at:])
-		if !ok || g.number <= number {
+		if !ok || g.Number <= number {
 			at = nextRecord(data, at, number)
 			continue
 		}
-		groups, number = append(groups, g), g.number
+		groups, number = append(groups, g), g.Number
 		damaged += at - size
 		at += n
 		size = at
@@ -83,7 +92,7 @@ func decodeTail(data []byte) (groups []group, size, damaged int) {
 }
 
 // decodeRecord returns the record that data starts with, and its size.
-func decodeRecord(data []byte) (g group, size int, ok bool) {
+func decodeRecord(data []byte) (g Group, size int, ok bool) {
 	n := uint64(binary.LittleEndian.Uint32(data))
 	if n > uint64(len(data)-tailHead) {
 		return g, 0, false
@@ -116,12 +125,12 @@ func nextRecord(data []byte, at int, number uint64) int {
 	return len(data)
 }
 
-func decodeGroup(body []byte) (g group, err error) {
+func decodeGroup(body []byte) (g Group, err error) {
 	if len(body) == 0 || body[0] != tailVersion {
 		return g, fmt.Errorf("decode record: unknown version: %w", errBadRecord)
 	}
 	d := decoder{rest: body[1:]}
-	g.number = d.uvarint()
+	g.Number = d.uvarint()
 	for len(d.rest) > 0 && !d.bad {
 		b := journal.Block{Stream: string(d.bytes())}
 		b.First = d.uvarint()
@@ -129,10 +138,10 @@ func decodeGroup(body []byte) (g group, err error) {
 		b.Oldest, b.Newest = d.varint(), d.varint()
 		b.Data = d.bytes()
 		d.bad = d.bad || b.First == 0 || b.Last < b.First
-		g.blocks = append(g.blocks, b)
+		g.Blocks = append(g.Blocks, b)
 	}
 	if d.bad {
-		return group{}, fmt.Errorf("decode record %d: %w", g.number, errBadRecord)
+		return Group{}, fmt.Errorf("decode record %d: %w", g.Number, errBadRecord)
 	}
 	return g, nil
 }
@@ -172,73 +181,75 @@ func (d *decoder) bytes() []byte {
 	return b
 }
 
-// half is one of the two tail files, and what it holds that SQLite may lack.
-type half struct {
-	file *os.File
-	size int64 // of the whole records in the file
-	torn bool  // there may be more behind size
+// Half is one of the two tail files, and what it holds that SQLite may lack.
+type Half struct {
+	File *os.File
+	Size int64 // of the whole records in the file
+	torn bool  // there may be more behind Size
 
-	damaged int // bytes that were found in the file and are of no record
-	runs    []*run
-	index   map[string]*run
-	bytes   int64
+	Damaged int // bytes that were found in the file and are of no record
+	Runs    []*Run
+	Index   map[string]*Run
+	Bytes   int64 // of the blocks and the names of their streams
 }
 
-// run is what a half holds of one stream.
-type run struct {
-	blocks []journal.Block // in order
+// Run is what a half holds of one stream.
+type Run struct {
+	Blocks []journal.Block // in order
 }
 
-func (r *run) last() uint64 { return r.blocks[len(r.blocks)-1].Last }
+// Last returns the number of the last entry of the run.
+func (r *Run) Last() uint64 { return r.Blocks[len(r.Blocks)-1].Last }
 
-func (h *half) add(b journal.Block) {
-	r := h.index[b.Stream]
+// Add notes a block that is in the file and SQLite may lack.
+func (h *Half) Add(b journal.Block) {
+	r := h.Index[b.Stream]
 	if r == nil {
-		r = new(run)
-		if h.index == nil {
-			h.index = make(map[string]*run)
+		r = new(Run)
+		if h.Index == nil {
+			h.Index = make(map[string]*Run)
 		}
-		h.index[b.Stream] = r
-		h.runs = append(h.runs, r)
+		h.Index[b.Stream] = r
+		h.Runs = append(h.Runs, r)
 	}
-	r.blocks = append(r.blocks, b)
-	h.bytes += int64(len(b.Data) + len(b.Stream))
+	r.Blocks = append(r.Blocks, b)
+	h.Bytes += int64(len(b.Data) + len(b.Stream))
 }
 
-// write puts a record at the end of the file, wholly or not at all.
-func (h *half) write(record []byte) error {
-	if err := h.clean(); err != nil {
+// Write puts a record at the end of the file, wholly or not at all.
+func (h *Half) Write(record []byte) error {
+	if err := h.Clean(); err != nil {
 		return err
 	}
-	if _, err := h.file.WriteAt(record, h.size); err != nil {
+	if _, err := h.File.WriteAt(record, h.Size); err != nil {
 		h.torn = true
-		return errors.Join(fmt.Errorf("write tail: %w", err), h.clean())
+		return errors.Join(fmt.Errorf("write tail: %w", err), h.Clean())
 	}
-	h.size += int64(len(record))
+	h.Size += int64(len(record))
 	return nil
 }
 
-// clean cuts off what is behind the whole records. Until that is done nothing
+// Clean cuts off what is behind the whole records. Until that is done nothing
 // may be written: a later, shorter record would leave a part of it.
-func (h *half) clean() error {
+func (h *Half) Clean() error {
 	if !h.torn {
 		return nil
 	}
-	if err := h.file.Truncate(h.size); err != nil {
+	if err := h.File.Truncate(h.Size); err != nil {
 		return fmt.Errorf("cut tail: %w", err)
 	}
 	h.torn = false
 	return nil
 }
 
-// forget drops what SQLite has now.
-func (h *half) forget() {
-	h.torn = h.torn || h.size > 0
-	h.size, h.bytes, h.runs, h.index = 0, 0, nil, nil
+// Forget drops what SQLite has now.
+func (h *Half) Forget() {
+	h.torn = h.torn || h.Size > 0
+	h.Size, h.Bytes, h.Runs, h.Index = 0, 0, nil, nil
 }
 
-// readHalf opens a tail file, or makes one, and returns the records in it.
-func readHalf(path string) (*half, []group, error) {
+// ReadHalf opens a tail file, or makes one, and returns the records in it.
+func ReadHalf(path string) (*Half, []Group, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, nil, fmt.Errorf("open tail: %w", err)
@@ -247,6 +258,6 @@ func readHalf(path string) (*half, []group, error) {
 	if err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("read tail: %w", err), f.Close())
 	}
-	groups, size, damaged := decodeTail(data)
-	return &half{file: f, size: int64(size), torn: size < len(data), damaged: damaged}, groups, nil
+	groups, size, damaged := DecodeTail(data)
+	return &Half{File: f, Size: int64(size), torn: size < len(data), Damaged: damaged}, groups, nil
 }
