@@ -72,10 +72,11 @@ func (s *Store) openTail(ctx context.Context) error {
 			return err
 		}
 	}
-	var err error
-	if s.reserved, err = tail.OpenReservation(s.path); err != nil {
+	reserved, err := tail.OpenReservation(s.path)
+	if err != nil {
 		return err
 	}
+	s.reserved = reserved
 	clear(s.tail.ends) // they were without what is reserved
 	if len(s.tail.halves[0].Runs)+len(s.tail.halves[1].Runs)+len(s.reserved.Found) > 0 {
 		signal(s.tail.wake)
@@ -430,15 +431,15 @@ func (s *Store) withoutTail(do func() error) error {
 }
 
 // closeTail ends the flusher and moves what is left to SQLite. The files go
-// too, unless something of them could not be moved.
+// too, unless something of them could not be moved, or the store could not be
+// opened: then it may not have taken everything out of them.
 func (s *Store) closeTail() error {
-	if s.tail.done != nil {
+	var errs []error
+	opened := s.tail.done != nil
+	if opened {
 		close(s.tail.stop)
 		<-s.tail.done
 		s.tail.done = nil
-	}
-	var errs []error
-	if s.tail.halves[0] != nil && s.tail.halves[1] != nil {
 		errs = append(errs, s.flush(false))
 	}
 	s.tail.mu.Lock()
@@ -448,7 +449,7 @@ func (s *Store) closeTail() error {
 			continue
 		}
 		errs = append(errs, h.File.Close())
-		if len(h.Runs) == 0 && errors.Join(errs...) == nil {
+		if opened && len(h.Runs) == 0 && errors.Join(errs...) == nil {
 			errs = append(errs, os.Remove(s.path+tail.Suffixes[i]))
 		}
 		s.tail.halves[i] = nil
