@@ -2,9 +2,13 @@ package main
 
 import (
 	"encoding/json"
+	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/sandboxagent/sandboxagent/internal/testkit"
 )
 
 func TestServerWithoutPathFindsPrograms(t *testing.T) {
@@ -42,6 +46,14 @@ func TestStartWaitsForServerThatIsEnding(t *testing.T) {
 			first.must(t, "POST", "/v1/processes", map[string]any{"command": "sh", "args": []string{"-c", "trap '' TERM; while :; do sleep 1; done"}})
 			if err := first.Process.Signal(sig); err != nil {
 				t.Fatal(err)
+			}
+			// A server that was killed says nothing more; one that was asked to end
+			// says so in its lock file, which takes it a moment.
+			if sig == syscall.SIGTERM {
+				testkit.Await(t, "the server to be ending", func() bool {
+					owner, err := os.ReadFile(filepath.Join(dir, "data", "journal.db.lock"))
+					return err == nil && strings.Contains(string(owner), "ending")
+				})
 			}
 			second := serve(t, world{}, dir)
 			second.must(t, "GET", "/v1/health", nil)

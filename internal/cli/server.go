@@ -248,11 +248,6 @@ func (g *globals) serverConfig(o *serverOptions, log *slog.Logger) (app.Config, 
 	if cfg.AgentCommands, err = parseAgentCommands(o.agentCommands); err != nil {
 		return cfg, err
 	}
-	for _, words := range cfg.AgentCommands {
-		if strings.Contains(words[0], "/") { // else it is looked for in PATH
-			words[0] = g.path(words[0]) // agents start in the directories of their sessions
-		}
-	}
 	if cfg.Token, err = g.serverToken(o); err != nil {
 		return cfg, err
 	}

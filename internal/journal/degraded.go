@@ -30,11 +30,7 @@ func (j *Journal) recovered() {
 // reserve notes the numbers that are about to be shown, so that a process that
 // comes after this one does not use them again. commitMu is held.
 func (j *Journal) reserve() {
-	r, ok := j.store.(Reserver)
-	if !ok {
-		return
-	}
-	err := r.Reserve(maps.Clone(j.reserved))
+	err := j.store.Reserve(maps.Clone(j.reserved))
 	if err != nil && !j.unreserved {
 		j.opts.Logger.Error("numbers of events cannot be reserved, and may be used again if the process ends now", "error", err)
 	}

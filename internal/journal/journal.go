@@ -65,7 +65,7 @@ var ErrClosed error = api.NewError(api.KindUnavailable, api.CodeShuttingDown, "j
 
 // Journal is a log on top of a store. Its methods are safe for concurrent use.
 type Journal struct {
-	store Store
+	store split
 	opts  Options
 	cache cache
 
@@ -534,12 +534,10 @@ func (j *Journal) Streams(ctx context.Context, prefix string) ([]StreamInfo, err
 
 // Ending notes in the store that Close is about to be called, if the store can tell
 // those who wait for it.
-func (j *Journal) Ending() error {
-	if store, ok := j.store.(interface{ Ending() error }); ok {
-		return store.Ending()
-	}
-	return nil
-}
+func (j *Journal) Ending() error { return j.store.Ending() }
+
+// ender is implemented by stores that others wait for when they are about to close.
+type ender interface{ Ending() error }
 
 // Close writes what is pending, ends all readers and closes the store.
 func (j *Journal) Close() error {

@@ -31,6 +31,14 @@ func (s split) of(name string) Store {
 	return s.Store
 }
 
+// Ending passes on that the journal is about to close.
+func (s split) Ending() error {
+	if e, ok := s.Store.(ender); ok {
+		return e.Ending()
+	}
+	return nil
+}
+
 func (s split) AppendBlocks(ctx context.Context, blocks []Block) error {
 	disk := slices.DeleteFunc(slices.Clone(blocks), func(b Block) bool { return inMemory(b.Stream) })
 	if len(disk) > 0 {
