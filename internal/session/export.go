@@ -196,10 +196,11 @@ func (in *incoming) arrive(ctx context.Context) {
 	m := in.m
 	for _, id := range in.ids {
 		rec := in.records[id]
-		var err error
-		if rec.Last, err = m.cfg.Journal.Last(stream(id)); err != nil {
+		last, err := m.cfg.Journal.Last(stream(id))
+		if err != nil {
 			m.log.Error("events of an imported session cannot be told", "session", id, "error", err)
 		}
+		rec.reach(last)
 		s := newSession(m, rec)
 		if rec.open() {
 			s.settle(ctx, moved)

@@ -104,7 +104,7 @@ func (m *Manager) load(ctx context.Context) error {
 			m.log.Error("session is left out, its record cannot be read", "session", r.ID, "error", err)
 			continue
 		}
-		rec.Last = last[stream(rec.ID)]
+		rec.reach(last[stream(rec.ID)])
 		s := newSession(m, rec)
 		m.index(s)
 		if rec.open() {
@@ -118,6 +118,16 @@ func (m *Manager) load(ctx context.Context) error {
 	}
 	m.inbox.settle(ctx)
 	return nil
+}
+
+// reach takes the number of the newest event that the journal has. A record may be
+// ahead of it, as it can be on disk before the events that it tells of. Their numbers
+// are given to other events then, which it must not take for those that it knows.
+func (r *record) reach(last uint64) {
+	r.Last, r.Settled, r.Counted = last, min(r.Settled, last), min(r.Counted, last)
+	for i := range r.Bound {
+		r.Bound[i].From = min(r.Bound[i].From, last+1)
+	}
 }
 
 // open reports whether something may not have ended when the record was written.
