@@ -70,6 +70,7 @@ type script struct {
 	plan  int             // index of the plan in list, plus one
 
 	waiting map[string]string // prompts that the agent does not have yet, by turn
+	started string            // turn whose prompt is the next one that the agent gets
 }
 
 func (sc *script) add(m api.SessionMessage) int {
@@ -170,11 +171,13 @@ func (sc *script) system(text string, e journal.Entry) {
 // ended takes the end of a wait or of a turn. A prompt that the agent never got
 // was said nevertheless.
 func (sc *script) ended(method string, p api.SessionTurnEnded, e journal.Entry) {
+	if method == api.EventTurnStarted {
+		sc.started = p.Turn
+		return
+	}
 	said, waited := sc.waiting[p.Turn]
 	delete(sc.waiting, p.Turn)
 	switch method {
-	case api.EventTurnStarted:
-		return
 	case api.EventPromptDropped:
 		sc.say(said, e)
 		sc.system("The prompt was dropped: "+p.StopReason+p.Error, e)
@@ -191,6 +194,7 @@ func (sc *script) prompt(params json.RawMessage, e journal.Entry) {
 	if json.Unmarshal(params, &p) == nil {
 		clear(sc.tools)
 		sc.plan = 0
+		delete(sc.waiting, sc.started)
 		sc.say(promptText(p.Prompt), e)
 	}
 }
