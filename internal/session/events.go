@@ -117,16 +117,21 @@ func (s *session) encoder() func(journal.Entry) api.SessionEvent {
 			bound, fresh = s.rec.Bound, s.rec.Last
 			s.mu.Unlock()
 		}
-		i := sort.Search(len(bound), func(i int) bool { return bound[i].From > e.Seq })
-		server := ""
-		if i > 0 {
-			server = bound[i-1].Server
-		}
 		return api.SessionEvent{
 			ID: s.id + ":" + strconv.FormatUint(e.Seq, 10), EventIndex: e.Seq, SessionID: s.id,
-			CreatedAt: e.Time, ConnectionID: server, Sender: sender(e), Payload: e.Frame,
+			CreatedAt: e.Time, ConnectionID: serverAt(bound, e.Seq), Sender: sender(e), Payload: e.Frame,
 		}
 	}
+}
+
+// serverAt returns the connection that a session was open on as of an event, ""
+// for an event from before the first binding.
+func serverAt(bound []binding, event uint64) string {
+	i := sort.Search(len(bound), func(i int) bool { return bound[i].From > event })
+	if i == 0 {
+		return ""
+	}
+	return bound[i-1].Server
 }
 
 // noticeStart is how the frames of [session.notify] begin.

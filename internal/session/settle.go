@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"maps"
 	"slices"
 
 	"github.com/sandboxagent/sandboxagent/acp"
@@ -27,7 +28,7 @@ func (s *session) settle(ctx context.Context, why string) {
 	if err != nil {
 		s.m.log.Error("what was open in a session cannot be told", "session", s.id, "error", err)
 	}
-	turn, own := cmp.Or(open.started, s.rec.Turn), s.rec.Server == s.server()
+	turn := cmp.Or(open.started, s.rec.Turn)
 	for _, event := range open.asks {
 		id := s.permissionID(event)
 		s.pending[id] = &permissionRequest{Permission: api.Permission{ID: id, Event: event}}
@@ -38,7 +39,7 @@ func (s *session) settle(ctx context.Context, why string) {
 	} else {
 		s.stopped(why)
 	}
-	if len(open.prompts) > 0 && own {
+	if open.turn() {
 		s.notify(api.EventTurnEnded, api.SessionTurnEnded{Turn: turn, Error: why})
 	}
 	for _, turn := range open.waiting {
@@ -64,11 +65,22 @@ func (s *session) unsettled(ctx context.Context) (open unsettled, err error) {
 
 // unsettled is what some events of a session have begun and not ended.
 type unsettled struct {
-	prompts map[string]bool // that the agent has, by the id of the request
+	prompts map[string]bool // without a reply, by the id of the request; true for those of our turns
 	started string          // turn of the newest one, if it had waited
 	waiting []string        // turns
 	asks    []uint64        // events that ask
 	stopped bool            // the agent has, and said nothing since
+}
+
+// turn reports whether a turn of ours has begun, also one whose prompt has not
+// reached the agent, and no event says how it ended.
+func (u *unsettled) turn() bool {
+	return u.started != "" || slices.Contains(slices.Collect(maps.Values(u.prompts)), true)
+}
+
+// forget drops the prompts of our turns, or all others.
+func (u *unsettled) forget(ours bool) {
+	maps.DeleteFunc(u.prompts, func(_ string, of bool) bool { return of == ours })
 }
 
 func (u *unsettled) take(s *session, e journal.Entry) {
@@ -81,15 +93,21 @@ func (u *unsettled) take(s *session, e journal.Entry) {
 	u.stopped = u.stopped && notice
 	switch {
 	case msg.Kind == acp.Request && client && msg.Method == acp.MethodSessionPrompt:
-		u.prompts[string(msg.ID)] = true
+		u.prompts[acp.IDKey(msg.ID)] = cmp.Or(serverAt(s.rec.Bound, e.Seq), s.rec.Server) == s.server()
 		s.rec.begins(e.Frame)
 	case msg.Kind == acp.Request && client && opens(msg.Method):
 		s.rec.Summed = acp.Usage{}
 	case msg.Kind == acp.Request && !client && msg.Method == acp.MethodRequestPermission:
 		u.asks = append(u.asks, e.Seq)
-	case msg.Kind == acp.Response && !client && u.prompts[string(msg.ID)]:
-		delete(u.prompts, string(msg.ID))
-		u.started = ""
+	case msg.Kind == acp.Response && !client:
+		ours, open := u.prompts[acp.IDKey(msg.ID)]
+		if !open {
+			return
+		}
+		delete(u.prompts, acp.IDKey(msg.ID))
+		if ours {
+			u.started = ""
+		}
 		var result acp.PromptResult
 		decodeMember(e.Frame, "result", &result)
 		s.rec.count(result.Usage, e.Seq, s.m.cfg.Agents.SumsUsage(s.rec.Agent))
@@ -116,15 +134,19 @@ func (u *unsettled) notice(s *session, method string, frame []byte) {
 	case api.EventTurnStarted:
 		u.waiting, u.started = slices.DeleteFunc(u.waiting, waits), p.Turn
 	case api.EventPromptResent:
-		u.prompts[string(p.Request)], u.started = true, p.Turn
-	case api.EventPromptDropped, api.EventTurnEnded:
+		u.prompts[acp.IDKey(p.Request)], u.started = true, p.Turn
+	case api.EventPromptDropped:
 		u.waiting = slices.DeleteFunc(u.waiting, waits)
+	case api.EventTurnEnded:
+		u.waiting, u.started = slices.DeleteFunc(u.waiting, waits), ""
+		u.forget(true)
 	case api.EventPermissionResolved:
 		u.asks = slices.DeleteFunc(u.asks, func(event uint64) bool { return s.permissionID(event) == p.PermissionID })
 	case api.EventPermissionInvalid:
 		u.asks = slices.DeleteFunc(u.asks, func(event uint64) bool { return event == p.Event })
 	case api.EventSessionStopped:
-		clear(u.prompts)
-		u.started, u.stopped = "", true
+		// A turn goes on without its agent: another one may get the prompt.
+		u.forget(false)
+		u.stopped = true
 	}
 }
