@@ -114,26 +114,36 @@ func (f *FS) Recover() error {
 		return nil
 	}
 	errs := []error{err}
+	var made []string
 	for _, e := range slices.Backward(entries) {
-		errs = append(errs, recoverNote(filepath.Join(f.cfg.Notes, e.Name())))
+		dirs, err := recoverNote(filepath.Join(f.cfg.Notes, e.Name()))
+		made, errs = append(made, dirs...), append(errs, err)
+	}
+	// A directory that one change has made and another has used goes when both are
+	// undone, in whichever order that was.
+	slices.SortFunc(made, func(a, b string) int { return len(b) - len(a) })
+	for _, dir := range made {
+		syscall.Rmdir(dir) // unless something is in it
 	}
 	return errors.Join(errs...)
 }
 
-func recoverNote(path string) error {
+// recoverNote undoes or completes the change of a note. It returns the directories
+// that a change which is undone had made.
+func recoverNote(path string) (made []string, err error) {
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_APPEND, 0)
 	if missing(err) {
-		return nil
+		return nil, nil
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if !lockNote(file) { // another process is at work, or has recovered it
-		return file.Close()
+		return nil, file.Close()
 	}
 	data, err := io.ReadAll(file)
 	if err != nil {
-		return errors.Join(err, file.Close())
+		return nil, errors.Join(err, file.Close())
 	}
 	c := &change{file: file, path: path}
 	if err = c.readSteps(string(data)); err == nil {
@@ -141,10 +151,21 @@ func recoverNote(path string) error {
 			err = c.clear()
 		} else {
 			err = c.takeBack()
+			made = c.made()
 		}
 	}
 	c.end(err)
-	return err
+	return made, err
+}
+
+// made returns the directories that a change has made, or was about to make.
+func (c *change) made() (dirs []string) {
+	for _, s := range c.steps {
+		if s.do == doMake {
+			dirs = append(dirs, s.path)
+		}
+	}
+	return dirs
 }
 
 // readSteps reads the steps of a note, but for one that is incomplete and those

@@ -136,6 +136,9 @@ func TestTailKeepsWhatFollowsDamage(t *testing.T) {
 		if seq, err := j.Append("a", journal.FromAgent, []byte("next")); seq != 8 || err != nil {
 			t.Errorf("byte %d: the next entry is %d, %v", at, seq, err)
 		}
+		if err := j.Wait(t.Context(), "a", 8); err != nil {
+			t.Fatal(err)
+		}
 		// The next round must not find this one in SQLite.
 		store.tail.halves[0].Forget()
 		if err := j.Close(); err != nil {
