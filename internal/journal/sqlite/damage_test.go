@@ -269,7 +269,7 @@ func salvageLog(t *testing.T) {
 func copyFiles(t *testing.T, from, to string) map[string]string {
 	t.Helper()
 	copied := make(map[string]string)
-	for _, suffix := range []string{"", "-wal", tail.Suffixes[0], tail.Suffixes[1], tail.ReserveSuffix} {
+	for _, suffix := range []string{"", "-wal", "-tail0", "-tail1", tail.ReserveSuffix} {
 		data, err := os.ReadFile(from + suffix)
 		if err != nil {
 			t.Fatal(err)

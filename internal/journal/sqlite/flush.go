@@ -33,9 +33,7 @@ type mover struct {
 	flushing sync.Mutex
 
 	mu     sync.Mutex
-	halves [2]*tail.Half // nil once closed
-	active int
-	number uint64            // of the last record
+	files  *tail.Tail        // nil once closed
 	ends   map[string]uint64 // last entries of streams, some of them
 	failed error             // of the last flush
 	tried  chan struct{}     // closed after the next flush
@@ -46,31 +44,26 @@ type mover struct {
 	done chan struct{} // nil unless the flusher runs
 }
 
-func (t *mover) waiting() int64 { return t.halves[0].Bytes + t.halves[1].Bytes }
-
 // openTail reads what a process that was killed has left.
 func (s *Store) openTail(ctx context.Context) error {
 	s.tail.ends = make(map[string]uint64)
 	s.tail.tried = make(chan struct{})
 	s.tail.wake, s.tail.soon, s.tail.stop = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{})
-	var found [2][]tail.Group
-	for i, suffix := range tail.Suffixes {
-		h, groups, err := tail.ReadHalf(s.path + suffix)
-		if err != nil {
-			return err
-		}
-		s.tail.halves[i], found[i] = h, groups
-		if h.Damaged > 0 {
-			s.damage = append(s.damage, journal.Damage{File: s.path + suffix, Bytes: int64(h.Damaged)})
-		}
+	files, err := tail.Open(s.path)
+	if err != nil {
+		return err
 	}
-	if len(found[1]) > 0 && (len(found[0]) == 0 || found[0][0].Number < found[1][0].Number) {
-		s.tail.active = 1
-	}
-	for _, i := range []int{1 - s.tail.active, s.tail.active} {
-		if err := s.load(ctx, s.tail.halves[i], found[i]); err != nil {
-			return err
+	s.tail.files, s.damage = files, files.Damage()
+	err = files.Load(func(b journal.Block) (bool, error) {
+		end, err := s.end(ctx, b.Stream)
+		if err != nil || b.First <= end {
+			return false, err
 		}
+		s.tail.ends[b.Stream] = b.Last
+		return true, nil
+	})
+	if err != nil {
+		return err
 	}
 	reserved, err := tail.OpenReservation(s.path)
 	if err != nil {
@@ -78,33 +71,12 @@ func (s *Store) openTail(ctx context.Context) error {
 	}
 	s.reserved = reserved
 	clear(s.tail.ends) // they were without what is reserved
-	if len(s.tail.halves[0].Runs)+len(s.tail.halves[1].Runs)+len(s.reserved.Found) > 0 {
+	if !files.Empty() || len(s.reserved.Found) > 0 {
 		signal(s.tail.wake)
 	}
 	s.tail.done = make(chan struct{})
 	go s.flusher()
 	return nil
-}
-
-// load takes the blocks of a file that SQLite does not have.
-func (s *Store) load(ctx context.Context, h *tail.Half, groups []tail.Group) error {
-	for _, g := range groups {
-		s.tail.number = max(s.tail.number, g.Number)
-		for _, b := range g.Blocks {
-			end, err := s.end(ctx, b.Stream)
-			if err != nil {
-				return err
-			}
-			if b.First > end {
-				h.Add(b)
-				s.tail.ends[b.Stream] = b.Last
-			}
-		}
-	}
-	if len(h.Runs) == 0 {
-		h.Forget()
-	}
-	return h.Clean()
 }
 
 // end returns the number of the last entry of a stream.
@@ -116,12 +88,7 @@ func (s *Store) end(ctx context.Context, stream string) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	for _, h := range s.tail.halves {
-		if r := h.Index[stream]; r != nil {
-			info.Last = max(info.Last, r.Last())
-		}
-	}
-	info.Last = max(info.Last, s.reserved.Found[stream])
+	info.Last = max(info.Last, s.tail.files.Last(stream), s.reserved.Found[stream])
 	if len(s.tail.ends) >= maxKnown {
 		clear(s.tail.ends)
 	}
@@ -158,10 +125,10 @@ func (s *Store) AppendBlocks(ctx context.Context, blocks []journal.Block) error 
 // waitForRoom is called with mu held.
 func (s *Store) waitForRoom(ctx context.Context) (err error) {
 	for err == nil {
-		if s.tail.halves[0] == nil {
+		if s.tail.files == nil {
 			return os.ErrClosed
 		}
-		if s.tail.waiting() <= s.tail.bound {
+		if s.tail.files.Bytes() <= s.tail.bound {
 			return nil
 		}
 		if s.tail.failed != nil {
@@ -199,22 +166,15 @@ func (s *Store) follow(ctx context.Context, blocks []journal.Block) error {
 }
 
 func (s *Store) appendTail(blocks []journal.Block) error {
-	h := s.tail.halves[s.tail.active]
-	record, own, err := tail.EncodeGroup(s.tail.number+1, blocks)
-	if err != nil {
+	active := s.tail.files.Active()
+	first := active.Empty()
+	if err := s.tail.files.Append(blocks); err != nil {
 		return err
 	}
-	if err := h.Write(record); err != nil {
-		return err
-	}
-	s.tail.number++
-	if len(h.Runs) == 0 {
+	if first {
 		signal(s.tail.wake)
 	}
-	for _, b := range own {
-		h.Add(b)
-	}
-	if h.Bytes >= s.tail.full {
+	if active.Bytes() >= s.tail.full {
 		signal(s.tail.soon)
 	}
 	return nil
@@ -266,14 +226,19 @@ func (s *Store) flush(join bool) error {
 	s.tail.flushing.Lock()
 	defer s.tail.flushing.Unlock()
 	s.tail.mu.Lock()
-	old := s.tail.halves[1-s.tail.active]
+	files := s.tail.files
+	if files == nil {
+		s.tail.mu.Unlock()
+		return os.ErrClosed
+	}
+	old := files.Idle()
 	s.tail.mu.Unlock()
 	err := s.empty(old, join)
 	if err == nil {
 		s.tail.mu.Lock()
-		old = s.tail.halves[s.tail.active]
-		if old != nil && len(old.Runs) > 0 {
-			s.tail.active = 1 - s.tail.active
+		old = files.Active()
+		if !old.Empty() {
+			files.Swap()
 		}
 		s.tail.mu.Unlock()
 		err = s.empty(old, join)
@@ -289,49 +254,41 @@ func (s *Store) flush(join bool) error {
 	return err
 }
 
-// empty moves a half to SQLite to which nothing is appended.
-func (s *Store) empty(h *tail.Half, join bool) error {
-	if h == nil || len(h.Runs) == 0 {
+// empty moves a file of the tail to SQLite to which nothing is appended.
+func (s *Store) empty(f *tail.File, join bool) error {
+	if f.Empty() {
 		return nil
 	}
-	if err := s.insertRuns(h.Runs, join); err != nil {
+	if err := s.insertRuns(f.Runs(), join); err != nil {
 		return err
 	}
 	s.tail.mu.Lock()
-	h.Forget()
+	f.Forget()
 	s.tail.mu.Unlock()
 	// If this fails, it is done before the next record is written.
-	_ = h.Clean()
+	_ = f.Clean()
 	return nil
 }
 
 // waitingOf returns the blocks of a stream that SQLite may not have. Who reads
 // SQLite after that misses none.
-func (s *Store) waitingOf(stream string) (blocks []journal.Block) {
+func (s *Store) waitingOf(stream string) []journal.Block {
 	s.tail.mu.Lock()
 	defer s.tail.mu.Unlock()
-	for _, i := range []int{1 - s.tail.active, s.tail.active} {
-		if h := s.tail.halves[i]; h != nil && h.Index[stream] != nil {
-			blocks = append(blocks, h.Index[stream].Blocks...)
-		}
+	if s.tail.files == nil {
+		return nil
 	}
-	return blocks
+	return s.tail.files.Blocks(stream)
 }
 
 // allWaiting returns the blocks of all streams that SQLite may not have.
 func (s *Store) allWaiting() map[string][]journal.Block {
 	s.tail.mu.Lock()
 	defer s.tail.mu.Unlock()
-	all := make(map[string][]journal.Block)
-	for _, i := range []int{1 - s.tail.active, s.tail.active} {
-		if s.tail.halves[i] == nil {
-			continue
-		}
-		for name, r := range s.tail.halves[i].Index {
-			all[name] = append(all[name], r.Blocks...)
-		}
+	if s.tail.files == nil {
+		return nil
 	}
-	return all
+	return s.tail.files.All()
 }
 
 // extend brings what SQLite knows of a stream up to the blocks that wait.
@@ -408,18 +365,17 @@ func (s *Store) withoutTail(do func() error) error {
 	defer s.tail.flushing.Unlock()
 	s.tail.mu.Lock()
 	defer s.tail.mu.Unlock()
-	for _, i := range []int{1 - s.tail.active, s.tail.active} {
-		h := s.tail.halves[i]
-		if h == nil {
-			return os.ErrClosed
-		}
-		if len(h.Runs) > 0 {
-			if err := s.insertRuns(h.Runs, false); err != nil {
+	if s.tail.files == nil {
+		return os.ErrClosed
+	}
+	for _, f := range s.tail.files.Files() {
+		if !f.Empty() {
+			if err := s.insertRuns(f.Runs(), false); err != nil {
 				return err
 			}
-			h.Forget()
+			f.Forget()
 		}
-		if err := h.Clean(); err != nil {
+		if err := f.Clean(); err != nil {
 			return err
 		}
 	}
@@ -444,19 +400,12 @@ func (s *Store) closeTail() error {
 	}
 	s.tail.mu.Lock()
 	defer s.tail.mu.Unlock()
-	for i, h := range s.tail.halves {
-		if h == nil {
-			continue
+	if s.tail.files != nil {
+		errs = append(errs, s.tail.files.Close())
+		if opened && errors.Join(errs...) == nil {
+			errs = append(errs, s.tail.files.RemoveEmpty())
 		}
-		errs = append(errs, h.File.Close())
-		if opened && len(h.Runs) == 0 && errors.Join(errs...) == nil {
-			errs = append(errs, os.Remove(s.path+tail.Suffixes[i]))
-		}
-		s.tail.halves[i] = nil
+		s.tail.files = nil
 	}
-	if s.reserved.File != nil {
-		errs = append(errs, s.reserved.File.Close())
-		s.reserved.File = nil
-	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, s.reserved.Close())...)
 }

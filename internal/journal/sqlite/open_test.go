@@ -16,8 +16,8 @@ func TestTailStaysWhenTheJournalCannotBeOpened(t *testing.T) {
 		spoil, repair func(t *testing.T, path string)
 	}{
 		{"the other file of the tail", func(t *testing.T, path string) {
-			replaceByDirectory(t, path+tail.Suffixes[1])
-		}, func(t *testing.T, path string) { removeDirectory(t, path+tail.Suffixes[1]) }},
+			replaceByDirectory(t, tail.Paths(path)[1])
+		}, func(t *testing.T, path string) { removeDirectory(t, tail.Paths(path)[1]) }},
 		{"the reserved numbers", func(t *testing.T, path string) {
 			replaceByDirectory(t, path+tail.ReserveSuffix)
 		}, func(t *testing.T, path string) { removeDirectory(t, path+tail.ReserveSuffix) }},

@@ -16,7 +16,7 @@ import (
 func (s *Store) Reserve(last map[string]uint64) error {
 	s.tail.mu.Lock()
 	defer s.tail.mu.Unlock()
-	if s.tail.halves[0] == nil {
+	if s.tail.files == nil {
 		return os.ErrClosed
 	}
 	for name, number := range s.reserved.Found {

@@ -1,7 +1,6 @@
 package sqlite
 
 import (
-	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -57,7 +56,7 @@ func Salvage(ctx context.Context, path string, to journal.Store) (found Salvaged
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
 	s := salvage{db: db, to: to}
-	if s.tail, err = salvageTail(path); err != nil {
+	if s.tail, err = tail.ReadAll(path); err != nil {
 		return found, fmt.Errorf("salvage journal: %w", err)
 	}
 	var n int
@@ -78,27 +77,6 @@ type salvage struct {
 	to    journal.Store
 	tail  map[string][]journal.Block
 	found Salvaged
-}
-
-// salvageTail returns the blocks of both tail files, by stream.
-func salvageTail(path string) (map[string][]journal.Block, error) {
-	var groups []tail.Group
-	for _, suffix := range tail.Suffixes {
-		data, err := os.ReadFile(path + suffix)
-		if err != nil && !errors.Is(err, os.ErrNotExist) {
-			return nil, err
-		}
-		more, _, _ := tail.DecodeTail(data)
-		groups = append(groups, more...)
-	}
-	slices.SortStableFunc(groups, func(a, b tail.Group) int { return cmp.Compare(a.Number, b.Number) })
-	streams := make(map[string][]journal.Block)
-	for _, g := range groups {
-		for _, b := range g.Blocks {
-			streams[b.Stream] = append(streams[b.Stream], b)
-		}
-	}
-	return streams, nil
 }
 
 // scan reads rows until they end or cannot be read.

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 	"os"
 	"syscall"
@@ -13,18 +12,17 @@ import (
 // The file of reservations says how far the numbers of streams were given to
 // readers while the disk was full. Its room is taken when the store is opened,
 // since there is none to be had then. It has two slots, written in turns, so that
-// one is whole whenever the process is killed: the length and the CRC-32C of the
-// rest, four bytes each, the number of the writing, and a name and a number for
-// each stream up to the end.
+// one is whole whenever the process is killed: a head, the number of the writing,
+// and a name and a number for each stream up to the end.
 const (
 	// ReserveSuffix names the file of reservations, after the name of the SQLite file.
 	ReserveSuffix = "-reserved"
 	reserveSlot   = 32 << 10
 )
 
-// Reservation is the file.
+// Reservation is the file. The zero value has none, and reserves nothing.
 type Reservation struct {
-	File   *os.File // nil where it could not be made
+	file   *os.File // nil where it could not be made
 	writes uint64
 	Found  map[string]uint64 // when the store was opened, and not in SQLite yet
 }
@@ -39,7 +37,7 @@ func OpenReservation(path string) (*Reservation, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open reservations: %w", err)
 	}
-	r := &Reservation{File: file}
+	r := &Reservation{file: file}
 	data, err := io.ReadAll(file)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("read reservations: %w", err), file.Close())
@@ -57,13 +55,23 @@ func OpenReservation(path string) (*Reservation, error) {
 	return r, nil
 }
 
+// Close closes the file, which stays where it is. Nothing is reserved after it.
+func (r *Reservation) Close() error {
+	if r.file == nil {
+		return nil
+	}
+	err := r.file.Close()
+	r.file = nil
+	return err
+}
+
 // Write replaces what is reserved. What does not fit is left out.
 func (r *Reservation) Write(last map[string]uint64) error {
-	if r.File == nil {
+	if r.file == nil {
 		return fmt.Errorf("write reservations: %w", syscall.ENOSPC)
 	}
 	record := encodeReservation(last, r.writes+1)
-	if _, err := r.File.WriteAt(record, int64((r.writes+1)%2)*reserveSlot); err != nil {
+	if _, err := r.file.WriteAt(record, int64((r.writes+1)%2)*reserveSlot); err != nil {
 		return fmt.Errorf("write reservations: %w", err)
 	}
 	r.writes++
@@ -71,7 +79,7 @@ func (r *Reservation) Write(last map[string]uint64) error {
 }
 
 func encodeReservation(last map[string]uint64, writes uint64) []byte {
-	buf := binary.AppendUvarint(make([]byte, tailHead, 1<<10), writes)
+	buf := binary.AppendUvarint(make([]byte, headSize, 1<<10), writes)
 	for name, number := range last {
 		if len(buf)+len(name)+2*binary.MaxVarintLen64 > reserveSlot {
 			break
@@ -80,21 +88,13 @@ func encodeReservation(last map[string]uint64, writes uint64) []byte {
 		buf = append(buf, name...)
 		buf = binary.AppendUvarint(buf, number)
 	}
-	binary.LittleEndian.PutUint32(buf, uint32(len(buf)-tailHead))
-	binary.LittleEndian.PutUint32(buf[4:], crc32.Checksum(buf[tailHead:], castagnoli))
+	seal(buf)
 	return buf
 }
 
 func decodeReservation(slot []byte) (last map[string]uint64, writes uint64, ok bool) {
-	if len(slot) < tailHead {
-		return nil, 0, false
-	}
-	n := uint64(binary.LittleEndian.Uint32(slot))
-	if n > uint64(len(slot)-tailHead) {
-		return nil, 0, false
-	}
-	body := slot[tailHead : tailHead+n]
-	if crc32.Checksum(body, castagnoli) != binary.LittleEndian.Uint32(slot[4:]) {
+	body, ok := unseal(slot)
+	if !ok {
 		return nil, 0, false
 	}
 	d := decoder{rest: body}

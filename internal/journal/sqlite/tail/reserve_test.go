@@ -18,15 +18,15 @@ func TestReservationSurvivesATornWrite(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := r.File.WriteAt([]byte{0xff}, int64(r.writes%2)*reserveSlot+tailHead+2); err != nil {
+	if _, err := r.file.WriteAt([]byte{0xff}, int64(r.writes%2)*reserveSlot+headSize+2); err != nil {
 		t.Fatal(err)
 	}
-	r.File.Close()
+	r.Close()
 	r, err = OpenReservation(path)
 	if err != nil || r.Found["a"] != 3 {
 		t.Errorf("%v, %v; want the one before", r.Found, err)
 	}
-	r.File.Close()
+	r.Close()
 }
 
 func FuzzReservation(f *testing.F) {
