@@ -231,17 +231,21 @@ func (s *Store) flush(join bool) error {
 		s.tail.mu.Unlock()
 		return os.ErrClosed
 	}
-	old := files.Idle()
+	idle := files.Idle()
 	s.tail.mu.Unlock()
-	err := s.empty(old, join)
+	err := s.empty(idle, join)
 	if err == nil {
 		s.tail.mu.Lock()
-		old = files.Active()
-		if !old.Empty() {
+		filled := files.Active()
+		some := !filled.Empty()
+		if some {
 			files.Swap()
 		}
 		s.tail.mu.Unlock()
-		err = s.empty(old, join)
+		// Without the swap, blocks may be appended to it from now on.
+		if some {
+			err = s.empty(filled, join)
+		}
 	}
 	s.tail.mu.Lock()
 	defer s.tail.mu.Unlock()

@@ -375,6 +375,37 @@ func TestTailJournal(t *testing.T) {
 	}
 }
 
+// TestAppendWhileAnEmptyTailIsMoved appends to a tail that is moved again and again,
+// mostly while nothing waits in it.
+func TestAppendWhileAnEmptyTailIsMoved(t *testing.T) {
+	s := mustOpenTuned(t, filepath.Join(t.TempDir(), "journal.db"), lazy)
+	stop, done := make(chan struct{}), make(chan error)
+	go func() {
+		for {
+			select {
+			case <-stop:
+				done <- nil
+				return
+			default:
+			}
+			if err := s.flush(false); err != nil {
+				done <- err
+				return
+			}
+		}
+	}()
+	const last = 2000
+	for seq := uint64(1); seq <= last; seq++ {
+		mustAppend(t, s, numbered("a", seq, seq))
+	}
+	close(stop)
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	wantEntries(t, s, "a", last)
+	mustClose(t, s)
+}
+
 func TestTailClosed(t *testing.T) {
 	s := mustOpen(t, filepath.Join(t.TempDir(), "journal.db"))
 	mustClose(t, s)
