@@ -39,6 +39,8 @@ func TestMain(m *testing.M) {
 		err = plain(os.Stdin, os.Stdout)
 	case "scripted":
 		err = scripted(os.Stdin, os.Stdout)
+	case "opener": // opens sessions in the ways that are named
+		err = opener(os.Stdin, os.Stdout, args[2:])
 	case "moody": // has the modes that are named
 		err = moody(os.Stdin, os.Stdout, args[2:])
 	case "serve":

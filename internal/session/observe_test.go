@@ -332,3 +332,56 @@ func TestPermissionRequestHasWhatWasSaidOfItsToolCall(t *testing.T) {
 		t.Errorf("the tool call is %+v", c)
 	}
 }
+
+// A client of a virtual connection hears the sessions that it has opened there, and
+// its permission requests under ids of the server, as those of two agents may be equal.
+func TestVirtualConnectionHearsItsSessionsAlone(t *testing.T) {
+	j := openJournal(t)
+	for _, id := range []string{"s", "other"} {
+		rec := own()
+		rec.ID, rec.Server, rec.Bound, rec.Live = id, "session-"+id, nil, false
+		if rec.AgentSessionID = "of-" + id; id == "s" {
+			rec.Virtual = "v"
+		}
+		keep(t, j, rec)
+	}
+	m, stop := startOn(t, Config{Journal: j})
+	defer stop()
+	v, err := m.openVirtual("v")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &wire{t, m}
+	for _, id := range []string{"s", "other"} {
+		c, sid := "session-"+id, "of-"+id
+		w.pass(c+">"+request("1", "session/load", sid), c+"<"+result("1", ""), c+">"+request("2", "session/prompt", sid),
+			c+"<"+update(sid, speaks), c+"<"+permissionFor("7", sid))
+	}
+	last, err := j.Last(v.stream)
+	if err == nil {
+		err = j.Wait(t.Context(), v.stream, last)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	heard := []string{}
+	for reader := j.Reader(v.stream, 0); reader.Cursor() < last; {
+		batch, err := reader.Next(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range batch.Entries {
+			msg, err := acp.Parse(e.Frame)
+			if err != nil {
+				t.Fatal(err)
+			}
+			heard = append(heard, msg.SessionID+" "+msg.Method+" "+string(msg.ID))
+		}
+	}
+	if want := []string{"of-s session/update ", `of-s session/request_permission "perm-s-5"`}; !slices.Equal(heard, want) {
+		t.Errorf("the client hears %q, want %q", heard, want)
+	}
+	if told := w.told(); len(told["s"]) != 5 || len(told["other"]) != 5 {
+		t.Errorf("events %q", told)
+	}
+}

@@ -151,6 +151,14 @@ func own() record {
 	return record{ID: "s", Agent: "x", AgentSessionID: "a", Server: "session-s", Bound: []binding{{From: 1, Server: "session-s"}}, Live: true}
 }
 
+// recordNow returns the record of the session s.
+func recordNow(m *Manager) record {
+	s := m.lookup("s")
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.rec
+}
+
 func TestSettlingEndsWhatTheEndOfTheServerLeftOpen(t *testing.T) {
 	const stopped = "stopped the server ended"
 	foreign := func(r *record) { r.Server, r.Bound = "c", []binding{{From: 1, Server: "c"}} }
@@ -323,15 +331,15 @@ func TestRecordBehindOrAheadOfItsEventsIsSettled(t *testing.T) {
 			ahead := rec.Last > 3
 			keep(t, j, rec)
 			m, stop := startOn(t, Config{Journal: j})
-			s := m.lookup("s")
-			if s.rec.Last != 4 || s.rec.Settled > 4 || s.rec.Counted > 4 {
-				t.Errorf("the record says last %d, settled %d, counted %d", s.rec.Last, s.rec.Settled, s.rec.Counted)
+			now := recordNow(m)
+			if now.Last != 4 || now.Settled > 4 || now.Counted > 4 {
+				t.Errorf("the record says last %d, settled %d, counted %d", now.Last, now.Settled, now.Counted)
 			}
 			want := int64(5)
 			if ahead {
 				want = 0 // it says that all of it is counted
 			}
-			if got := s.rec.Usage.TotalTokens; int64(got) != want {
+			if got := int64(now.Usage.TotalTokens); got != want {
 				t.Errorf("%d tokens are counted, want %d", got, want)
 			}
 			stop()
@@ -350,7 +358,7 @@ func TestRecordBehindOrAheadOfItsEventsIsSettled(t *testing.T) {
 			`session-s<{"jsonrpc":"2.0","id":"n-1","result":{}}`,
 			"session-s"+sent(`"n-2"`, "session/prompt"), "session-s"+reply(`"n-2"`),
 			"session-s"+sent(`"n-3"`, "session/prompt"), "session-s"+asksUser)
-		if got := m.lookup("s").rec.Usage.TotalTokens; got != 5 {
+		if got := recordNow(m).Usage.TotalTokens; got != 5 {
 			t.Errorf("%d tokens are counted, want 5", got)
 		}
 		stop() // the record is saved as it is, which is as a kill would leave it
