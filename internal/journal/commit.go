@@ -27,7 +27,7 @@ func (j *Journal) run() {
 	for closing := false; !closing; {
 		due := false
 		select {
-		case <-j.kick:
+		case <-j.committer.c:
 		case <-retry.C:
 			due = true
 		case <-j.closing:
@@ -46,15 +46,14 @@ func (j *Journal) run() {
 // Hold says that the caller is about to append some entries and calls Release
 // after the last one, soon and without waiting for anything in between. Readers
 // and those who Wait are not held up, they only may have to wake the committer.
-func (j *Journal) Hold() { j.holds.Add(1) }
+func (j *Journal) Hold() { j.committer.hold() }
 
 // Release ends a Hold: what was appended is written now, by the caller. That
 // saves waking the committer and being woken by it, which costs more than the
 // writing does if there is little to write. If somebody else is writing, or the
 // store fails, Release leaves it to the committer.
 func (j *Journal) Release() {
-	j.holds.Add(-1)
-	if !j.held.Swap(false) {
+	if !j.committer.release() {
 		return
 	}
 	if j.commitMu.TryLock() {
@@ -64,7 +63,7 @@ func (j *Journal) Release() {
 			return
 		}
 	}
-	j.wakeCommitter()
+	j.committer.wake()
 }
 
 // commitAll writes everything that is queued and reports whether the store is
@@ -220,7 +219,7 @@ func (j *Journal) publish(batch []taken) {
 		s.durable = t.upto
 		s.published = max(s.published, t.upto)
 		j.windowBytes.Add(-s.window.shrink(j.opts.WindowBytes, s.durable))
-		s.wakeAll()
+		s.changed.wake()
 		s.mu.Unlock()
 	}
 	j.release(shown)

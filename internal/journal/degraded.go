@@ -82,7 +82,7 @@ func (j *Journal) showUnsaved(s *stream, upto uint64) {
 	s.unsaved += n
 	j.unsaved += n
 	j.release(n)
-	s.wakeAll()
+	s.changed.wake()
 }
 
 // dropOldest forgets the oldest entries that are shown but not on disk. It
@@ -141,7 +141,7 @@ func (j *Journal) requeueFailed() error {
 			}
 			j.unsaved -= before - s.unsaved
 			s.durable = durable
-			s.wakeAll()
+			s.changed.wake()
 		}
 		delete(j.failed, s)
 		if !s.queued {

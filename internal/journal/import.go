@@ -329,7 +329,7 @@ func (j *Journal) put(ctx context.Context, stream string, last uint64, blocks []
 	}
 	s.last = blocks[len(blocks)-1].Last
 	s.published, s.durable = s.last, s.last
-	s.wakeAll()
+	s.changed.wake()
 	return nil
 }
 

@@ -97,13 +97,10 @@ type Journal struct {
 	freed    atomic.Int64
 	imports  atomic.Int32 // under way
 
-	kick    chan struct{}
-	timed   atomic.Bool // the committer will be woken
-	holds   atomic.Int32
-	held    atomic.Bool // the committer was not woken because of a hold
-	closing chan struct{}
-	done    chan struct{}
-	once    sync.Once
+	committer *waker
+	closing   chan struct{}
+	done      chan struct{}
+	once      sync.Once
 
 	grownBytes, grownEntries int64         // since over was signalled; guarded by commitMu
 	over                     chan struct{} // has room for one: a limit of size may be reached
@@ -124,9 +121,9 @@ func Open(store Store, opts Options) (*Journal, error) {
 
 		reserved: make(map[string]uint64),
 
-		kick:    make(chan struct{}, 1),
-		closing: make(chan struct{}),
-		done:    make(chan struct{}),
+		committer: newWaker(),
+		closing:   make(chan struct{}),
+		done:      make(chan struct{}),
 
 		over:     make(chan struct{}, 1),
 		enforced: make(chan struct{}),
@@ -225,10 +222,10 @@ func (j *Journal) appendTo(s *stream, e Entry) (uint64, error) {
 		}
 		s.queued, s.hurried = true, false
 	}
-	if e.Dir == FromAgent || s.wake != nil {
+	if e.Dir == FromAgent || s.changed.awaited() {
 		j.hurryUnlessHeld(s)
 	} else if !s.hurried {
-		j.soon()
+		j.committer.wakeAfter(clientDelay)
 	}
 	s.last++
 	s.ended = false
@@ -263,39 +260,17 @@ const clientDelay = 5 * time.Millisecond
 // hurry wakes the committer for a stream that is queued, once. A hold may have
 // kept it asleep before.
 func (j *Journal) hurry(s *stream) {
-	if !s.hurried || j.holds.Load() > 0 {
+	if !s.hurried || j.committer.held() {
 		s.hurried = true
-		j.wakeCommitter()
+		j.committer.wake()
 	}
 }
 
 // hurryUnlessHeld leaves it to [Journal.Release] where there is a hold.
 func (j *Journal) hurryUnlessHeld(s *stream) {
-	if s.hurried {
-		return
-	}
-	s.hurried = true
-	j.held.Store(true) // before the look at holds, as Release does the reverse
-	if j.holds.Load() == 0 {
-		j.wakeCommitter()
-	}
-}
-
-// soon wakes the committer after a while.
-func (j *Journal) soon() {
-	if !j.timed.CompareAndSwap(false, true) {
-		return
-	}
-	time.AfterFunc(clientDelay, func() {
-		j.timed.Store(false)
-		j.wakeCommitter()
-	})
-}
-
-func (j *Journal) wakeCommitter() {
-	select {
-	case j.kick <- struct{}{}:
-	default:
+	if !s.hurried {
+		s.hurried = true
+		j.committer.wakeUnlessHeld()
 	}
 }
 
@@ -305,7 +280,7 @@ func (j *Journal) wait(s *stream) <-chan struct{} {
 	if s.queued {
 		j.hurry(s)
 	}
-	return s.wait()
+	return s.changed.wait()
 }
 
 func (j *Journal) full() bool { return j.backlog.Load() > j.opts.BacklogBytes }
@@ -313,7 +288,7 @@ func (j *Journal) full() bool { return j.backlog.Load() > j.opts.BacklogBytes }
 // admit waits until there is room.
 func (j *Journal) admit(n int64) error {
 	if j.full() {
-		j.wakeCommitter() // a hold may have kept it asleep
+		j.committer.wake() // a hold may have kept it asleep
 		j.admission.Lock()
 		for j.full() && !j.isClosed() {
 			j.room.Wait()
@@ -450,7 +425,7 @@ func (j *Journal) End(stream string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ended = true
-	s.wakeAll()
+	s.changed.wake()
 }
 
 // Delete removes a stream. Its readers get [io.EOF]; the next Append starts it
@@ -490,7 +465,7 @@ func (j *Journal) forget(s *stream) {
 	delete(j.failed, s)
 	j.windowBytes.Add(-s.window.bytes)
 	s.window = window{}
-	s.wakeAll()
+	s.changed.wake()
 	s.mu.Unlock()
 
 	j.release(waiting)

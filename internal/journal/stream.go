@@ -26,7 +26,7 @@ type stream struct {
 	last      uint64 // the last entry appended
 	unsaved   int64  // bytes shown that are not on disk
 	lost      []Gap  // dropped while the store failed, in order
-	wake      chan struct{}
+	changed   broadcast
 	queued    bool // in Journal.queue
 	hurried   bool // while queued: the committer was woken for it
 	ended     bool
@@ -81,21 +81,6 @@ func storageError(format string, args ...any) *api.Error {
 		}
 	}
 	return err
-}
-
-// wait returns a channel that is closed when the stream changes.
-func (s *stream) wait() <-chan struct{} {
-	if s.wake == nil {
-		s.wake = make(chan struct{})
-	}
-	return s.wake
-}
-
-func (s *stream) wakeAll() {
-	if s.wake != nil {
-		close(s.wake)
-		s.wake = nil
-	}
 }
 
 // unpublished returns the size of the entries that are not shown, up to upto.
