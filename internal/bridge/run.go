@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 	"sync"
 	"time"
 	"unicode/utf8"
@@ -534,20 +533,6 @@ func (r *run) refuse(id json.RawMessage, e *acp.RPCError) {
 	}
 }
 
-// reservedError is what the sender of a reserved method is told.
-func reservedError(method string) *acp.RPCError {
-	return acp.Errorf(acp.CodeMethodNotFound, "Method not found: %s is reserved for events of the server", method)
-}
-
-// RefuseReserved answers a client's frame whose method is reserved: a request
-// with a JSON-RPC error, anything else with a problem.
-func RefuseReserved(msg acp.Message) (reply []byte, err error) {
-	if msg.Kind == acp.Request {
-		return acp.ErrorFrame(bytes.Clone(msg.ID), reservedError(msg.Method))
-	}
-	return nil, api.InvalidRequest(api.CodeReservedMethod, "send frame: method %q is reserved for events of the server; use another one", msg.Method)
-}
-
 // answer returns the call that a reply is for, which waits no more, or nil.
 func (r *run) answer(id json.RawMessage) *call {
 	key := acp.IDKey(id)
@@ -592,34 +577,4 @@ func (r *run) tooLong(e *longLineError) (a answer) {
 	}
 	r.c.observe(Event{From: journal.FromAgent, Msg: e.msg, Dropped: e.Error()})
 	return a
-}
-
-// exitFrame is the event that tells readers of a stream that the agent ended.
-func exitFrame(exit child.Exit) []byte {
-	params := struct {
-		Code    *int   `json:"code"`
-		Success bool   `json:"success"`
-		Signal  string `json:"signal,omitempty"`
-	}{exit.Code, exit.Code != nil && *exit.Code == 0, exit.Signal}
-	data, err := json.Marshal(params)
-	if err != nil {
-		panic(err) // nothing in params can fail
-	}
-	return []byte(`{"jsonrpc":"2.0","method":"_adapter/agent_exited","params":` + string(data) + `}`)
-}
-
-// exitProblem is what clients get that wait for, or write to, an ended agent.
-func exitProblem(agent string, exit child.Exit, stderr []string) *api.Error {
-	e := api.NewError(api.KindAgentProcessExited, "", "%s", agent)
-	e.Agent = agent
-	if exit.Code != nil {
-		e.With("exitCode", *exit.Code)
-	}
-	if exit.Signal != "" {
-		e.With("signal", exit.Signal)
-	}
-	if len(stderr) > 0 {
-		e.With("stderr", strings.Join(stderr, "\n"))
-	}
-	return e
 }
