@@ -204,6 +204,7 @@ func (in *incoming) arrive(ctx context.Context) {
 		s := newSession(m, rec)
 		if rec.open() {
 			s.settle(ctx, moved)
+			in.await(ctx, id)
 		}
 		m.mu.Lock()
 		delete(m.reserved, id)
@@ -213,6 +214,19 @@ func (in *incoming) arrive(ctx context.Context) {
 			m.agentIDs[rec.AgentSessionID] = here
 		}
 		m.mu.Unlock()
+	}
+}
+
+// await waits until readers can see all events of a session, so that a client that
+// looks at it after the import does. A journal that cannot store them shows them
+// all the same.
+func (in *incoming) await(ctx context.Context, id string) {
+	last, err := in.m.cfg.Journal.Last(stream(id))
+	if err == nil {
+		err = in.m.cfg.Journal.Wait(ctx, stream(id), last)
+	}
+	if err != nil {
+		in.m.log.Warn("events of an imported session are not on disk", "session", id, "error", err)
 	}
 }
 
