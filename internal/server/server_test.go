@@ -105,6 +105,9 @@ func TestShutdownEndsWhatIsAlive(t *testing.T) {
 			body: `{"command":"sh","args":["-c","touch running; sleep 600"],"cwd":"` + in.home + `"}`})
 	})
 	<-begun
+	await(t, "the prompt to be with the agent", func() bool {
+		return strings.Contains(in.check(t, scenario{path: "/v1/sessions?status=" + api.SessionRunning, status: 200}), `"total":1`)
+	})
 	await(t, "the command to run", func() bool {
 		_, err := os.Stat(filepath.Join(in.home, "running"))
 		return err == nil
