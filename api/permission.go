@@ -137,7 +137,7 @@ const (
 	ReplyOnce   = "once"
 	ReplyAlways = "always"
 	ReplyReject = "reject"
-	ReplyCancel = "cancel" // nobody chooses, which most agents take as a reason to end the turn
+	ReplyCancel = "cancel" // no option is chosen, which most agents take as a reason to end the turn
 	ReplyOption = "option" // in what was resolved: an option was chosen by its id
 )
 
@@ -156,7 +156,7 @@ const byConnection = "connection"
 // ByConnection is who answers a permission request over an ACP connection.
 func ByConnection(id string) string { return byConnection + " " + id }
 
-// ReservedName reports whether a name stands for who answers beside the clients
+// ReservedName reports whether a name stands for what replies apart from clients
 // that have names, so that no client can have it.
 func ReservedName(name string) bool {
 	name = strings.ToLower(name)

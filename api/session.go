@@ -235,7 +235,7 @@ type SessionModeList struct {
 const (
 	SenderClient = "client"
 	SenderAgent  = "agent"
-	SenderServer = "server" // nobody else can send the methods of its notifications
+	SenderServer = "server" // the only sender of its notifications
 )
 
 // SessionEvent is one frame of a session, or one of the server's own
