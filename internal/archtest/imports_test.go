@@ -49,7 +49,8 @@ var rules = []rule{
 		internal/filelock
 		internal/lazyregexp
 		internal/shellwords`, "the catalogue knows what agents say, and starts no session"},
-	{"internal/files", "api internal/filelock github.com/bmatcuk/doublestar/v4 github.com/fsnotify/fsnotify github.com/klauspost/compress golang.org/x/sys", "the file system of the user"},
+	{"internal/ignore", "github.com/bmatcuk/doublestar/v4", "one reader of ignore files"},
+	{"internal/files", "api internal/filelock internal/ignore github.com/bmatcuk/doublestar/v4 github.com/fsnotify/fsnotify github.com/klauspost/compress golang.org/x/sys", "the file system of the user"},
 	{"internal/git", "api internal/child", "git runs as a child like others"},
 	{"internal/settings", "api internal/atomicfile internal/filelock internal/git", "settings start no MCP server"},
 	{"internal/process", "api internal/child golang.org/x/sys", "the processes of the user"},

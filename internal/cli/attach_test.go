@@ -15,7 +15,7 @@ import (
 func command(t *testing.T, env []string, args ...string) string {
 	t.Helper()
 	cmd := exec.Command("sandbox-agent", args...)
-	cmd.Env = env
+	cmd.Env, cmd.Dir = env, t.TempDir() // where sessions work that it makes
 	out, err := cmd.Output()
 	if err != nil {
 		t.Fatalf("%q: %v, %s", args, err, out)

@@ -13,6 +13,7 @@ import (
 	"github.com/bmatcuk/doublestar/v4"
 
 	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/ignore"
 )
 
 const (
@@ -42,7 +43,7 @@ func (f *FS) Search(ctx context.Context, req api.FileSearchRequest, yield func(a
 	if !info.IsDir() {
 		return api.FileSearchSummary{}, api.InvalidRequest(api.CodeNotADirectory, "path is not a directory: %s", s.base).With("path", s.base)
 	}
-	var ig *ignorer
+	var ig *ignore.Rules
 	if !req.NoIgnore {
 		ig = ignoreAbove(s.base)
 	}
@@ -129,7 +130,7 @@ func nameMatcher(pattern string, fold bool) (func(name, rel string) bool, error)
 	return func(name, _ string) bool { return doublestar.MatchUnvalidated(pattern, lower(name)) }, nil
 }
 
-func (s *search) folder(dir string, ig *ignorer) error {
+func (s *search) folder(dir string, ig *ignore.Rules) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil && len(entries) == 0 {
 		return nil
@@ -150,7 +151,7 @@ func (s *search) folder(dir string, ig *ignorer) error {
 		}
 		name := e.Name()
 		path := join(dir, name)
-		if !s.req.Hidden && name[0] == '.' || !s.req.NoIgnore && name == ".git" || ig.ignored(path, e.IsDir()) {
+		if !s.req.Hidden && name[0] == '.' || !s.req.NoIgnore && name == ".git" || ig.Ignored(path, e.IsDir()) {
 			continue
 		}
 		s.sum.Entries++
