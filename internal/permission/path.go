@@ -17,6 +17,7 @@ import (
 	"github.com/bmatcuk/doublestar/v4"
 
 	"github.com/sandboxagent/sandboxagent/acp"
+	"github.com/sandboxagent/sandboxagent/internal/protected"
 )
 
 // maxLinks is how many links the kernel follows in one path.
@@ -284,6 +285,16 @@ func (g *glob) reaches(p, kind string) bool {
 		}
 	}
 	return false
+}
+
+// protected returns why a path is protected; empty when it is not.
+func (t *target) protected() string {
+	for _, form := range slices.Concat(t.written, t.forms) {
+		if why := protected.Why(form); why != "" {
+			return why
+		}
+	}
+	return ""
 }
 
 func matchPath(pattern, p string) bool {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/sandboxagent/sandboxagent/acp"
 	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/protected"
 )
 
 // Unattended is the policy where no user can be asked: reading, searching and
@@ -12,18 +13,14 @@ import (
 // to protected paths; all else, above all commands, is rejected
 // (docs/design/0002-headless-permissions.md).
 func Unattended() *api.PermissionPolicy {
-	var globs []string
-	for _, set := range protectedPaths {
-		globs = append(globs, set.globs...)
-	}
-	protected := "{" + strings.Join(globs, ",") + "}"
+	paths := "{" + strings.Join(protected.Globs(), ",") + "}"
 	p := &api.PermissionPolicy{Default: api.PermissionDefault{
 		api.DefaultKind: api.DecideReject, acp.ToolRead: api.DecideAllow, acp.ToolSearch: api.DecideAllow, acp.ToolThink: api.DecideAllow,
 	}}
 	for _, kind := range []string{acp.ToolEdit, acp.ToolDelete, acp.ToolMove} {
 		p.Rules = append(p.Rules,
 			api.PermissionRule{ID: "below-" + kind, Kind: kind, Path: "**", Decision: api.DecideAllow},
-			api.PermissionRule{ID: "protected-" + kind, Kind: kind, Path: protected, Decision: api.DecideReject})
+			api.PermissionRule{ID: "protected-" + kind, Kind: kind, Path: paths, Decision: api.DecideReject})
 	}
 	return p
 }

@@ -1,11 +1,16 @@
-package permission
+// Package protected names the paths that make a program run something the next time
+// a user or a tool starts it: hooks, shell start files, editor tasks, settings of
+// agents. The judge of tool calls lets nobody allow them in passing, and who brings
+// the changes of a sandbox back is shown them.
+package protected
 
-import "strings"
+import (
+	"strings"
 
-// protectedPaths are files and directories that make a program run something the
-// next time a user or a tool starts it. They are changed only where a rule or a
-// user says so each time.
-var protectedPaths = []struct {
+	"github.com/bmatcuk/doublestar/v4"
+)
+
+var sets = []struct {
 	why   string
 	globs []string
 }{
@@ -28,15 +33,24 @@ var protectedPaths = []struct {
 		"**/.vimrc", "**/.exrc", "**/.vim/**", "**/.nvimrc", "**/.nvim.lua", "**/.config/nvim/**", "**/.emacs", "**/.emacs.d/**", "**/.dir-locals.el"}},
 }
 
-// protected returns why a path is protected; empty when it is not. Case does not
-// count, since it does not where such files are looked for on some systems.
-func (t *target) protected() string {
-	for _, set := range protectedPaths {
-		for _, g := range set.globs {
-			for _, p := range append(t.written, t.forms...) {
-				if matchPath(strings.ToLower(g), strings.TrimPrefix(strings.ToLower(p), "/")) {
-					return set.why
-				}
+// Globs returns the patterns of all protected paths, in the syntax of doublestar.
+func Globs() []string {
+	var globs []string
+	for _, set := range sets {
+		globs = append(globs, set.globs...)
+	}
+	return globs
+}
+
+// Why returns why a path is protected; empty when it is not. The path is absolute,
+// or relative to any directory. Case does not count, since it does not where such
+// files are looked for on some systems.
+func Why(path string) string {
+	path = strings.TrimPrefix(strings.ToLower(path), "/")
+	for _, set := range sets {
+		for _, glob := range set.globs {
+			if doublestar.MatchUnvalidated(strings.ToLower(glob), path) {
+				return set.why
 			}
 		}
 	}
