@@ -13,10 +13,13 @@ TOKEN = "lifecycle-token"
 
 
 class Started:
-    """A sandbox of the local provider."""
+    """A sandbox of the local provider, with a home of its own unless given one."""
+
+    def __init__(self, home=None):
+        self.home = home
 
     async def __aenter__(self):
-        home = Path(tempfile.mkdtemp(prefix="conformance-home-"))
+        home = self.home or Path(tempfile.mkdtemp(prefix="conformance-home-"))
         # Options left out would reach the spawn as None, which it does not take.
         options = LocalProviderOptions(host="127.0.0.1", token=TOKEN, binary_path=BINARY, log_mode="silent", env=server_env(home))
         self.provider = LocalProvider(options)
@@ -108,3 +111,14 @@ async def test_kill_sandbox():
         await until(lambda: sandbox.process.returncode is not None, "the server to end")
         await until(lambda: state(process["pid"]) in "ZX", "the process to be gone")
         assert not await sandbox.reachable()
+
+
+async def test_two_sandboxes_of_one_user():
+    home = Path(tempfile.mkdtemp(prefix="conformance-home-"))
+    async with Started(home) as first, Started(home) as second:
+        assert (await first.agent.health())["status"] == "ok"
+        assert (await second.agent.health())["status"] == "ok"
+        assert first.sandbox_id != second.sandbox_id
+        async with httpx.AsyncClient(headers={"Authorization": f"Bearer {TOKEN}"}) as client:
+            versions = [(await client.get(f"http://{s.sandbox_id}/v1/version")).json() for s in (first, second)]
+        assert versions[0]["dataDir"] != versions[1]["dataDir"]

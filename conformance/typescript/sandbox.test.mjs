@@ -45,3 +45,21 @@ test("start attaches to a sandbox that is already there", async () => {
   assert.equal((await second.getHealth()).status, "ok");
   await second.destroySandbox();
 });
+
+test("several sandboxes of one user at once", async () => {
+  const env = serverEnv(scratch("home"));
+  const clients = await Promise.all([1, 2, 3].map(() => start({ sandbox: provider({ env }), persist: roomyStore() })));
+  const dirs = new Set();
+  for (const [i, client] of clients.entries()) {
+    const session = await client.createSession({ id: `mine-${i}`, agent: "mock", cwd: scratch() });
+    assert.equal((await session.prompt([{ type: "text", text: `/echo hi ${i}` }])).stopReason, "end_turn");
+  }
+  for (const [i, client] of clients.entries()) {
+    const own = JSON.stringify(await client.listAgents()); // still answers
+    assert.match(own, /mock/);
+    const { agentSessionId } = (await client.getSession(`mine-${i}`)).toRecord();
+    dirs.add(agentSessionId);
+  }
+  assert.equal(dirs.size, clients.length);
+  await Promise.all(clients.map((client) => client.destroySandbox()));
+});

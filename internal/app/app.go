@@ -29,10 +29,11 @@ type Config struct {
 	Version string // of the program; empty means "devel"
 	Commit  string
 
-	DataDir string   // where journal, agents and logs are kept
-	Journal string   // file of the journal, or [MemoryJournal]; empty means journal.db in DataDir
-	Home    string   // what relative paths of files start from, and where credentials are looked for
-	Env     []string // environment of agents and processes, as KEY=value
+	DataDir   string   // where journal, agents and logs are kept
+	AgentsDir string   // where agents are installed, and found; empty means DataDir
+	Journal   string   // file of the journal, or [MemoryJournal]; empty means journal.db in DataDir
+	Home      string   // what relative paths of files start from, and where credentials are looked for
+	Env       []string // environment of agents and processes, as KEY=value
 
 	// Store keeps the events in place of the file of the journal; the server closes
 	// it. Nil means the file.
@@ -103,7 +104,7 @@ func open(cfg Config) (n server.Nouns, err error) {
 	}
 	n.Children = new(bridge.Roster)
 	n.Agents = agents.New(agents.Config{
-		DataDir:           cfg.DataDir,
+		DataDir:           cmp.Or(cfg.AgentsDir, cfg.DataDir),
 		Home:              cfg.Home,
 		Env:               cfg.Env,
 		SelfExe:           cfg.SelfExe,

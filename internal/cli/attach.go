@@ -43,7 +43,7 @@ to cancel.`,
 			client := g.dial(sandboxagent.WithReconnect(a.reach.report))
 			defer client.Close()
 			g.introduce(cmd.Context(), client)
-			session, err := findSession(cmd.Context(), client, args[0])
+			session, err := g.findSession(cmd.Context(), client, args[0])
 			if err != nil {
 				return g.explain(client, err)
 			}

@@ -127,6 +127,8 @@ type globals struct {
 	dataDir  string
 	logLevel string
 
+	atEnd []func() // what closes what the command has opened
+
 	sameFiles *bool // the server has those of the working directory; nil until that was looked up
 }
 
@@ -142,6 +144,9 @@ func Main(env Environment) int {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	err := root.ExecuteContext(ctx)
+	for _, end := range g.atEnd {
+		end()
+	}
 	return exitCode(g, err)
 }
 

@@ -198,7 +198,7 @@ func (g *globals) explain(client *sandboxagent.Client, err error) error {
 	var dial *net.OpError
 	var problem *api.Error
 	switch {
-	case errors.As(err, &dial) && dial.Op == "dial":
+	case undialled(err) && errors.As(err, &dial):
 		return fmt.Errorf("no server answers at %s: %w; start one with sandbox-agent daemon start, or name another with --endpoint", client.BaseURL(), dial.Err)
 	case unauthorized(err):
 		return fmt.Errorf("%w: give the token of %s with --token or $SANDBOX_AGENT_TOKEN", err, client.BaseURL())

@@ -162,7 +162,11 @@ func (o *daemonOptions) spawn(ctx context.Context, files daemonFiles) error {
 		return fmt.Errorf("open log: %w", err)
 	}
 	defer log.Close()
-	args := append([]string{"daemon", "serve", "--data-dir", o.g.data(), "--host", o.host, "--port", strconv.Itoa(int(o.port))}, o.server...)
+	args := []string{"daemon", "serve", "--host", o.host, "--port", strconv.Itoa(int(o.port))}
+	if o.g.dataDir != "" { // only a directory that was named has to be the one
+		args = append(args, "--data-dir", o.g.data())
+	}
+	args = append(args, o.server...)
 	if o.g.logLevel != "" {
 		args = append(args, "--log-level", o.g.logLevel)
 	}
@@ -185,7 +189,19 @@ func (o *daemonOptions) spawn(ctx context.Context, files daemonFiles) error {
 		return nil
 	}
 	o.say("daemon started (PID %d, logs: %s)", daemon.PID(), files.log)
+	o.sayDataDir(ctx)
 	return nil
+}
+
+// sayDataDir says where the daemon keeps its data, if the data directory was in use.
+func (o *daemonOptions) sayDataDir(ctx context.Context) {
+	client := sandboxagent.New(o.url(), sandboxagent.WithToken(o.g.bearer()))
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	if v, err := client.Version(ctx); err == nil && v.DataDir != "" && !sameDirectory(v.DataDir, o.g.data()) {
+		o.say("its data is in %s, as %s is in use", v.DataDir, o.g.data())
+	}
 }
 
 // await waits until the daemon answers. One that ends before is an error, unless

@@ -16,24 +16,39 @@ import (
 // it, which knows whether to wait for a server that is away.
 
 // findSession returns the session that a user means: by its id, by that of its
-// agent, or by a beginning that no other session has. The error is that several
-// begin so.
-func findSession(ctx context.Context, client *sandboxagent.Client, id string) (*sandboxagent.Session, error) {
-	_, err := client.Session(id).Info(ctx)
-	if !errors.Is(err, sandboxagent.ErrSessionNotFound) {
-		return client.Session(id), nil
+// agent, or by a beginning that no other session has. Where no server was named, it
+// is looked for on that of the client first, and then in the other places where
+// sessions of this user are. The error is that several begin so.
+func (g *globals) findSession(ctx context.Context, client *sandboxagent.Client, id string) (*sandboxagent.Session, error) {
+	session, found, err := findOn(ctx, client, id)
+	if found || err != nil || g.givenEndpoint() != "" {
+		return session, err
 	}
-	var found []string
+	other, err := g.findElsewhere(ctx, client, id)
+	if other == nil && err == nil {
+		return session, nil
+	}
+	return other, err
+}
+
+// findOn is findSession on one server. A session that is not found has the id as it
+// is, and so has one of a server whose answer is for the call that uses it.
+func findOn(ctx context.Context, client *sandboxagent.Client, id string) (session *sandboxagent.Session, found bool, err error) {
+	_, err = client.Session(id).Info(ctx)
+	if !errors.Is(err, sandboxagent.ErrSessionNotFound) {
+		return client.Session(id), !undialled(err), nil
+	}
+	var ids []string
 	for s, err := range client.Sessions(ctx, sandboxagent.SessionFilter{Text: id}) {
 		if err != nil {
-			return client.Session(id), nil
+			return client.Session(id), true, nil
 		}
 		if begins(id, s.ID) || begins(id, s.AgentSessionID) {
-			found = append(found, s.ID)
+			ids = append(ids, s.ID)
 		}
 	}
-	whole, err := only("session", id, found)
-	return client.Session(whole), err
+	whole, err := only("session", id, ids)
+	return client.Session(whole), len(ids) > 0, err
 }
 
 // findProcess returns the process that a user means: by its id, or by a beginning

@@ -220,7 +220,7 @@ does.`,
 		Args:              arguments(1, 1),
 		ValidArgsFunction: g.completeSession,
 		RunE: g.remote(func(ctx context.Context, client *sandboxagent.Client, args []string) error {
-			session, err := findSession(ctx, client, args[0])
+			session, err := g.findSession(ctx, client, args[0])
 			if err != nil {
 				return err
 			}
@@ -256,7 +256,7 @@ permission request of that kind is asked about again.`,
 		Args:              arguments(1, -1),
 		ValidArgsFunction: g.completeSession,
 		RunE: g.remote(func(ctx context.Context, client *sandboxagent.Client, args []string) error {
-			session, err := findSession(ctx, client, args[0])
+			session, err := g.findSession(ctx, client, args[0])
 			if err != nil {
 				return err
 			}

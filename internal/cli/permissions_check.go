@@ -73,7 +73,7 @@ func (o *permissionsCheck) run(ctx context.Context, g *globals, args []string) e
 	client := g.dial()
 	defer client.Close()
 	if o.session != "" {
-		session, err := findSession(ctx, client, o.session)
+		session, err := g.findSession(ctx, client, o.session)
 		if err != nil {
 			return g.explain(client, err)
 		}

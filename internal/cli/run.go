@@ -300,7 +300,7 @@ func (o *runOptions) replies(g *globals, info *api.Session) string {
 }
 
 func (o *runOptions) resumeSession(ctx context.Context, g *globals, client *sandboxagent.Client) (*sandboxagent.Session, error) {
-	session, err := findSession(ctx, client, o.resume)
+	session, err := g.findSession(ctx, client, o.resume)
 	if err != nil {
 		return nil, err
 	}

@@ -18,22 +18,32 @@ import (
 // journal of its own. Whoever holds that of the folder next takes it in.
 
 // journalFile is the journal of the data folder.
-func (g *globals) journalFile() string { return filepath.Join(g.data(), "journal.db") }
+func (g *globals) journalFile() string { return filepath.Join(g.data(), journalName) }
+
+// journalName is the name of the journal in a data directory.
+const journalName = "journal.db"
 
 // runJournal is where the events of this run go when it cannot have the journal
 // of the data folder.
 func (g *globals) runJournal() string {
-	return filepath.Join(g.data(), "runs", fmt.Sprintf("%d.db", os.Getpid()))
+	return filepath.Join(g.runs(), fmt.Sprintf("%d.db", os.Getpid()))
 }
+
+// runs is the directory of such journals.
+func (g *globals) runs() string { return filepath.Join(g.data(), "runs") }
 
 // adoptRuns takes the runs that have ended into the journal of the data folder,
 // unless a server holds it. What cannot be taken in stays where it is.
 func (g *globals) adoptRuns(ctx context.Context) error {
-	names, err := filepath.Glob(filepath.Join(g.data(), "runs", "*.db"))
+	names, err := filepath.Glob(filepath.Join(g.runs(), "*.db"))
 	if err != nil || len(names) == 0 {
 		return err
 	}
-	j, err := g.openJournal()
+	log, err := g.logger(slog.LevelWarn)
+	if err != nil {
+		return err
+	}
+	j, err := openJournal(g.journalFile(), log)
 	if errors.Is(err, api.CodeDataLocked) {
 		return nil
 	}
@@ -49,13 +59,9 @@ func (g *globals) adoptRuns(ctx context.Context) error {
 	return errors.Join(append(failed, j.Close())...)
 }
 
-// openJournal opens the journal of the data folder, for this command alone.
-func (g *globals) openJournal() (*journal.Journal, error) {
-	log, err := g.logger(slog.LevelWarn)
-	if err != nil {
-		return nil, err
-	}
-	store, err := sqlite.Open(g.journalFile())
+// openJournal opens the journal in a file, for this command alone.
+func openJournal(name string, log *slog.Logger) (*journal.Journal, error) {
+	store, err := sqlite.Open(name)
 	if err != nil {
 		return nil, err
 	}

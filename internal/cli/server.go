@@ -147,7 +147,7 @@ func runServer(ctx context.Context, g *globals, o *serverOptions) error {
 	if o.journal == app.MemoryJournal {
 		log.Warn("events are in memory alone: the sessions end with this server")
 	}
-	srv, err := app.Open(cfg)
+	serve, err := g.openServer(ctx, cfg)
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
@@ -176,7 +176,7 @@ func runServer(ctx context.Context, g *globals, o *serverOptions) error {
 	if err := g.announce(listener.Addr(), o); err != nil {
 		log.Warn("print address", "error", err)
 	}
-	err = errors.Join(srv.Serve(ctx, listener), withdraw())
+	err = errors.Join(serve(ctx, listener), withdraw())
 	child.EndOrphans()
 	return err
 }
@@ -196,7 +196,7 @@ func (g *globals) announce(addr net.Addr, o *serverOptions) error {
 		url = "http://" + net.JoinHostPort(o.host, strconv.Itoa(addr.Port))
 	}
 	if g.json {
-		return printJSON(g.env.Out, map[string]any{"url": url, "pid": reaper.PID()})
+		return printJSON(g.env.Out, map[string]any{"url": url, "pid": reaper.PID(), "dataDir": g.data()})
 	}
 	_, err := fmt.Fprintf(g.env.Out, "Sandbox Agent %s listening on %s\n", Version().Version, url)
 	return err

@@ -112,51 +112,95 @@ func newSessionsNew(g *globals) *cobra.Command {
 
 func newSessionsList(g *globals) *cobra.Command {
 	var filter sandboxagent.SessionFilter
-	limit := 0
+	limit, all := 0, false
 	cmd := &cobra.Command{
 		Use:     "ls [TEXT]",
 		Aliases: []string{"list"},
 		Short:   "List sessions, the newest first",
 		Long: `List sessions, the newest first: all, or those with the text in their title, first
 prompt, id or folder. The columns are id, agent, status, time of the newest event,
-questions that wait for an answer, and title.`,
+questions that wait for an answer, and title.
+
+With --all, list those of all data directories of this user on this machine: that of
+the default server, and those of servers that started while it was in use. A column
+more has the address of the server; "-" is one that does not run, whose sessions the
+commands work on all the same.`,
 		Example: `  sandbox-agent sessions ls
+  sandbox-agent sessions ls --all
   sandbox-agent sessions ls --status waiting
   sandbox-agent sessions ls --agent claude readme`,
 		Args: arguments(0, 1),
-		RunE: g.remote(func(ctx context.Context, client *sandboxagent.Client, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				filter.Text = args[0]
 			}
-			list := []api.Session{}
-			for s, err := range client.Sessions(ctx, filter) {
-				if err != nil {
-					return err
-				}
-				if list = append(list, s); limit > 0 && len(list) == limit {
-					break
-				}
+			if all && (g.endpoint != "" || g.sandbox != "") {
+				return usagef("--all lists the sessions on this machine; leave out --all, or the server")
 			}
-			if g.json {
-				return printJSON(g.env.Out, list)
+			if all {
+				return g.local(func(ctx context.Context, _ []string) error { return g.listAllSessions(ctx, filter, limit) })(cmd, args)
 			}
-			t := table{ids: true, give: []int{5, 1}}
-			t.row("ID", "AGENT", "STATUS", "UPDATED", "ASKS", "TITLE")
-			for _, s := range list {
-				asks := "-"
-				if s.PendingPermissions > 0 {
-					asks = fmt.Sprint(s.PendingPermissions)
-				}
-				t.row(s.ID, s.Agent, s.Status, g.moment(s.UpdatedAt), asks, printable(s.Title))
-			}
-			return t.print(g)
-		}),
+			return g.remote(func(ctx context.Context, client *sandboxagent.Client, _ []string) error {
+				return g.listSessions(ctx, client, filter, limit)
+			})(cmd, args)
+		},
 	}
 	f := cmd.Flags()
+	f.BoolVar(&all, "all", false, "those of all data directories on this machine")
 	f.StringVar(&filter.Status, "status", "", "only those that are starting, idle, running, waiting, stopped, failed or destroyed")
 	f.StringVarP(&filter.Agent, "agent", "a", "", "only those of an agent")
 	f.IntVar(&limit, "limit", 0, "only so many of the newest")
 	return cmd
+}
+
+func (g *globals) listSessions(ctx context.Context, client *sandboxagent.Client, filter sandboxagent.SessionFilter, limit int) error {
+	list := []api.Session{}
+	for s, err := range client.Sessions(ctx, filter) {
+		if err != nil {
+			return err
+		}
+		if list = append(list, s); limit > 0 && len(list) == limit {
+			break
+		}
+	}
+	if g.json {
+		return printJSON(g.env.Out, list)
+	}
+	t := table{ids: true, give: []int{5, 1}}
+	t.row(sessionHeader...)
+	for _, s := range list {
+		t.row(g.sessionRow(s)...)
+	}
+	return t.print(g)
+}
+
+func (g *globals) listAllSessions(ctx context.Context, filter sandboxagent.SessionFilter, limit int) error {
+	list, err := g.allSessions(ctx, filter)
+	if err != nil {
+		return err
+	}
+	if limit > 0 {
+		list = list[:min(limit, len(list))]
+	}
+	if g.json {
+		return printJSON(g.env.Out, list)
+	}
+	t := table{ids: true, give: []int{5, 1}}
+	t.row(append(sessionHeader, "SERVER")...)
+	for _, s := range list {
+		t.row(append(g.sessionRow(s.Session), cmp.Or(s.URL, "-"))...)
+	}
+	return t.print(g)
+}
+
+var sessionHeader = []string{"ID", "AGENT", "STATUS", "UPDATED", "ASKS", "TITLE"}
+
+func (g *globals) sessionRow(s api.Session) []string {
+	asks := "-"
+	if s.PendingPermissions > 0 {
+		asks = fmt.Sprint(s.PendingPermissions)
+	}
+	return []string{s.ID, s.Agent, s.Status, g.moment(s.UpdatedAt), asks, printable(s.Title)}
 }
 
 // moment shows a time of the wire in a list: on a terminal, in few words.
@@ -192,7 +236,7 @@ func newSessionsShow(g *globals) *cobra.Command {
 		Args:              arguments(1, 1),
 		ValidArgsFunction: g.completeSession,
 		RunE: g.remote(func(ctx context.Context, client *sandboxagent.Client, args []string) error {
-			session, err := findSession(ctx, client, args[0])
+			session, err := g.findSession(ctx, client, args[0])
 			if err != nil {
 				return err
 			}
@@ -282,7 +326,7 @@ that goes away meanwhile is waited for. With --json, one object on a line.`,
 		Args:              arguments(1, 1),
 		ValidArgsFunction: g.completeSession,
 		RunE: g.remote(func(ctx context.Context, client *sandboxagent.Client, args []string) error {
-			session, err := findSession(ctx, client, args[0])
+			session, err := g.findSession(ctx, client, args[0])
 			if err != nil {
 				return err
 			}
@@ -362,7 +406,7 @@ func newSessionsCancel(g *globals) *cobra.Command {
 		Args:              arguments(1, 1),
 		ValidArgsFunction: g.completeSession,
 		RunE: g.remote(func(ctx context.Context, client *sandboxagent.Client, args []string) error {
-			session, err := findSession(ctx, client, args[0])
+			session, err := g.findSession(ctx, client, args[0])
 			if err != nil {
 				return err
 			}
@@ -400,7 +444,7 @@ said is kept, unless --purge wants that gone too.`,
 			}
 			var failed []error
 			for _, id := range args {
-				session, err := findSession(ctx, client, id)
+				session, err := g.findSession(ctx, client, id)
 				if err == nil {
 					err = end(session, ctx)
 				}

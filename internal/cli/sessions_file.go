@@ -7,7 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"math"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -44,7 +43,7 @@ go on meanwhile.
 				var done sandboxagent.Exported
 				args := slices.Clone(args)
 				for i, id := range args {
-					session, err := findSession(ctx, at.Client, id)
+					session, err := g.findSession(ctx, at.Client, id)
 					if err != nil {
 						return err
 					}
@@ -170,8 +169,7 @@ func (g *globals) withFileSessions(ctx context.Context, writes bool, do func(fil
 // unreachable reports whether nobody answers.
 func unreachable(ctx context.Context, client *sandboxagent.Client) bool {
 	_, err := client.Health(ctx)
-	var dial *net.OpError
-	return errors.As(err, &dial) && dial.Op == "dial"
+	return undialled(err)
 }
 
 func newSessionsSalvage(g *globals) *cobra.Command {

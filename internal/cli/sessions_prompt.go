@@ -44,7 +44,7 @@ understood; 3 the agent refused; 4 the agent reached a limit; 130 cancelled.`,
 			client := g.dial()
 			defer client.Close()
 			g.introduce(cmd.Context(), client)
-			session, err := findSession(cmd.Context(), client, args[0])
+			session, err := g.findSession(cmd.Context(), client, args[0])
 			if err != nil {
 				return g.explain(client, err)
 			}

@@ -15,17 +15,22 @@ import (
 	"github.com/sandboxagent/sandboxagent"
 	"github.com/sandboxagent/sandboxagent/api"
 	"github.com/sandboxagent/sandboxagent/internal/atomicfile"
+	"github.com/sandboxagent/sandboxagent/internal/child/reaper"
 )
 
 // serverState is what a server leaves in its data directory for the commands of
 // the same user. It holds no token: agents run as that user, too.
 type serverState struct {
 	URL       string `json:"url"`
-	PID       int    `json:"pid"`
+	PID       int    `json:"pid"`       // to signal
+	Process   int    `json:"process"`   // that of the server itself, which may have a parent
 	StartedAt int64  `json:"startedAt"` // Unix milliseconds
 }
 
-func (g *globals) stateFile() string { return filepath.Join(g.data(), "server.json") }
+// stateName is the name of that file.
+const stateName = "server.json"
+
+func (g *globals) stateFile() string { return filepath.Join(g.data(), stateName) }
 
 // publish writes where this server answers, if that is a TCP port. What it returns
 // takes that back.
@@ -34,7 +39,7 @@ func (g *globals) publish(addr net.Addr) (withdraw func() error, err error) {
 	if !ok {
 		return func() error { return nil }, nil
 	}
-	data, err := json.Marshal(serverState{URL: localURL(tcp), PID: os.Getpid(), StartedAt: time.Now().UnixMilli()})
+	data, err := json.Marshal(serverState{URL: localURL(tcp), PID: reaper.PID(), Process: os.Getpid(), StartedAt: time.Now().UnixMilli()})
 	if err != nil {
 		return nil, fmt.Errorf("encode state: %w", err)
 	}
@@ -43,7 +48,7 @@ func (g *globals) publish(addr net.Addr) (withdraw func() error, err error) {
 		return nil, fmt.Errorf("write state: %w", err)
 	}
 	return func() error {
-		if s, ok := g.readState(); !ok || s.PID != os.Getpid() {
+		if s, ok := readState(path); !ok || s.Process != os.Getpid() {
 			return nil // of a later server
 		}
 		return os.Remove(path)
@@ -59,15 +64,17 @@ func localURL(addr *net.TCPAddr) string {
 	return "http://" + net.JoinHostPort(host, strconv.Itoa(addr.Port))
 }
 
-func (g *globals) readState() (s serverState, ok bool) {
-	data, err := os.ReadFile(g.stateFile())
+func readState(path string) (s serverState, ok bool) {
+	data, err := os.ReadFile(path)
 	return s, err == nil && json.Unmarshal(data, &s) == nil && s.URL != "" && s.PID > 0
 }
 
 // published returns where the server of the data directory answers, nothing when
 // none runs.
-func (g *globals) published() string {
-	s, ok := g.readState()
+func (g *globals) published() string { return publishedIn(g.data()) }
+
+func publishedIn(dir string) string {
+	s, ok := readState(filepath.Join(dir, stateName))
 	if !ok || syscall.Kill(s.PID, 0) == syscall.ESRCH {
 		return ""
 	}

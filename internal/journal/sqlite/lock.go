@@ -70,6 +70,17 @@ func writeOwner(lock *filelock.Lock, word string) error {
 // for that, for up to five seconds.
 func (s *Store) Ending() error { return writeOwner(s.lock, ending) }
 
+// Owner returns the id of the process that has the journal in a file open, or had it
+// last. It is zero when that is not known.
+func Owner(path string) int {
+	owner, err := os.ReadFile(path + lockSuffix)
+	var pid int
+	if _, scanErr := fmt.Sscanf(string(owner), "pid %d", &pid); err != nil || scanErr != nil {
+		return 0
+	}
+	return pid
+}
+
 // Held reports whether the journal in a file is open somewhere. Unlike [Open] it
 // does not wait for a holder that is about to end.
 func Held(path string) bool { return filelock.Held(path + lockSuffix) }
