@@ -32,6 +32,12 @@ type Limits struct {
 	MaxFileBytes    int64 `json:"maxFileBytes" doc:"Bytes of one written file"`
 	MaxUploadBytes  int64 `json:"maxUploadBytes" doc:"Bytes of one archive, unpacked, or of one import of sessions"`
 
+	MaxHTTPConnections int   `json:"maxHttpConnections" doc:"Connections of clients that are open at once; by default what the file descriptors of the server allow"`
+	MaxHeaderBytes     int   `json:"maxHeaderBytes" doc:"Bytes of the header of a request"`
+	HeaderTimeoutMs    int64 `json:"headerTimeoutMs" doc:"Time for the header of a request to arrive, and for a client without a valid token to send its next request; milliseconds"`
+	BodyStallMs        int64 `json:"bodyStallMs" doc:"Time for the next part of a request body to arrive; milliseconds"`
+	ResponseStallMs    int64 `json:"responseStallMs" doc:"Time for a client to take the next part of a response or of a stream, whose connection is closed then; milliseconds"`
+
 	MaxUploadEntries int `json:"maxUploadEntries" doc:"Entries of one archive"`
 	MaxBatchFiles    int `json:"maxBatchFiles" doc:"Files of one batch"`
 	MaxWatches       int `json:"maxWatches" doc:"Folders that one watch may hold"`

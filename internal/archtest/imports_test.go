@@ -78,7 +78,7 @@ var rules = []rule{
 	{"internal/fakemodel", "internal/lazyregexp internal/shellwords", "the scripted model is a server like others"},
 
 	// What is put together from all that.
-	{"internal/httpkit", "api github.com/danielgtaylor/huma/v2 github.com/prometheus/client_golang", "what servers have in common knows no noun"},
+	{"internal/httpkit", "api github.com/danielgtaylor/huma/v2 github.com/prometheus/client_golang golang.org/x/sys", "what servers have in common knows no noun"},
 	{"internal/server", `
 		acp
 		api

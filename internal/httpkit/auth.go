@@ -15,9 +15,13 @@ import (
 
 // authorize checks the bearer token of requests to /v1. WebSocket routes also
 // take it from the access_token query parameter, since browsers cannot set
-// headers there.
-func (rt *Router) authorize(r *http.Request, pattern string) error {
-	if rt.cfg.Token == "" || !strings.HasPrefix(pattern, "/v1/") && pattern != "/metrics" {
+// headers there. The connection of a client that it refuses ends with the response.
+func (rt *Router) authorize(w http.ResponseWriter, r *http.Request, pattern string) error {
+	if rt.cfg.Token == "" {
+		trust(r)
+		return nil
+	}
+	if !strings.HasPrefix(pattern, "/v1/") && pattern != "/metrics" {
 		return nil
 	}
 	given, ok := bearer(r.Header.Get("Authorization"))
@@ -25,9 +29,11 @@ func (rt *Router) authorize(r *http.Request, pattern string) error {
 		given = r.URL.Query().Get("access_token")
 	}
 	if !equal(given, rt.cfg.Token) {
+		w.Header().Set("Connection", "close")
 		e := api.NewError(api.KindTokenInvalid, "", "token invalid")
 		return e.With("message", "missing or invalid bearer token")
 	}
+	trust(r)
 	return nil
 }
 

@@ -32,7 +32,8 @@ type Config struct {
 	AllowedHosts []string // Host names served without a token besides loopback; * means any
 	CORS         CORS
 
-	MaxBodyBytes int64 // of a request whose route has no bound of its own
+	MaxBodyBytes int64  // of a request whose route has no bound of its own
+	Bounds       Bounds // of connections
 	Logger       *slog.Logger
 }
 

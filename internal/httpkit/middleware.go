@@ -51,10 +51,12 @@ func (rt *Router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	header["Cross-Origin-Resource-Policy"] = sameOrigin
 	var sent *sentBody
 	if r.ContentLength != 0 {
-		sent = &sentBody{Reader: r.Body}
-		http.NewResponseController(w).EnableFullDuplex() // fails where it is not needed; without it refusals wait for the body
-		r = r.WithContext(r.Context())                   // that of net/http keeps its body
-		r.Body = io.NopCloser(sent)                      // what is closed cannot be heard out
+		rc := http.NewResponseController(w)
+		sent = &sentBody{Reader: r.Body, rc: rc, stall: rt.cfg.Bounds.BodyStall}
+		rec.sent = sent
+		rc.EnableFullDuplex()          // fails where it is not needed; without it refusals wait for the body
+		r = r.WithContext(r.Context()) // that of net/http keeps its body
+		r.Body = io.NopCloser(sent)    // what is closed cannot be heard out
 	}
 	defer func() {
 		if fault := recover(); fault != nil {
@@ -85,50 +87,6 @@ func (rt *Router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	rt.mux.ServeHTTP(rec, r)
-}
-
-// hearOutTime and hearOutBytes are how long and how much a request may go on
-// sending when it has been answered.
-const (
-	hearOutTime  = 30 * time.Second
-	hearOutBytes = 1 << 30
-)
-
-// sentBody is the body of a request, and knows whether all of it was read.
-type sentBody struct {
-	io.Reader
-	ended bool
-}
-
-func (b *sentBody) Read(p []byte) (int, error) {
-	n, err := b.Reader.Read(p)
-	if err == io.EOF {
-		b.ended = true
-	} else if err != nil {
-		err = brokenBody{err}
-	}
-	return n, err
-}
-
-// brokenBody says why the rest of a body cannot be had.
-type brokenBody struct{ error }
-
-func (e brokenBody) Unwrap() error { return e.error }
-
-// hearOut reads what an answered request still sends: a client that listens only
-// when it has sent all finds its connection broken otherwise, and not the answer.
-// One that expects 100-continue listens before. What is left unread to net/http
-// ends the connection, as that panics on a body which ends after the handler of a
-// full duplex request.
-func (b *sentBody) hearOut(rec *recorder, r *http.Request) {
-	if b.ended || rec.status == http.StatusSwitchingProtocols || r.Header.Get("Expect") != "" {
-		return
-	}
-	rc := http.NewResponseController(rec)
-	if rc.Flush() != nil || rc.SetReadDeadline(time.Now().Add(hearOutTime)) != nil {
-		return
-	}
-	io.CopyN(io.Discard, b, hearOutBytes)
 }
 
 // checkQuery refuses what a query may not hold: bad escapes, repeated keys, and
@@ -194,9 +152,13 @@ type recorder struct {
 	http.ResponseWriter
 	status  int
 	pattern string
+	sent    *sentBody // nil without a body
 }
 
 func (w *recorder) WriteHeader(status int) {
+	if w.status == 0 && status >= http.StatusBadRequest && w.sent != nil && !w.sent.ended {
+		w.Header().Set("Connection", "close") // what is left of the body would have to be read first
+	}
 	if w.status == 0 && status >= 200 || status == http.StatusSwitchingProtocols {
 		w.status = status
 	}

@@ -125,8 +125,6 @@ func frameworkError(status int, msg string, errs ...error) huma.StatusError {
 		return api.NewError(api.KindUnsupportedMediaType, "", "%s", text)
 	case status == http.StatusNotAcceptable:
 		return api.NewError(api.KindNotAcceptable, "", "%s", text)
-	case status == http.StatusRequestTimeout:
-		return api.NewError(api.KindTimeout, "", "the request body did not arrive in time")
 	case query:
 		return api.InvalidRequest(api.CodeInvalidQuery, "%s", text)
 	case syntax:

@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
@@ -105,7 +104,7 @@ func (rt *Router) newEndpoint(o huma.Operation) *endpoint {
 func (rt *Router) mount(method string, e *endpoint, h http.HandlerFunc) {
 	rt.mux.HandleFunc(method+" "+e.pattern, func(w http.ResponseWriter, r *http.Request) {
 		w.(*recorder).pattern = e.pattern
-		err := rt.authorize(r, e.pattern)
+		err := rt.authorize(w, r, e.pattern)
 		if err == nil {
 			err = rt.checkQuery(r, e)
 		}
@@ -177,7 +176,7 @@ func (rt *Router) complete(o *huma.Operation) {
 		LimitBody(o, "maxBodyBytes", rt.cfg.MaxBodyBytes)
 	}
 	if o.BodyReadTimeout == 0 {
-		o.BodyReadTimeout = time.Minute
+		o.BodyReadTimeout = -1 // a body may take its time as long as it moves
 	}
 	if strings.HasPrefix(o.Path, "/v1/") && o.Security == nil {
 		o.Security = []map[string][]string{{"bearer": {}}}
@@ -225,7 +224,7 @@ func (rt *Router) unrouted(w http.ResponseWriter, r *http.Request) {
 	}
 	w.(*recorder).pattern = pattern
 	w.Header().Set("Allow", strings.Join(allowed, ","))
-	if err := rt.authorize(r, pattern); err != nil {
+	if err := rt.authorize(w, r, pattern); err != nil {
 		rt.WriteProblem(w, r, err)
 		return
 	}

@@ -5,7 +5,6 @@ package server
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -120,7 +119,14 @@ func (s *Server) routes() {
 		AllowedHosts: s.cfg.AllowedHosts,
 		CORS:         s.cfg.CORS,
 		MaxBodyBytes: s.limits.MaxBodyBytes,
-		Logger:       s.log,
+		Bounds: httpkit.Bounds{
+			MaxConnections: s.limits.MaxHTTPConnections,
+			MaxHeaderBytes: s.limits.MaxHeaderBytes,
+			HeaderTimeout:  milliseconds(s.limits.HeaderTimeoutMs),
+			BodyStall:      milliseconds(s.limits.BodyStallMs),
+			ResponseStall:  milliseconds(s.limits.ResponseStallMs),
+		},
+		Logger: s.log,
 	})
 	s.router.Metrics().MustRegister(
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
@@ -171,21 +177,12 @@ func (s *Server) trim() {
 // listening, ends streams, agents and children, and closes the journal, all
 // within the shutdown limit. It closes the server in every case.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
-	hs := &http.Server{
-		Handler:           s,
-		ReadHeaderTimeout: 10 * time.Second,
-		IdleTimeout:       2 * time.Minute,
-		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
-		BaseContext:       func(net.Listener) context.Context { return s.base },
-	}
-	failed := make(chan error, 1)
-	go func() { failed <- hs.Serve(l) }()
+	hs, failed := s.router.Serve(l, s.base)
 	s.background.Go(s.settle)
 	var err error
 	select {
 	case <-ctx.Done():
 	case err = <-failed:
-		err = fmt.Errorf("serve: %w", err)
 	}
 	return errors.Join(err, s.shutdown(hs))
 }
