@@ -99,19 +99,29 @@ func newCredentialsExtractEnv(g *globals) *cobra.Command {
 	o := &credentialOptions{}
 	cmd := &cobra.Command{
 		Use:   "extract-env",
-		Short: "Print the credentials as variables for a shell",
-		Long: `Print the credentials that were found as assignments for a shell, in the clear. The
-values are quoted: evaluating the output does nothing but assign, whatever the
-secrets hold.`,
-		Example: `  eval "$(sandbox-agent credentials extract-env --export)"`,
-		Args:    arguments(0, 0),
+		Short: "Print the credentials as variables",
+		Long: `Print the credentials that were found as variables, one a line and in the clear: as
+an environment file has them, where values are not quoted; with --export, for a
+shell, where they are quoted if they have to be: evaluating that does nothing but
+assign, whatever the secrets hold.`,
+		Example: `  docker run --env-file <(sandbox-agent credentials extract-env) IMAGE
+  eval "$(sandbox-agent credentials extract-env --export)"`,
+		Args: arguments(0, 0),
 		RunE: g.local(func(context.Context, []string) error {
-			_, err := io.WriteString(g.env.Out, o.discover(g).ExtractEnv(o.export))
+			if o.export {
+				_, err := io.WriteString(g.env.Out, o.discover(g).ShellExports())
+				return err
+			}
+			text, omitted := o.discover(g).EnvFile()
+			for _, key := range omitted {
+				fmt.Fprintf(g.env.Err, "sandbox-agent: %s has several lines, for which an environment file has no form; take --export\n", key)
+			}
+			_, err := io.WriteString(g.env.Out, text)
 			return err
 		}),
 	}
 	o.flags(cmd)
-	cmd.Flags().BoolVarP(&o.export, "export", "e", false, "put export in front of every line")
+	cmd.Flags().BoolVarP(&o.export, "export", "e", false, "print what a shell evaluates, with export in front of every variable")
 	return cmd
 }
 

@@ -120,17 +120,38 @@ func TestView(t *testing.T) {
 
 // A shell that evaluates the lines runs nothing that a secret or a provider's
 // name holds.
-func TestExtractEnv(t *testing.T) {
+func TestShellExports(t *testing.T) {
 	const evil = "a'b$(echo x)`echo y`\"\\\n;echo z"
 	c := Credential{Key: NewSecret(evil)}
 	found := Found{Anthropic: &c, Other: map[string]Credential{"my-groq": {Key: NewSecret("g")}, "x;echo w;y": {Key: NewSecret("h")}}}
-	script := found.ExtractEnv(true) + `printf '%s|%s|%s' "$ANTHROPIC_API_KEY" "$CLAUDE_API_KEY" "$MY_GROQ_API_KEY"`
+	script := found.ShellExports() + `printf '%s|%s|%s' "$ANTHROPIC_API_KEY" "$CLAUDE_API_KEY" "$MY_GROQ_API_KEY"`
 	out, err := exec.Command("/bin/sh", "-c", script).CombinedOutput()
 	if err != nil || string(out) != evil+"|"+evil+"|g" {
 		t.Errorf("got %q, %v", out, err)
 	}
-	if text := found.ExtractEnv(false); strings.Contains(text, "export") || strings.Contains(text, "echo w") {
-		t.Errorf("got %s", text)
+	plain := Credential{Key: NewSecret("sk-ant-api03_Ab+/=.:@%,9")}
+	if text := (Found{OpenAI: &plain}).ShellExports(); text != "export OPENAI_API_KEY=sk-ant-api03_Ab+/=.:@%,9\nexport CODEX_API_KEY=sk-ant-api03_Ab+/=.:@%,9\n" {
+		t.Errorf("a plain secret: %s", text)
+	}
+}
+
+// An environment file has the values as they are: what reads it takes quotes for a
+// part of them.
+func TestEnvFile(t *testing.T) {
+	for name, test := range map[string]struct{ secret, text, omitted string }{
+		"plain":       {"sk-1_2", "GROQ_API_KEY=sk-1_2\n", ""},
+		"quotes":      {`a'b"c`, "GROQ_API_KEY=a'b\"c\n", ""},
+		"blanks":      {" a $x # b ", "GROQ_API_KEY= a $x # b \n", ""},
+		"equals sign": {"a==", "GROQ_API_KEY=a==\n", ""},
+		"two lines":   {"a\nEVIL=1", "", "GROQ_API_KEY"},
+		"carriage":    {"a\rb", "", "GROQ_API_KEY"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			text, omitted := Found{Other: map[string]Credential{"groq": {Key: NewSecret(test.secret)}}}.EnvFile()
+			if text != test.text || strings.Join(omitted, ",") != test.omitted {
+				t.Errorf("got %q, without %v", text, omitted)
+			}
+		})
 	}
 }
 
