@@ -13,6 +13,7 @@ import (
 	"github.com/sandboxagent/sandboxagent/api"
 	"github.com/sandboxagent/sandboxagent/internal/agents"
 	"github.com/sandboxagent/sandboxagent/internal/bridge"
+	"github.com/sandboxagent/sandboxagent/internal/compat"
 	"github.com/sandboxagent/sandboxagent/internal/files"
 	"github.com/sandboxagent/sandboxagent/internal/httpkit"
 	"github.com/sandboxagent/sandboxagent/internal/journal"
@@ -118,8 +119,10 @@ func open(cfg Config) (n server.Nouns, err error) {
 	if err := n.Files.Recover(); err != nil {
 		cfg.Logger.Warn("recover files that a killed server was changing", "error", err)
 	}
+	hubs := compat.NewHubs(n.Journal, cfg.Logger)
 	n.Sessions, err = session.New(session.Config{
 		Journal:  n.Journal,
+		Mirror:   hubs,
 		Volatile: cfg.Journal == MemoryJournal,
 		Agents:   knownAgents{n.Agents, n.Settings, cfg.Home, cfg.Logger},
 		Bridge:   bridgeLimits(cfg.Limits),
@@ -132,6 +135,7 @@ func open(cfg Config) (n server.Nouns, err error) {
 	if err != nil {
 		return n, errors.Join(err, n.Journal.Close())
 	}
+	n.Clients = compat.New(n.Sessions, hubs, cfg.Version)
 	n.Processes = process.NewSupervisor(process.Config{Limits: processLimits(cfg.Limits), Env: cfg.Env, Logger: cfg.Logger, Roster: n.Children})
 	return n, nil
 }

@@ -43,6 +43,18 @@ func TestConfined(t *testing.T) {
 	}
 }
 
+// aClient names a client whose particular needs are known.
+var aClient = regexp.MustCompile(`(?i)\bnpm client|python|user-?agent|sandbox-?agent-(sdk|python)`)
+
+func TestServerKnowsNoParticularClient(t *testing.T) {
+	within := regexp.MustCompile(`^internal/(server|session|bridge|httpkit|app)/`)
+	for _, s := range sources(t) {
+		if m := aClient.FindString(s.text); m != "" && within.MatchString(s.path) {
+			t.Errorf("%s names %q: what only some clients need is in internal/compat", s.path, m)
+		}
+	}
+}
+
 func TestNoInit(t *testing.T) {
 	for _, s := range sources(t) {
 		for _, decl := range s.tree.Decls {

@@ -64,6 +64,8 @@ var rules = []rule{
 	{"internal/bridge", "acp api internal/child internal/journal internal/lazyregexp golang.org/x/sync", "the bridge moves frames between agents and the journal"},
 	{"internal/session", "acp api internal/bridge internal/journal internal/permission", "a session is on top of the bridge"},
 
+	{"internal/compat", "acp api internal/bridge internal/journal internal/session", "what only clients of the earlier SDKs need, on top of sessions"},
+
 	// Sandboxes: what makes them, and the process that owns each.
 	{"provider", "api", "the SDK and every provider stand on it"},
 	{"provider/local", "internal/shim", "a provider is its directory"},
@@ -84,6 +86,7 @@ var rules = []rule{
 		api
 		internal/agents
 		internal/bridge
+		internal/compat
 		internal/files
 		internal/httpkit
 		internal/journal
@@ -100,6 +103,7 @@ var rules = []rule{
 		api
 		internal/agents
 		internal/bridge
+		internal/compat
 		internal/files
 		internal/httpkit
 		internal/journal

@@ -32,6 +32,10 @@ type Config struct {
 	AllowedHosts []string // Host names served without a token besides loopback; * means any
 	CORS         CORS
 
+	// Before is called with every request that may be served, before its route is. Nil
+	// means nothing is.
+	Before func(*http.Request)
+
 	MaxBodyBytes int64  // of a request whose route has no bound of its own
 	Bounds       Bounds // of connections
 	Logger       *slog.Logger

@@ -112,6 +112,9 @@ func (rt *Router) mount(method string, e *endpoint, h http.HandlerFunc) {
 			rt.WriteProblem(w, r, err)
 			return
 		}
+		if rt.cfg.Before != nil {
+			rt.cfg.Before(r)
+		}
 		h(w, r)
 	})
 }

@@ -12,7 +12,6 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
-	"github.com/sandboxagent/sandboxagent/acp"
 	"github.com/sandboxagent/sandboxagent/api"
 	"github.com/sandboxagent/sandboxagent/internal/httpkit"
 	"github.com/sandboxagent/sandboxagent/internal/journal"
@@ -51,8 +50,7 @@ type listACPInput struct {
 }
 
 func (s *Server) listACP(_ context.Context, in *listACPInput) (*body[api.ACPServerList], error) {
-	list := slices.DeleteFunc(s.bridge.List(), func(a api.ACPServer) bool { return !in.All && s.sessions.Owns(a.ServerID) })
-	list = append(list, s.sessions.Virtuals()...)
+	list := s.clients.List(in.All)
 	slices.SortFunc(list, func(a, b api.ACPServer) int { return strings.Compare(a.ServerID, b.ServerID) })
 	return answer(&api.ACPServerList{Servers: list}, nil)
 }
@@ -70,37 +68,12 @@ func (s *Server) postACP(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	id, query := r.PathValue("id"), r.URL.Query()
-	if query.Has("agent") {
-		reply, err := s.bridge.Post(r.Context(), id, query.Get("agent"), true, frame)
-		return writeReply(w, reply, err)
-	}
-	msg, err := acp.Parse(frame)
-	if err != nil {
-		return api.InvalidRequest(api.CodeInvalidJSON, "invalid JSON body: %w", err)
-	}
-	if reply, ok, err := s.sessions.PostVirtual(r.Context(), id, msg, frame); ok {
-		return writeReply(w, reply, err)
-	}
-	err = s.sessions.Revive(r.Context(), id, msg)
-	var reply []byte
-	if err == nil {
-		reply, err = s.bridge.Post(r.Context(), id, "", false, frame)
-	}
-	if err != nil {
-		if soft, ok := s.sessions.Soften(id, frame, err); ok {
-			return writeReply(w, soft, nil)
-		}
-	}
-	return writeReply(w, reply, err)
-}
-
-// writeReply answers with the agent's reply, or with 202 where there is none.
-func writeReply(w http.ResponseWriter, reply []byte, err error) error {
+	query := r.URL.Query()
+	reply, err := s.clients.Post(r.Context(), r.PathValue("id"), query.Get("agent"), query.Has("agent"), frame)
 	if err != nil {
 		return err
 	}
-	if reply == nil {
+	if reply == nil { // the frame asked for none
 		w.WriteHeader(http.StatusAccepted)
 		return nil
 	}
@@ -116,11 +89,9 @@ func (s *Server) streamACP(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	reader, ok := s.sessions.VirtualEvents(r.PathValue("id"), after)
-	if !ok {
-		if reader, err = s.bridge.Events(r.Context(), r.PathValue("id"), after); err != nil {
-			return err
-		}
+	reader, err := s.clients.Events(r.Context(), r.PathValue("id"), after)
+	if err != nil {
+		return err
 	}
 	return s.streamJournal(w, r, reader, func(stream *httpkit.Stream, e journal.Entry) {
 		stream.Add("message", e.Seq, e.Frame)
@@ -128,15 +99,7 @@ func (s *Server) streamACP(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Server) closeACP(w http.ResponseWriter, r *http.Request) error {
-	if !s.sessions.CloseVirtual(r.PathValue("id")) {
-		err := s.bridge.Close(r.Context(), r.PathValue("id"))
-		s.sessions.Forget(r.PathValue("id"))
-		if err != nil {
-			return err
-		}
-	}
-	w.WriteHeader(http.StatusNoContent)
-	return nil
+	return httpkit.NoContent(w, s.clients.Close(r.Context(), r.PathValue("id")))
 }
 
 // streamJournal sends what a journal reader gives until the reader, the client

@@ -108,7 +108,7 @@ func configNounRoutes[Whole, Entry any](s *Server, set *settings.Set[Entry], n c
 	})
 
 	clearAll := op("clear"+n.label, http.MethodDelete, "/v1/"+n.noun, "config", "Remove a "+n.what+", or all of a directory")
-	clearAll.Description = "The path that the Python client uses. Without a name it removes the file of the directory, even one that cannot be read."
+	clearAll.Description = "Without a name it removes the file of the directory, even one that cannot be read."
 	clearAll.Parameters = []*huma.Param{directory, name}
 	clearAll.Responses = map[string]*huma.Response{"204": {Description: "Removed, or there was none"}}
 	s.handle(clearAll, func(w http.ResponseWriter, r *http.Request) error {

@@ -30,23 +30,23 @@ func (permissionDefault) Schema(huma.Registry) *huma.Schema {
 
 // permissionRoutes are the routes of what agents ask.
 func (s *Server) permissionRoutes() {
-	route(s, op("listSessionPermissions", http.MethodGet, "/v1/sessions/{id}/permissions", "sessions", "Questions of the agent that wait for an answer"), func(_ context.Context, in *sessionInput) (*body[api.PermissionList], error) {
+	route(s, sessionOp("listSessionPermissions", http.MethodGet, "/v1/sessions/{id}/permissions", "Questions of the agent that wait for an answer"), func(_ context.Context, in *sessionInput) (*body[api.PermissionList], error) {
 		return answer(s.sessions.Permissions(in.ID))
 	})
-	route(s, op("listSessionPermissionRules", http.MethodGet, "/v1/sessions/{id}/permissions/rules", "sessions", "What decides the agent's questions"), func(_ context.Context, in *sessionInput) (*body[api.PermissionRules], error) {
+	route(s, sessionOp("listSessionPermissionRules", http.MethodGet, "/v1/sessions/{id}/permissions/rules", "What decides the agent's questions"), func(_ context.Context, in *sessionInput) (*body[api.PermissionRules], error) {
 		return answer(s.sessions.Rules(in.ID))
 	})
-	forget := op("clearSessionPermissionRules", http.MethodDelete, "/v1/sessions/{id}/permissions/rules", "sessions", "Forget all that was allowed by always")
+	forget := sessionOp("clearSessionPermissionRules", http.MethodDelete, "/v1/sessions/{id}/permissions/rules", "Forget all that was allowed by always")
 	route(s, forget, func(ctx context.Context, in *sessionInput) (*struct{}, error) {
 		return nil, s.sessions.DeleteRule(ctx, in.ID, "")
 	})
-	route(s, op("deleteSessionPermissionRule", http.MethodDelete, "/v1/sessions/{id}/permissions/rules/{rule}", "sessions", "Forget a rule"), func(ctx context.Context, in *ruleInput) (*struct{}, error) {
+	route(s, sessionOp("deleteSessionPermissionRule", http.MethodDelete, "/v1/sessions/{id}/permissions/rules/{rule}", "Forget a rule"), func(ctx context.Context, in *ruleInput) (*struct{}, error) {
 		return nil, s.sessions.DeleteRule(ctx, in.ID, in.Rule)
 	})
 
 	s.inboxRoutes()
 
-	reply := op("replySessionPermission", http.MethodPost, "/v1/sessions/{id}/permissions/{permission}", "sessions", "Answer a question of the agent")
+	reply := sessionOp("replySessionPermission", http.MethodPost, "/v1/sessions/{id}/permissions/{permission}", "Answer a question of the agent")
 	reply.Description = "The first answer counts; a later one is a conflict that tells of the first."
 	reply.Parameters = []*huma.Param{sessionParam(),
 		{Name: "permission", In: "path", Required: true, Description: "Id of the permission", Schema: &huma.Schema{Type: "string"}},

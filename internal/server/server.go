@@ -18,6 +18,7 @@ import (
 	"github.com/sandboxagent/sandboxagent/api"
 	"github.com/sandboxagent/sandboxagent/internal/agents"
 	"github.com/sandboxagent/sandboxagent/internal/bridge"
+	"github.com/sandboxagent/sandboxagent/internal/compat"
 	"github.com/sandboxagent/sandboxagent/internal/files"
 	"github.com/sandboxagent/sandboxagent/internal/httpkit"
 	"github.com/sandboxagent/sandboxagent/internal/journal"
@@ -52,6 +53,7 @@ type Nouns struct {
 	Agents    *agents.Catalogue
 	Settings  *settings.Settings
 	Sessions  *session.Manager
+	Clients   *compat.Clients // of the bridge and the sessions
 	Files     *files.FS
 	Processes *process.Supervisor
 	Children  *bridge.Roster // of the sessions and the processes
@@ -71,6 +73,7 @@ type Server struct {
 	settings  *settings.Settings
 	bridge    *bridge.Bridge
 	sessions  *session.Manager
+	clients   *compat.Clients
 	files     *files.FS
 	processes *process.Supervisor
 	children  *bridge.Roster // all agents and processes
@@ -96,6 +99,7 @@ func New(cfg Config, nouns Nouns) *Server {
 		settings:  nouns.Settings,
 		bridge:    nouns.Sessions.Bridge(),
 		sessions:  nouns.Sessions,
+		clients:   nouns.Clients,
 		files:     nouns.Files,
 		processes: nouns.Processes,
 		children:  nouns.Children,
@@ -118,6 +122,7 @@ func (s *Server) routes() {
 		Token:        s.cfg.Token,
 		AllowedHosts: s.cfg.AllowedHosts,
 		CORS:         s.cfg.CORS,
+		Before:       s.clients.Prepare,
 		MaxBodyBytes: s.limits.MaxBodyBytes,
 		Bounds: httpkit.Bounds{
 			MaxConnections: s.limits.MaxHTTPConnections,

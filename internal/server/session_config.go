@@ -17,24 +17,22 @@ import (
 func sessionConfigRoutes[Whole, Entry any](s *Server, noun, label string, set *settings.Set[Entry], whole func(map[string]Entry) Whole) {
 	content := map[string]*huma.MediaType{"application/json": {Schema: s.schema(typeOf[Whole]())}}
 	path := "/v1/sessions/{id}/" + noun + "/config"
-	get := s.sessionOp("get"+label, http.MethodGet, path, "Configuration of "+noun+" for one session")
+	get := sessionOp("get"+label, http.MethodGet, path, "Configuration of "+noun+" for one session")
 	get.Parameters = []*huma.Param{sessionParam()}
 	get.Responses = map[string]*huma.Response{"200": {Description: "The set", Content: content}}
 	s.handle(get, func(w http.ResponseWriter, r *http.Request) error {
-		s.claimSession(r.UserAgent(), r.PathValue("id"))
 		all, err := sessionConfig(r.Context(), s, r.PathValue("id"), noun, set)
 		if err != nil {
 			return err
 		}
 		return httpkit.Reply(w, http.StatusOK, whole(all), nil)
 	})
-	put := s.sessionOp("put"+label, http.MethodPut, path, "Replace the configuration of "+noun+" for one session")
+	put := sessionOp("put"+label, http.MethodPut, path, "Replace the configuration of "+noun+" for one session")
 	put.Description = "It counts from the next start of the session's agent on, beside that of its folder."
 	put.Parameters = []*huma.Param{sessionParam()}
 	put.RequestBody = &huma.RequestBody{Required: true, Content: content}
 	put.Responses = map[string]*huma.Response{"204": {Description: "Stored"}}
 	s.handle(put, func(w http.ResponseWriter, r *http.Request) error {
-		s.claimSession(r.UserAgent(), r.PathValue("id"))
 		if _, err := s.sessions.Get(r.PathValue("id")); err != nil {
 			return err
 		}

@@ -46,21 +46,8 @@ type sessionPatchInput struct {
 }
 
 // sessionOp starts the description of an operation on one session.
-func (s *Server) sessionOp(id, method, path, summary string) huma.Operation {
-	o := op(id, method, path, "sessions", summary)
-	o.Middlewares = huma.Middlewares{func(ctx huma.Context, next func(huma.Context)) {
-		s.claimSession(ctx.Header("User-Agent"), ctx.Param("id"))
-		next(ctx)
-	}}
-	return o
-}
-
-// claimSession finds out which session the Python client means by an id that it
-// made up. Other clients use the ids that they were given.
-func (s *Server) claimSession(userAgent, id string) {
-	if strings.HasPrefix(userAgent, "python-httpx/") {
-		s.sessions.Claim(id)
-	}
+func sessionOp(id, method, path, summary string) huma.Operation {
+	return op(id, method, path, "sessions", summary)
 }
 
 // sessionRoutes are the routes of sessions, but for those of permissions.
@@ -71,21 +58,21 @@ func (s *Server) sessionRoutes() {
 		return answer(s.sessions.Create(ctx, in.Body))
 	})
 	route(s, op("listSessions", http.MethodGet, "/v1/sessions", "sessions", "Sessions, the newest first"), s.listSessions)
-	route(s, s.sessionOp("getSession", http.MethodGet, "/v1/sessions/{id}", "One session"), func(_ context.Context, in *sessionInput) (*body[api.Session], error) {
+	route(s, sessionOp("getSession", http.MethodGet, "/v1/sessions/{id}", "One session"), func(_ context.Context, in *sessionInput) (*body[api.Session], error) {
 		return answer(s.sessions.Get(in.ID))
 	})
-	route(s, s.sessionOp("updateSession", http.MethodPatch, "/v1/sessions/{id}", "Change title, metadata or permissions"), func(ctx context.Context, in *sessionPatchInput) (*body[api.Session], error) {
+	route(s, sessionOp("updateSession", http.MethodPatch, "/v1/sessions/{id}", "Change title, metadata or permissions"), func(ctx context.Context, in *sessionPatchInput) (*body[api.Session], error) {
 		return answer(s.sessions.Update(ctx, in.ID, in.Body))
 	})
-	remove := s.sessionOp("destroySession", http.MethodDelete, "/v1/sessions/{id}", "End a session for good")
+	remove := sessionOp("destroySession", http.MethodDelete, "/v1/sessions/{id}", "End a session for good")
 	remove.Description = "Its history is kept, unless purge is true."
 	route(s, remove, s.destroySession)
-	route(s, s.sessionOp("restoreSession", http.MethodPost, "/v1/sessions/{id}/restore", "Start the agent of a session without a prompt"), func(ctx context.Context, in *sessionInput) (*body[api.Session], error) {
+	route(s, sessionOp("restoreSession", http.MethodPost, "/v1/sessions/{id}/restore", "Start the agent of a session without a prompt"), func(ctx context.Context, in *sessionInput) (*body[api.Session], error) {
 		return answer(s.sessions.Restore(ctx, in.ID))
 	})
 	s.sessionFileRoutes()
 	s.promptRoute()
-	route(s, s.sessionOp("cancelSession", http.MethodPost, "/v1/sessions/{id}/cancel", "End the turn under way and the queued ones"), func(ctx context.Context, in *sessionInput) (*body[api.SessionCancelResult], error) {
+	route(s, sessionOp("cancelSession", http.MethodPost, "/v1/sessions/{id}/cancel", "End the turn under way and the queued ones"), func(ctx context.Context, in *sessionInput) (*body[api.SessionCancelResult], error) {
 		return answer(s.sessions.Cancel(ctx, in.ID))
 	})
 	s.sessionSettingRoutes()
@@ -119,13 +106,13 @@ func (optionValue) Schema(huma.Registry) *huma.Schema {
 
 // sessionSettingRoutes are the routes of what an agent lets clients choose.
 func (s *Server) sessionSettingRoutes() {
-	route(s, s.sessionOp("setSessionModel", http.MethodPost, "/v1/sessions/{id}/model", "Choose a model"), func(ctx context.Context, in *struct {
+	route(s, sessionOp("setSessionModel", http.MethodPost, "/v1/sessions/{id}/model", "Choose a model"), func(ctx context.Context, in *struct {
 		ID   string `path:"id"`
 		Body api.SessionModelRequest
 	}) (*body[api.Session], error) {
 		return answer(s.sessions.SetModel(ctx, in.ID, in.Body.Model))
 	})
-	route(s, s.sessionOp("setSessionMode", http.MethodPost, "/v1/sessions/{id}/mode", "Choose a mode"), func(ctx context.Context, in *struct {
+	route(s, sessionOp("setSessionMode", http.MethodPost, "/v1/sessions/{id}/mode", "Choose a mode"), func(ctx context.Context, in *struct {
 		ID   string `path:"id"`
 		Body api.SessionModeRequest
 	}) (*body[api.Session], error) {
@@ -135,22 +122,22 @@ func (s *Server) sessionSettingRoutes() {
 		}
 		return answer(s.sessions.SetMode(ctx, in.ID, mode))
 	})
-	route(s, s.sessionOp("setSessionThoughtLevel", http.MethodPost, "/v1/sessions/{id}/thought-level", "Choose how hard the agent thinks"), func(ctx context.Context, in *struct {
+	route(s, sessionOp("setSessionThoughtLevel", http.MethodPost, "/v1/sessions/{id}/thought-level", "Choose how hard the agent thinks"), func(ctx context.Context, in *struct {
 		ID   string `path:"id"`
 		Body api.SessionThoughtLevelRequest
 	}) (*body[api.Session], error) {
 		return answer(s.sessions.SetThoughtLevel(ctx, in.ID, in.Body.ThoughtLevel))
 	})
-	route(s, s.sessionOp("setSessionConfigOption", http.MethodPost, "/v1/sessions/{id}/config-options", "Set an option of the agent"), func(ctx context.Context, in *struct {
+	route(s, sessionOp("setSessionConfigOption", http.MethodPost, "/v1/sessions/{id}/config-options", "Set an option of the agent"), func(ctx context.Context, in *struct {
 		ID   string `path:"id"`
 		Body api.SessionConfigOptionRequest
 	}) (*body[api.Session], error) {
 		return answer(s.sessions.SetConfigOption(ctx, in.ID, in.Body.ConfigID, string(in.Body.Value)))
 	})
-	route(s, s.sessionOp("getSessionConfigOptions", http.MethodGet, "/v1/sessions/{id}/config-options", "Options of the agent"), func(_ context.Context, in *sessionInput) (*body[api.SessionConfigOptions], error) {
+	route(s, sessionOp("getSessionConfigOptions", http.MethodGet, "/v1/sessions/{id}/config-options", "Options of the agent"), func(_ context.Context, in *sessionInput) (*body[api.SessionConfigOptions], error) {
 		return answer(s.sessions.ConfigOptions(in.ID))
 	})
-	route(s, s.sessionOp("getSessionModes", http.MethodGet, "/v1/sessions/{id}/modes", "Modes of the agent"), func(_ context.Context, in *sessionInput) (*body[api.SessionModeList], error) {
+	route(s, sessionOp("getSessionModes", http.MethodGet, "/v1/sessions/{id}/modes", "Modes of the agent"), func(_ context.Context, in *sessionInput) (*body[api.SessionModeList], error) {
 		return answer(s.sessions.Modes(in.ID))
 	})
 }
@@ -163,7 +150,7 @@ func sessionParam() *huma.Param {
 func (s *Server) promptRoute() {
 	result := s.schema(typeOf[api.SessionTurn]())
 	blocks := s.schema(typeOf[acp.Prompt]())
-	prompt := s.sessionOp("promptSession", http.MethodPost, "/v1/sessions/{id}/prompt", "Give the agent something to do")
+	prompt := sessionOp("promptSession", http.MethodPost, "/v1/sessions/{id}/prompt", "Give the agent something to do")
 	prompt.Description = "Answers when the turn has ended. With Accept: text/event-stream the session's events are sent meanwhile, as in events/stream, and the last event is named result or error. With Prefer: respond-async it answers as soon as the prompt is on disk. A client that leaves does not end the turn."
 	prompt.Parameters = []*huma.Param{sessionParam(),
 		{Name: "Prefer", In: "header", Description: "respond-async", Schema: &huma.Schema{Type: "string"}}}
@@ -349,7 +336,7 @@ func clientName(r *http.Request) (string, error) {
 
 // sessionEventRoutes are the routes by which the history of a session is read.
 func (s *Server) sessionEventRoutes() {
-	events := s.sessionOp("getSessionEvents", http.MethodGet, "/v1/sessions/{id}/events", "Events of a session, in order")
+	events := sessionOp("getSessionEvents", http.MethodGet, "/v1/sessions/{id}/events", "Events of a session, in order")
 	route(s, events, func(ctx context.Context, in *struct {
 		ID      string `path:"id"`
 		After   uint64 `query:"after" doc:"Number of an event; those behind it are wanted"`
@@ -370,7 +357,7 @@ func (s *Server) sessionEventRoutes() {
 		return answer(s.sessions.Events(ctx, in.ID, in.After, limit))
 	})
 
-	follow := s.sessionOp("streamSessionEvents", http.MethodGet, "/v1/sessions/{id}/events/stream", "Events of a session as they come, as server-sent events")
+	follow := sessionOp("streamSessionEvents", http.MethodGet, "/v1/sessions/{id}/events/stream", "Events of a session as they come, as server-sent events")
 	follow.Parameters = []*huma.Param{sessionParam(),
 		{Name: "after", In: "query", Description: "Start behind this event; 0, the start of the session, when absent", Schema: &huma.Schema{Type: "integer"}},
 		{Name: "Last-Event-ID", In: "header", Description: "Counts before after", Schema: &huma.Schema{Type: "integer"}},
@@ -380,7 +367,7 @@ func (s *Server) sessionEventRoutes() {
 	}}}
 	s.handle(follow, s.streamSession)
 
-	transcript := s.sessionOp("getSessionTranscript", http.MethodGet, "/v1/sessions/{id}/transcript", "What was said, for people")
+	transcript := sessionOp("getSessionTranscript", http.MethodGet, "/v1/sessions/{id}/transcript", "What was said, for people")
 	transcript.Parameters = []*huma.Param{sessionParam(),
 		{Name: "format", In: "query", Description: "text when absent", Schema: &huma.Schema{Type: "string", Enum: []any{"text", "markdown", "json"}}}}
 	transcript.Responses = map[string]*huma.Response{"200": {Description: "The transcript", Content: map[string]*huma.MediaType{

@@ -47,13 +47,13 @@ func (m *Manager) canAsk(agent string, policy *api.PermissionPolicy) error {
 	return nil
 }
 
-// mayStart is canAsk for the agent of a session. A client that opened it over a
-// virtual connection knows nothing of policies.
+// mayStart is canAsk for the agent of a session. The client of an owned one knows
+// nothing of policies.
 func (s *session) mayStart() error {
 	s.mu.Lock()
-	policy, virtual := s.rec.Policy, s.rec.Virtual != ""
+	policy, owned := s.rec.Policy, s.rec.Owner != ""
 	s.mu.Unlock()
-	if virtual {
+	if owned {
 		return nil
 	}
 	return s.m.canAsk(s.rec.Agent, policy)

@@ -45,6 +45,19 @@ func (m *Manager) Cancel(ctx context.Context, id string) (*api.SessionCancelResu
 	}
 }
 
+// StartCancel is [Manager.Cancel] for callers that do not wait until it has happened.
+func (m *Manager) StartCancel(id string) {
+	s := m.lookup(id)
+	if s == nil {
+		return
+	}
+	m.spawn(func() {
+		if _, err := s.cancel(m.ctx); err != nil {
+			m.log.Debug("cancel", "session", s.id, "error", err)
+		}
+	})
+}
+
 func (s *session) cancel(ctx context.Context) (*api.SessionCancelResult, error) {
 	s.mu.Lock()
 	queued := s.queue

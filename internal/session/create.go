@@ -46,11 +46,11 @@ func (m *Manager) Create(ctx context.Context, req api.SessionCreateRequest) (*ap
 	return m.create(ctx, req, "")
 }
 
-func (m *Manager) create(ctx context.Context, req api.SessionCreateRequest, virtual string) (*api.Session, error) {
+func (m *Manager) create(ctx context.Context, req api.SessionCreateRequest, owner string) (*api.Session, error) {
 	if m.cfg.Roster.Paused() {
 		return nil, api.Paused()
 	}
-	s, err := m.insert(req, virtual)
+	s, err := m.insert(req, owner)
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +69,7 @@ func (m *Manager) create(ctx context.Context, req api.SessionCreateRequest, virt
 }
 
 // insert checks a request and makes the session known.
-func (m *Manager) insert(req api.SessionCreateRequest, virtual string) (*session, error) {
+func (m *Manager) insert(req api.SessionCreateRequest, owner string) (*session, error) {
 	if req.Agent == "" {
 		return nil, api.InvalidRequest("", "agent must not be empty")
 	}
@@ -87,7 +87,7 @@ func (m *Manager) insert(req api.SessionCreateRequest, virtual string) (*session
 		return nil, err
 	}
 	if err := m.canAsk(req.Agent, policy); err != nil {
-		if virtual == "" || req.Permissions != nil {
+		if owner == "" || req.Permissions != nil {
 			return nil, err
 		}
 		policy = &api.PermissionPolicy{Default: api.DefaultDecision(api.DecideAllow)} // its client knows nothing of policies
@@ -102,7 +102,7 @@ func (m *Manager) insert(req api.SessionCreateRequest, virtual string) (*session
 	}
 	now := time.Now().UnixMilli()
 	s := newSession(m, record{
-		ID: req.ID, Agent: req.Agent, Virtual: virtual, CreatedAt: now, UpdatedAt: now,
+		ID: req.ID, Agent: req.Agent, Owner: owner, CreatedAt: now, UpdatedAt: now,
 		Ephemeral: req.Ephemeral, Title: req.Title, CWD: cwd, MCPServers: servers, Env: req.Env,
 		Policy: policy, Metadata: req.Metadata,
 	})

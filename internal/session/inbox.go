@@ -241,6 +241,19 @@ func (m *Manager) PermissionInbox(ctx context.Context) (*api.PermissionInbox, er
 	return out, nil
 }
 
+// PendingPermission returns the permission request with an id, nil if none waits for
+// a reply.
+func (m *Manager) PendingPermission(id string) *api.Permission {
+	m.inbox.mu.Lock()
+	defer m.inbox.mu.Unlock()
+	p := m.inbox.waiting[id]
+	if p == nil {
+		return nil
+	}
+	whole := p.Permission
+	return &whole
+}
+
 // FollowPermissions returns a reader of the events of all permission requests
 // behind after, and what turns its entries into events.
 func (m *Manager) FollowPermissions(ctx context.Context, after uint64) (*journal.Reader, func(journal.Entry) api.PermissionEvent) {
@@ -262,12 +275,8 @@ func (m *Manager) FollowPermissions(ctx context.Context, after uint64) (*journal
 // permissionOf returns what was asked: while it waits as it stands in the list,
 // later from the event that asks. It is nil when neither is there.
 func (m *Manager) permissionOf(ctx context.Context, e inboxEntry) *api.Permission {
-	m.inbox.mu.Lock()
-	p := m.inbox.waiting[e.PermissionID]
-	m.inbox.mu.Unlock()
-	if p != nil {
-		whole := p.Permission
-		return &whole
+	if p := m.PendingPermission(e.PermissionID); p != nil {
+		return p
 	}
 	s := m.lookup(e.SessionID)
 	if s == nil || e.Event == 0 {

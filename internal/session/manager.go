@@ -29,6 +29,9 @@ type Config struct {
 	// Volatile says that the journal is in memory alone.
 	Volatile bool
 
+	// Mirror receives what the agents of owned sessions send. Nil means nobody does.
+	Mirror Mirror
+
 	// Agents knows what is particular about each agent. Nil means that nothing is
 	// known of any, and that none can be started.
 	Agents Agents
@@ -93,7 +96,6 @@ type Manager struct {
 	reserved map[string]bool     // ids of sessions to come, and of those that are not quite gone
 	agentIDs map[string]*session // by present and former ids of the agent
 	links    map[string]*link    // by connection
-	virtuals map[string]*virtual
 	closed   bool
 
 	saving saver
@@ -107,6 +109,9 @@ func New(cfg Config) (*Manager, error) {
 	if cfg.Agents == nil {
 		cfg.Agents = noAgents{}
 	}
+	if cfg.Mirror == nil {
+		cfg.Mirror = noMirror{}
+	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -118,7 +123,6 @@ func New(cfg Config) (*Manager, error) {
 		reserved: make(map[string]bool),
 		agentIDs: make(map[string]*session),
 		links:    make(map[string]*link),
-		virtuals: make(map[string]*virtual),
 	}
 	m.bridge = bridge.New(bridge.Config{Journal: cfg.Journal, Observer: observer{m}, Roster: cfg.Roster, Limits: cfg.Bridge, Logger: cfg.Logger})
 	m.ctx, m.cancel = context.WithCancel(context.Background())

@@ -50,6 +50,16 @@ type ask struct {
 	answered   bool
 }
 
+// introduced notes what the client of a connection calls itself.
+func (l *link) introduced(frame []byte) {
+	var request struct {
+		Params acp.InitializeRequest `json:"params"`
+	}
+	if json.Unmarshal(frame, &request) == nil && request.Params.ClientInfo != nil {
+		l.client = request.Params.ClientInfo.Name
+	}
+}
+
 func newLink(id, agent string) *link {
 	l := &link{id: id, agent: agent, expected: make(map[string]*session)}
 	l.reset()
@@ -427,7 +437,7 @@ func (m *Manager) notified(l *link, e bridge.Event) {
 		return
 	}
 	s.mu.Lock()
-	replaying, virtual := s.replay == l, s.rec.Virtual
+	replaying, owner := s.replay == l, s.rec.Owner
 	s.mu.Unlock()
 	if replaying {
 		if updateKind(e.Frame) == acp.UpdateCommands {
@@ -439,7 +449,9 @@ func (m *Manager) notified(l *link, e bridge.Event) {
 	if e.Msg.Method == acp.MethodSessionUpdate {
 		s.updated(e.Frame)
 	}
-	m.mirror(virtual, e.Frame)
+	if owner != "" {
+		m.cfg.Mirror.Notified(owner, e.Frame)
+	}
 }
 
 // opened takes the answer to a request that opens a session. It returns the

@@ -333,53 +333,39 @@ func TestPermissionRequestHasWhatWasSaidOfItsToolCall(t *testing.T) {
 	}
 }
 
-// A client of a virtual connection hears the sessions that it has opened there, and
-// its permission requests under ids of the server, as those of two agents may be equal.
-func TestVirtualConnectionHearsItsSessionsAlone(t *testing.T) {
+// mirrored is a Mirror that keeps what it receives.
+type mirrored []string
+
+func (m *mirrored) Notified(owner string, frame []byte) { *m = append(*m, owner+" "+string(frame)) }
+
+func (m *mirrored) Asked(owner string, p api.Permission, _ []byte) {
+	*m = append(*m, owner+" "+p.ID)
+}
+
+// What the agent of an owned session sends reaches the owner, in order, and nothing of
+// other sessions does. A permission request has an id of the server, as those of two
+// agents may be equal.
+func TestMirrorReceivesOwnedSessionsAlone(t *testing.T) {
 	j := openJournal(t)
 	for _, id := range []string{"s", "other"} {
 		rec := own()
 		rec.ID, rec.Server, rec.Bound, rec.Live = id, "session-"+id, nil, false
 		if rec.AgentSessionID = "of-" + id; id == "s" {
-			rec.Virtual = "v"
+			rec.Owner = "v"
 		}
 		keep(t, j, rec)
 	}
-	m, stop := startOn(t, Config{Journal: j})
+	var received mirrored
+	m, stop := startOn(t, Config{Journal: j, Mirror: &received})
 	defer stop()
-	v, err := m.openVirtual("v")
-	if err != nil {
-		t.Fatal(err)
-	}
 	w := &wire{t, m}
 	for _, id := range []string{"s", "other"} {
 		c, sid := "session-"+id, "of-"+id
 		w.pass(c+">"+request("1", "session/load", sid), c+"<"+result("1", ""), c+">"+request("2", "session/prompt", sid),
 			c+"<"+update(sid, speaks), c+"<"+permissionFor("7", sid))
 	}
-	last, err := j.Last(v.stream)
-	if err == nil {
-		err = j.Wait(t.Context(), v.stream, last)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	heard := []string{}
-	for reader := j.Reader(v.stream, 0); reader.Cursor() < last; {
-		batch, err := reader.Next(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, e := range batch.Entries {
-			msg, err := acp.Parse(e.Frame)
-			if err != nil {
-				t.Fatal(err)
-			}
-			heard = append(heard, msg.SessionID+" "+msg.Method+" "+string(msg.ID))
-		}
-	}
-	if want := []string{"of-s session/update ", `of-s session/request_permission "perm-s-5"`}; !slices.Equal(heard, want) {
-		t.Errorf("the client hears %q, want %q", heard, want)
+	if want := []string{"v " + update("of-s", speaks), "v perm-s-5"}; !slices.Equal(received, want) {
+		t.Errorf("the owner receives %q, want %q", received, want)
 	}
 	if told := w.told(); len(told["s"]) != 5 || len(told["other"]) != 5 {
 		t.Errorf("events %q", told)

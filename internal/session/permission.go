@@ -69,8 +69,10 @@ func (s *session) asked(l *link, id json.RawMessage, req acp.PermissionRequest, 
 		return p
 	}
 	s.m.inbox.asked(s, p)
-	s.hold(p, after)
-	s.m.mirrorPermission(s, p, frame)
+	owner := s.hold(p, after)
+	if owner != "" {
+		s.m.cfg.Mirror.Asked(owner, p.Permission, frame)
+	}
 	s.changed()
 	return p
 }
@@ -82,19 +84,20 @@ func (s *session) permissionID(event uint64) string {
 }
 
 // hold keeps a permission request until a reply comes, or until it expires if after
-// is not 0.
-func (s *session) hold(p *permissionRequest, after time.Duration) {
+// is not 0. It returns the owner of the session.
+func (s *session) hold(p *permissionRequest, after time.Duration) (owner string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.pending[p.ID] = p
 	if after == 0 {
-		return
+		return s.rec.Owner
 	}
 	p.timer = time.AfterFunc(after, func() {
 		if s.claim(p) {
 			s.resolve(p, acp.Cancelled(), api.PermissionResolved{Reply: api.ReplyCancel, By: api.ByExpiry})
 		}
 	})
+	return s.rec.Owner
 }
 
 // claim takes a question for the caller alone to answer.

@@ -25,8 +25,8 @@ type record struct {
 	Bound          []binding             `json:"bound,omitempty"`
 	Client         string                `json:"client,omitempty"`  // how the client that opened it calls itself
 	Ephemeral      bool                  `json:"-"`                 // is in memory alone; set once
-	Virtual        string                `json:"virtual,omitempty"` // virtual connection it belongs to
-	Claimed        bool                  `json:"claimed,omitempty"` // its client's own id is among Former
+	Owner          string                `json:"virtual,omitempty"` // connection of its client, if the agent has another one
+	Named          bool                  `json:"claimed,omitempty"` // a client has called it by an id
 	CreatedAt      int64                 `json:"createdAt"`
 	UpdatedAt      int64                 `json:"updatedAt"`
 	DestroyedAt    int64                 `json:"destroyedAt,omitempty"`
