@@ -170,7 +170,7 @@ func TestInstallProgress(t *testing.T) {
 }
 
 func TestFromEnv(t *testing.T) {
-	t.Setenv("SANDBOX_AGENT_URL", "http://127.0.0.1:7")
+	t.Setenv("SANDBOX_AGENT_ENDPOINT", "http://127.0.0.1:7")
 	t.Setenv("SANDBOX_AGENT_TOKEN", "t")
 	c := sandboxagent.New("", sandboxagent.FromEnv())
 	defer c.Close()

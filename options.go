@@ -46,13 +46,13 @@ func WithDir(dir string) Option {
 }
 
 // FromEnv takes what was not given otherwise from the environment: the base URL
-// from SANDBOX_AGENT_URL when it is empty, the token from SANDBOX_AGENT_TOKEN,
+// from SANDBOX_AGENT_ENDPOINT when it is empty, the token from SANDBOX_AGENT_TOKEN,
 // and for [Start] the program from SANDBOX_AGENT_BIN. Options after it win
 // over it.
 func FromEnv() Option {
 	return func(c *Client) {
 		if c.baseURL == "" {
-			c.baseURL = os.Getenv("SANDBOX_AGENT_URL")
+			c.baseURL = os.Getenv("SANDBOX_AGENT_ENDPOINT")
 		}
 		if c.token == "" {
 			c.token = os.Getenv("SANDBOX_AGENT_TOKEN")
