@@ -34,6 +34,7 @@ type Config struct {
 	AgentsDir string   // where agents are installed, and found; empty means DataDir
 	Journal   string   // file of the journal, or [MemoryJournal]; empty means journal.db in DataDir
 	Home      string   // what relative paths of files start from, and where credentials are looked for
+	WorkDir   string   // where sessions work that name no directory; empty means Home
 	Env       []string // environment of agents and processes, as KEY=value
 
 	// Store keeps the events in place of the file of the journal; the server closes
@@ -127,7 +128,7 @@ func open(cfg Config) (n server.Nouns, err error) {
 		Agents:   knownAgents{n.Agents, n.Settings, cfg.Home, cfg.Logger},
 		Bridge:   bridgeLimits(cfg.Limits),
 		Roster:   n.Children,
-		CWD:      cfg.Home,
+		CWD:      cmp.Or(cfg.WorkDir, cfg.Home),
 		Version:  cfg.Version,
 		Limits:   sessionLimits(cfg.Limits),
 		Logger:   cfg.Logger,

@@ -31,6 +31,7 @@ import (
 // serverOptions are the flags of the server command.
 type serverOptions struct {
 	listen            string
+	workDir           string
 	host              string
 	port              uint16
 	tokenFile         string
@@ -71,6 +72,7 @@ the two is killed, nothing that they have started is left.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.listen, "listen", "", "listen on unix:PATH, or on the socket that descriptor fd:N is, in place of a host and a port")
+	f.StringVar(&o.workDir, "work-dir", "", "directory in which sessions work that name none (default the home directory)")
 	f.StringVarP(&o.host, "host", "H", "127.0.0.1", "address to listen on")
 	f.Uint16VarP(&o.port, "port", "p", 2468, "port to listen on; 0 takes a free one")
 	f.StringVar(&o.tokenFile, "token-file", "", "read the token from a file, or from descriptor fd:N")
@@ -222,6 +224,9 @@ func (g *globals) serverConfig(o *serverOptions, log *slog.Logger) (app.Config, 
 	}
 	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
 		return cfg, fmt.Errorf("make data folder: %w; name another with --data-dir or $XDG_DATA_HOME", err)
+	}
+	if o.workDir != "" {
+		cfg.WorkDir = g.path(o.workDir)
 	}
 	if cfg.RegistryURL == "" {
 		cfg.RegistryURL = g.env.lookup("SANDBOX_AGENT_ACP_REGISTRY_URL")

@@ -29,13 +29,14 @@ func (s *suite) testCreatorKilled(t *testing.T) {
 }
 
 func (s *suite) testCreatorKilledEarly(t *testing.T) {
-	creator, _ := s.another(t, "create-slow")
+	marker := newMarker()
+	creator, _ := s.another(t, "create-slow "+marker)
 	dirs := func() []string {
 		all, _ := filepath.Glob(filepath.Join(s.state, "sandboxes", "*", "status.json"))
 		return all
 	}
 	old := len(dirs())
-	Wait(t, "the creation is under way", func() bool { return len(dirs()) > old || len(processes("sleep\x00600")) > 0 })
+	Wait(t, "the creation is under way", func() bool { return len(dirs()) > old || len(processes(marker)) > 0 })
 	creator.Process.Kill()
 	creator.Wait()
 	Wait(t, "what was created is gone", func() bool {
@@ -43,7 +44,7 @@ func (s *suite) testCreatorKilledEarly(t *testing.T) {
 			t.Fatal(err)
 		}
 		entries, err := os.ReadDir(filepath.Join(s.state, "sandboxes"))
-		return err == nil && len(entries) == s.listed(t) && len(processes("sleep\x00600")) == 0
+		return err == nil && len(entries) == s.listed(t) && len(processes(marker)) == 0
 	})
 }
 

@@ -46,6 +46,17 @@ func (s *suite) testExec(t *testing.T) {
 		t.Errorf("got %+v", result)
 	}
 	s.tellUsers(t, i.ID)
+	var session struct{ CWD string }
+	if status := call(t, i, string(i.Token), http.MethodPost, "/v1/sessions", map[string]any{"agent": "mock"}, &session); status/100 != 2 || session.CWD != i.WorkDir {
+		t.Errorf("a session works in %q: status %d", session.CWD, status)
+	}
+	process := map[string]any{"command": "sh", "args": []string{"-c", "pwd >where.new; mv where.new where"}}
+	if status := call(t, i, string(i.Token), http.MethodPost, "/v1/processes", process, nil); status/100 != 2 {
+		t.Errorf("start process: status %d", status)
+	}
+	if got := s.sh(t, i.ID, "while ! test -e where; do sleep 0.01; done; cat where"); got != i.WorkDir {
+		t.Errorf("a process works in %q", got)
+	}
 	marker := newMarker()
 	s.sh(t, i.ID, "setsid sleep "+marker+" >/dev/null 2>&1 &")
 	Wait(t, "what exec left running runs", func() bool { return len(processes(marker)) > 0 })

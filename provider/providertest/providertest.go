@@ -88,7 +88,7 @@ func perform(p Provider, act string) error {
 		fmt.Println(i.ID)
 	case "create-slow":
 		fmt.Println("creating")
-		_, err := p.Create(ctx, provider.Spec{Bootstrap: []provider.Command{{Args: []string{"sleep", "600"}}}})
+		_, err := p.Create(ctx, provider.Spec{Bootstrap: []provider.Command{{Args: []string{"sleep", id}}}})
 		return err
 	case "exec":
 		result, err := p.Exec(ctx, id, api.ProcessRunRequest{Command: "echo", Args: []string{"reached"}})

@@ -45,7 +45,7 @@ func (b *box) start(ctx context.Context) error {
 	}
 	defer tokens.Close()
 	defer tokensOurs.Close()
-	args := []string{"server", "--listen", "fd:3", "--token-file", "fd:4", "--stop-with-stdin"}
+	args := []string{"server", "--listen", "fd:3", "--token-file", "fd:4", "--stop-with-stdin", "--work-dir", b.status.WorkDir}
 	server, err := b.engine.launch(b, args, []*os.File{b.listener, tokens})
 	if err != nil {
 		return fmt.Errorf("start server: %w", err)
