@@ -171,6 +171,10 @@ const (
 	CheckBroken        = "broken"
 )
 
+// EnvAgentStore is the variable that names, in a sandbox, the directory with the
+// agents that were installed on its host.
+const EnvAgentStore = "SANDBOX_AGENT_STORE"
+
 // UnsupportedAgent returns a 400 problem for an id that nobody knows.
 func UnsupportedAgent(id string) *Error {
 	e := NewError(KindUnsupportedAgent, CodeUnsupportedAgent, "%s", id)

@@ -29,6 +29,11 @@ type Spec struct {
 
 	Workspace Workspace `json:"workspace"`
 
+	// Agent is the id of the agent that the sandbox is made for. The creation fails
+	// with an error that matches [api.CodeAgentNotInstalled] if the sandbox does not
+	// have it. Empty means none in particular.
+	Agent string `json:"agent,omitempty"`
+
 	// Files are written before the bootstrap commands run, all or none.
 	Files []File `json:"files,omitempty"`
 
@@ -167,6 +172,9 @@ func (s Spec) checkNames() error {
 		if !labelForm.MatchString(key) || len(value) > 256 || !plain(value) {
 			return invalid("label %q: use letters, digits, and . _ / - in a key, and up to 256 characters in a value", key)
 		}
+	}
+	if s.Agent != "" && !nameForm.MatchString(s.Agent) {
+		return invalid("agent %q is not the id of an agent", s.Agent)
 	}
 	if s.Root != "" && !filepath.IsAbs(s.Root) {
 		return invalid("root %q is not an absolute path", s.Root)

@@ -195,7 +195,7 @@ func startServer(ctx context.Context, t *testing.T, agent real, url string) *san
 		t.Fatal(err)
 	}
 	data := directory(t, agent.uid, "data-")
-	for _, name := range []string{"bin", "node"} {
+	for _, name := range []string{"bin", "store"} {
 		if err := os.Symlink(filepath.Join(cache, "data", name), filepath.Join(data, name)); err != nil {
 			t.Fatal(err)
 		}

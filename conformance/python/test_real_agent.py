@@ -30,7 +30,7 @@ def claude(model, tmp_path_factory):
     """A server that has Claude Code, which uses the model."""
     subprocess.run([BINARY, "agents", "install", "claude", "--data-dir", CACHE], check=True)
     data = tmp_path_factory.mktemp("data")
-    for name in ("bin", "node"):
+    for name in ("bin", "store"):
         (data / name).symlink_to(CACHE / name)
     server = Server(data=data, env={"ANTHROPIC_BASE_URL": model, "ANTHROPIC_API_KEY": "key"})
     yield server

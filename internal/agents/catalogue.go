@@ -37,6 +37,10 @@ type Config struct {
 	// the pinned packages are used.
 	Registry string
 
+	// Store is a directory with agents that were installed on the host, which this
+	// catalogue does not change. With one, Launch does not install. Empty means none.
+	Store string
+
 	NPM string // the npm program; empty means that on PATH
 
 	// RequirePreinstall makes Launch refuse an agent that is not installed
@@ -143,13 +147,19 @@ func (c *Catalogue) FirstReady() string {
 	return fallback
 }
 
-// binDir has the vendors' programs, processDir the launchers and what npm
-// installs. The names are those of the earlier server.
+// binDir has the vendors' programs, and processDir the launchers. The names are those
+// of the earlier server.
 func (c *Catalogue) binDir() string     { return filepath.Join(c.cfg.DataDir, "bin") }
 func (c *Catalogue) processDir() string { return filepath.Join(c.binDir(), "agent_processes") }
 func (c *Catalogue) launcher(a Agent) string {
 	return filepath.Join(c.processDir(), a.ID+"-acp")
 }
+
+// StoreDir returns the directory, of a data directory, with what npm installs. It
+// holds nothing of a user, and sandboxes see it.
+func StoreDir(dataDir string) string { return filepath.Join(dataDir, "store") }
+
+func (c *Catalogue) storeDir() string { return StoreDir(c.cfg.DataDir) }
 
 // lookPath finds a program on the PATH of the environment, in absolute folders
 // only.

@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -30,8 +30,6 @@ const verifyTimeout = 20 * time.Second
 // The problems are unsupported_agent, invalid_request for a version that is
 // none, and install_failed.
 func (c *Catalogue) Install(ctx context.Context, id string, req api.AgentInstallRequest, progress func(api.AgentInstallEvent)) (*api.AgentInstallResult, error) {
-	c.installs.RLock()
-	defer c.installs.RUnlock()
 	a, err := c.Agent(id)
 	if err != nil {
 		return nil, err
@@ -41,28 +39,48 @@ func (c *Catalogue) Install(ctx context.Context, id string, req api.AgentInstall
 			return nil, api.InvalidRequest(api.CodeInvalidVersion, "%q is not a version such as 1.2.3", version)
 		}
 	}
-	in := &install{c: c, a: a, req: req, report: func(phase, message string) {
-		c.log.Debug("install agent", "agent", a.ID, "phase", phase, "message", message)
+	return c.install(ctx, &install{a: a, req: req}, progress)
+}
+
+// Share installs an agent for sandboxes, which run it from the store, with a Node.js
+// that is there too. One that is there already stays, and so does what this user runs
+// in its place. Progress and problems are those of [Catalogue.Install].
+func (c *Catalogue) Share(ctx context.Context, id string, progress func(api.AgentInstallEvent)) error {
+	a, err := c.Agent(id)
+	if err != nil || a.Builtin != nil { // a server brings that one itself
+		return err
+	}
+	_, err = c.install(ctx, &install{a: a, share: true}, progress)
+	return err
+}
+
+func (c *Catalogue) install(ctx context.Context, in *install, progress func(api.AgentInstallEvent)) (*api.AgentInstallResult, error) {
+	c.installs.RLock()
+	defer c.installs.RUnlock()
+	in.c = c
+	in.report = func(phase, message string) {
+		c.log.Debug("install agent", "agent", in.a.ID, "phase", phase, "message", message)
 		if progress != nil {
-			progress(api.AgentInstallEvent{Agent: a.ID, Phase: phase, Message: message})
+			progress(api.AgentInstallEvent{Agent: in.a.ID, Phase: phase, Message: message})
 		}
-	}}
+	}
 	result, err := in.run(ctx)
 	if err != nil {
 		var problem *api.Error
 		if errors.As(err, &problem) {
 			return nil, problem
 		}
-		return nil, api.InstallFailed(a.ID, err.Error())
+		return nil, api.InstallFailed(in.a.ID, err.Error())
 	}
 	return result, nil
 }
 
-// install is one run of [Catalogue.Install].
+// install is one run of [Catalogue.Install], or of [Catalogue.Share].
 type install struct {
 	c      *Catalogue
 	a      Agent
 	req    api.AgentInstallRequest
+	share  bool
 	report func(phase, message string)
 }
 
@@ -87,15 +105,30 @@ func (in *install) run(ctx context.Context) (*api.AgentInstallResult, error) {
 	if a.Builtin != nil {
 		return in.builtin()
 	}
-	p, err := in.plan(ctx)
-	if err != nil {
-		return nil, err
+	rec, stored := inStore(c.storeDir(), a)
+	if !in.share || !stored {
+		p, err := in.plan(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if rec, err = in.packages(ctx, p); err != nil {
+			return nil, err
+		}
 	}
-	return in.packages(ctx, p)
+	if in.share && rec.script() {
+		if _, err := c.ensureNode(ctx, "sandboxes do not see every Node.js of this machine", in.report); err != nil {
+			return nil, err
+		}
+	}
+	return in.result(rec), nil
 }
 
 // satisfied reports whether what is asked for is there.
 func (in *install) satisfied() bool {
+	if in.share {
+		rec, ok := inStore(in.c.storeDir(), in.a)
+		return ok && (!rec.script() || in.c.hasNode())
+	}
 	if in.req.Reinstall {
 		return false
 	}
@@ -214,11 +247,11 @@ func (in *install) override(p *plan) {
 	}
 }
 
-// packages installs a plan into a folder of its own and puts the launcher that
-// names the folder in place.
-func (in *install) packages(ctx context.Context, p *plan) (*api.AgentInstallResult, error) {
+// packages installs a plan into a directory of its own in the store and puts the
+// launcher that names the directory in place.
+func (in *install) packages(ctx context.Context, p *plan) (*record, error) {
 	c, a := in.c, in.a
-	root := filepath.Join(c.processDir(), a.ID)
+	root := filepath.Join(c.storeDir(), a.ID)
 	if err := os.MkdirAll(root, 0o755); err != nil {
 		return nil, err
 	}
@@ -246,56 +279,59 @@ func (in *install) packages(ctx context.Context, p *plan) (*api.AgentInstallResu
 	if err := c.npmInstall(ctx, dir, lock, p.packages, in.report); err != nil {
 		return nil, err
 	}
-	rec, launcher, err := in.describe(ctx, dir, p, node)
+	rec, err := in.describe(ctx, dir, p, node)
 	if err != nil {
 		return nil, err
 	}
-	if err := in.verify(ctx, dir, launcher); err != nil {
+	if err := in.verify(ctx, rec); err != nil {
 		return nil, err
 	}
 	in.report("activate", c.launcher(a))
-	if err := atomicfile.Write(c.launcher(a), launcher, atomicfile.Options{Mode: 0o755}); err != nil {
+	if err := c.activate(a, rec, !in.share); err != nil {
 		return nil, err
 	}
 	keep = true
-	sweep(root, filepath.Base(dir))
-	return in.result(rec), nil
+	sweep(root, filepath.Base(dir), currentName)
+	return rec, nil
 }
 
-// describe writes the record of an install and returns its launcher.
-func (in *install) describe(ctx context.Context, dir string, p *plan, node string) (*record, []byte, error) {
+// describe writes the record of an install and its launcher. The directory of a
+// Node.js is empty if the agent runs with that of PATH.
+func (in *install) describe(ctx context.Context, dir string, p *plan, node string) (*record, error) {
 	a := in.a
 	program, err := in.program(ctx, dir, p)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	rec := &record{Version: p.packages[0].Version, Source: p.source, Packages: packageNames(p.packages), Program: program, dir: dir}
-	env := maps.Clone(p.env)
-	var path []string
+	l := launcher{program: program, args: p.args, env: p.env, programs: make(map[string]string)}
 	if a.NativeNeeded {
-		path = append(path, filepath.Join(dir, "node_modules", ".bin"))
+		l.needed = append(l.needed, filepath.Join("node_modules", ".bin"))
 	}
-	if node != "" {
-		path = append(path, node)
+	bin, err := filepath.Rel(dir, in.c.nodeBin())
+	switch {
+	case err != nil:
+		return nil, err
+	case node != "":
+		l.needed = append(l.needed, bin)
+	case rec.script():
+		l.node = bin
 	}
 	for _, pkg := range p.packages {
 		if !pkg.Native {
 			continue
 		}
 		if rec.Native, err = binOf(dir, pkg.Name, a.Native); err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		if a.NativeEnv != "" {
-			if env == nil {
-				env = make(map[string]string)
-			}
-			env[a.NativeEnv] = filepath.Join(dir, rec.Native)
+			l.programs[a.NativeEnv] = rec.Native
 		}
 	}
 	if err := rec.write(); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	return rec, launcherText(filepath.Base(dir), filepath.Join(dir, program), path, env, p.args), nil
+	return rec, os.WriteFile(rec.launcher(), l.text(), 0o755)
 }
 
 // program returns the path, below dir, of the program that speaks ACP.
@@ -314,13 +350,9 @@ func (in *install) program(ctx context.Context, dir string, p *plan) (string, er
 }
 
 // verify starts a launcher before it counts.
-func (in *install) verify(ctx context.Context, dir string, launcher []byte) error {
-	path := filepath.Join(dir, "launcher")
-	if err := os.WriteFile(path, launcher, 0o755); err != nil {
-		return err
-	}
+func (in *install) verify(ctx context.Context, rec *record) error {
 	in.report("verify", "starting "+in.a.Name)
-	out, err := in.c.tryLauncher(ctx, path)
+	out, err := in.c.tryLauncher(ctx, rec.launcher())
 	if err == nil || ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -359,14 +391,14 @@ func (in *install) result(rec *record) *api.AgentInstallResult {
 	return r
 }
 
-// sweep removes what earlier installs left in the folder of an agent.
-func sweep(root, keep string) {
+// sweep removes what earlier installs left in the directory of an agent.
+func sweep(root string, keep ...string) {
 	entries, err := os.ReadDir(root)
 	if err != nil {
 		return
 	}
 	for _, entry := range entries {
-		if entry.Name() != keep {
+		if !slices.Contains(keep, entry.Name()) {
 			_ = os.RemoveAll(filepath.Join(root, entry.Name()))
 		}
 	}
@@ -391,7 +423,7 @@ func (c *Catalogue) Uninstall(ctx context.Context, id string) error {
 	defer c.forget(a)
 	removed := false
 	// The launcher goes first: without it the rest does not count.
-	for _, path := range []string{c.launcher(a), c.nativeFile(a), filepath.Join(c.processDir(), a.ID)} {
+	for _, path := range []string{c.launcher(a), c.nativeFile(a), filepath.Join(c.storeDir(), a.ID)} {
 		if _, err := os.Lstat(path); err != nil {
 			continue
 		}

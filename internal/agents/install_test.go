@@ -17,7 +17,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sandboxagent/sandboxagent/api"
-	"github.com/sandboxagent/sandboxagent/internal/shellwords"
 )
 
 func mustInstall(t *testing.T, c *Catalogue, id string, req api.AgentInstallRequest) *api.AgentInstallResult {
@@ -83,7 +82,7 @@ func TestInstall(t *testing.T) {
 	if got := mustInstall(t, c, "claude", api.AgentInstallRequest{Reinstall: true}); got.AlreadyInstalled {
 		t.Error("reinstall did nothing")
 	}
-	if entries, err := os.ReadDir(filepath.Join(m.data, "bin/agent_processes/claude")); err != nil || len(entries) != 1 {
+	if entries, err := os.ReadDir(filepath.Join(m.data, "store/claude")); err != nil || len(entries) != 2 { // and the link to it
 		t.Errorf("%d installs are kept, %v", len(entries), err)
 	}
 	if runs := m.npmRuns(); len(runs) != 2 {
@@ -151,9 +150,9 @@ func TestVersionsAreChecked(t *testing.T) {
 	if len(result.Artifacts) != 2 || result.Artifacts[1].Kind != "native_agent" || *result.Artifacts[1].Version != "2.1.330" {
 		t.Errorf("got %+v", result.Artifacts)
 	}
-	launcher, err := os.ReadFile(c.launcher(claude))
-	if err != nil || !strings.Contains(string(launcher), "export CLAUDE_CODE_EXECUTABLE="+shellwords.Quote(result.Artifacts[1].Path)) {
-		t.Errorf("launcher %s, %v", launcher, err)
+	launcher := m.storeLauncher("claude")
+	if !strings.Contains(launcher, `export CLAUDE_CODE_EXECUTABLE="$here"/'node_modules/.bin/claude'`) || !strings.HasSuffix(result.Artifacts[1].Path, "/node_modules/.bin/claude") {
+		t.Errorf("launcher %s of %+v", launcher, result)
 	}
 	if !mustInstall(t, c, "claude", api.AgentInstallRequest{AgentProcessVersion: "0.99.1"}).AlreadyInstalled {
 		t.Error("the version that is there was installed again")
@@ -206,7 +205,7 @@ func TestFailuresSayWhy(t *testing.T) {
 			if data, err := os.ReadFile(old); err != nil || !strings.Contains(string(data), "echo old") {
 				t.Errorf("the old launcher is %q, %v", data, err)
 			}
-			if entries, err := os.ReadDir(filepath.Join(m.data, "bin/agent_processes/claude")); err != nil || len(entries) != 0 {
+			if entries, err := os.ReadDir(filepath.Join(m.data, "store/claude")); err != nil || len(entries) != 0 {
 				t.Errorf("%v is left over, %v", entries, err)
 			}
 		})
@@ -247,7 +246,7 @@ func TestHalfAnInstallDoesNotCount(t *testing.T) {
 	if info, err := c.Info(t.Context(), "claude", InfoOptions{}); err != nil || !info.Installed {
 		t.Errorf("the second install does not count: %+v, %v", info, err)
 	}
-	if entries, err := os.ReadDir(filepath.Join(m.data, "bin/agent_processes/claude")); err != nil || len(entries) != 1 {
+	if entries, err := os.ReadDir(filepath.Join(m.data, "store/claude")); err != nil || len(entries) != 2 { // and the link to it
 		t.Errorf("left over: %v, %v", entries, err)
 	}
 }
@@ -326,24 +325,26 @@ func TestOneInstallAtATime(t *testing.T) {
 	}
 }
 
+// bringNode is what an npm does that installs Node.js where it is asked to.
+const bringNode = `case "$PWD" in */node/*)
+	for d in linux-x64 linux-arm64 darwin-x64 darwin-arm64; do mkdir -p node_modules/node-$d/bin; printf '#!/bin/sh\necho v24.9.0\n' >node_modules/node-$d/bin/node; chmod 755 node_modules/node-$d/bin/node; done;; esac`
+
 // A Node.js that is too old for an agent gets a newer one beside it, which the
 // launcher puts in front of PATH.
 func TestInstallNode(t *testing.T) {
 	m := newMachine(t)
 	m.program("node", "echo v20.20.2")
-	m.npm("pi-acp", `printf '#!/bin/sh\n' >pi; case "$PWD" in */node/*)
-	for d in linux-x64 linux-arm64 darwin-x64 darwin-arm64; do mkdir -p node_modules/node-$d/bin; printf '#!/bin/sh\necho v24.9.0\n' >node_modules/node-$d/bin/node; chmod 755 node_modules/node-$d/bin/node; done;; esac
+	m.npm("pi-acp", `printf '#!/bin/sh\n' >pi; `+bringNode+`
 	mkdir -p node_modules/.bin; printf '#!/bin/sh\necho pi' >node_modules/.bin/pi; chmod 755 node_modules/.bin/pi`)
 	c := m.catalogue()
 	result := mustInstall(t, c, "pi", api.AgentInstallRequest{})
 	if len(result.Artifacts) != 2 || *result.Artifacts[1].Version != "0.87.1" {
 		t.Errorf("got %+v", result.Artifacts)
 	}
-	launcher, err := os.ReadFile(c.launcher(pi))
-	if err != nil || !strings.Contains(string(launcher), filepath.Join(m.data, "node", nodeVersion, "node_modules")) {
-		t.Errorf("launcher %s, %v", launcher, err)
+	if launcher := m.storeLauncher("pi"); !strings.Contains(launcher, filepath.Join("../../node", nodeVersion, "node_modules")) {
+		t.Errorf("launcher %s", launcher)
 	}
-	home := filepath.Join(m.data, "node", nodeVersion)
+	home := filepath.Join(m.data, "store", "node", nodeVersion)
 	for dir := home; dir != m.data; dir = filepath.Dir(dir) {
 		if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o755 {
 			t.Errorf("%s has mode %v, %v: other users cannot run the agent", dir, info.Mode(), err)
@@ -412,9 +413,9 @@ func TestInstallFromRegistry(t *testing.T) {
 			if result.Artifacts[0].Source != api.ArtifactFromRegistry || *result.Artifacts[0].Version != "9.8.7" || !strings.HasSuffix(m.npmRuns()[0], " "+test.pkg) {
 				t.Errorf("%+v, npm %q", result, m.npmRuns())
 			}
-			launcher, err := os.ReadFile(c.launcher(claude))
-			if err != nil || !strings.Contains(string(launcher), `export K='a'\''b'`) || !strings.Contains(string(launcher), ` '--acp' 'it'\''s' "$@"`) {
-				t.Errorf("launcher %s, %v", launcher, err)
+			launcher := m.storeLauncher("claude")
+			if !strings.Contains(launcher, `export K='a'\''b'`) || !strings.Contains(launcher, ` '--acp' 'it'\''s' "$@"`) {
+				t.Errorf("launcher %s", launcher)
 			}
 		})
 	}
@@ -448,7 +449,7 @@ func TestUninstall(t *testing.T) {
 	if info, err := c.Info(t.Context(), "claude", InfoOptions{Config: true}); err != nil || info.Installed || info.Version != "" {
 		t.Errorf("still there: %+v, %v", info, err)
 	}
-	if _, err := os.Stat(filepath.Join(m.data, "bin/agent_processes/claude")); !os.IsNotExist(err) {
+	if _, err := os.Stat(filepath.Join(m.data, "store/claude")); !os.IsNotExist(err) {
 		t.Errorf("files are left: %v", err)
 	}
 	if err := c.Uninstall(t.Context(), "claude"); err != nil {

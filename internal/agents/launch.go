@@ -27,7 +27,8 @@ type found struct {
 }
 
 // find returns how an agent would be started. A launcher file wins over every
-// other way, then a configured command, then PATH, then this program itself.
+// other way, then a configured command, then this program itself, then the store of
+// the host, then PATH.
 func (c *Catalogue) find(a Agent) (found, bool) {
 	if path := c.launcher(a); c.usable(a, path) {
 		return found{path, nil, api.AgentFromLauncher}, true
@@ -38,6 +39,9 @@ func (c *Catalogue) find(a Agent) (found, bool) {
 	}
 	if a.Builtin != nil {
 		return found{c.cfg.SelfExe, a.Builtin, api.AgentBuiltin}, c.cfg.SelfExe != ""
+	}
+	if rec, ok := c.shared(a); ok {
+		return found{rec.launcher(), nil, api.AgentFromLauncher}, true
 	}
 	if a.Command == "" {
 		return found{}, false
@@ -65,7 +69,7 @@ func (c *Catalogue) usable(a Agent, path string) bool {
 	if !ours {
 		return true
 	}
-	rec, err := readRecord(filepath.Join(c.processDir(), a.ID, dir))
+	rec, err := readRecord(filepath.Join(c.storeDir(), a.ID, dir))
 	return err == nil && executable(rec.program())
 }
 
@@ -80,7 +84,7 @@ func (c *Catalogue) Launch(ctx context.Context, id string) (Command, error) {
 	}
 	f, ok := c.find(a)
 	if !ok {
-		if c.cfg.RequirePreinstall || len(a.Packages) == 0 || len(c.cfg.AgentCommands[a.ID]) > 0 {
+		if c.cfg.RequirePreinstall || c.cfg.Store != "" || len(a.Packages) == 0 || len(c.cfg.AgentCommands[a.ID]) > 0 {
 			return Command{}, c.notInstalled(a)
 		}
 		c.log.Info("installing agent on first use", "agent", a.ID)
@@ -134,6 +138,9 @@ func (c *Catalogue) missing(a Agent) string {
 		return a.Native + " is on PATH, but not " + a.Command + ", which speaks ACP for it"
 	}
 	what := "there is no launcher " + c.launcher(a)
+	if c.cfg.Store != "" {
+		what += ", nothing in the store of the host"
+	}
 	if a.Command != "" {
 		what += " and no " + a.Command + " on PATH"
 	}
@@ -148,6 +155,9 @@ func (c *Catalogue) remedy(a Agent) string {
 	names := make([]string, len(a.Packages))
 	for i, p := range a.Packages {
 		names[i] = p.Name + "@" + p.Version
+	}
+	if c.cfg.Store != "" {
+		return "install it on the host, for all sandboxes: sandbox-agent agents install --sandboxes " + a.ID
 	}
 	return "run: sandbox-agent agents install " + a.ID + " (npm: " + strings.Join(names, " ") + ")"
 }

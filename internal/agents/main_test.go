@@ -62,6 +62,16 @@ func (m *machine) launcherFile(id, body string) string {
 	return m.write(filepath.Join(m.data, "bin", "agent_processes", id+"-acp"), body, 0o755)
 }
 
+// storeLauncher returns the launcher that sandboxes see of an agent.
+func (m *machine) storeLauncher(id string) string {
+	m.t.Helper()
+	data, err := os.ReadFile(filepath.Join(m.data, "store", id, "current", "launcher"))
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return string(data)
+}
+
 func (m *machine) write(path, content string, mode os.FileMode) string {
 	m.t.Helper()
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {

@@ -217,15 +217,31 @@ func (c *Catalogue) systemNode(ctx context.Context) (string, bool) {
 	return strings.TrimPrefix(version, "v"), err == nil
 }
 
-func (c *Catalogue) ensureNode(ctx context.Context, why string, progress func(phase, message string)) (string, error) {
+// nodePackage returns the npm package with Node.js for this machine, or nothing if
+// npm has none.
+func nodePackage() string {
 	arch, ok := map[string]string{"amd64": "x64", "arm64": "arm64"}[runtime.GOARCH]
 	if !ok {
+		return ""
+	}
+	return "node-" + runtime.GOOS + "-" + arch
+}
+
+// nodeBin returns the directory of the Node.js in the store, whether it is there or
+// not.
+func (c *Catalogue) nodeBin() string {
+	return filepath.Join(c.storeDir(), "node", nodeVersion, "node_modules", nodePackage(), "bin")
+}
+
+func (c *Catalogue) hasNode() bool { return executable(filepath.Join(c.nodeBin(), "node")) }
+
+func (c *Catalogue) ensureNode(ctx context.Context, why string, progress func(phase, message string)) (string, error) {
+	name := nodePackage()
+	if name == "" {
 		return "", fmt.Errorf("%s, and npm has no newer one for %s: install Node.js %s", why, platform(), nodeVersion)
 	}
-	name := "node-" + runtime.GOOS + "-" + arch
-	root := filepath.Join(c.cfg.DataDir, "node")
-	home := filepath.Join(root, nodeVersion)
-	bin := filepath.Join(home, "node_modules", name, "bin")
+	root := filepath.Join(c.storeDir(), "node")
+	home, bin := filepath.Join(root, nodeVersion), c.nodeBin()
 	if err := os.MkdirAll(root, 0o755); err != nil {
 		return "", err
 	}
@@ -235,7 +251,7 @@ func (c *Catalogue) ensureNode(ctx context.Context, why string, progress func(ph
 		return "", err
 	}
 	defer held.Release()
-	if executable(filepath.Join(bin, "node")) {
+	if c.hasNode() {
 		return bin, os.Chmod(home, 0o755) // earlier versions made it for one user alone
 	}
 	temp, err := os.MkdirTemp(root, ".new-")

@@ -51,6 +51,10 @@ type Config struct {
 	// the pinned packages only.
 	RegistryURL string
 
+	// AgentStore is a directory with agents that were installed on the host of a
+	// sandbox; with one, none is installed on its first use. Empty means none.
+	AgentStore string
+
 	// RequirePreinstall refuses to install an agent on its first use.
 	RequirePreinstall bool
 
@@ -113,6 +117,7 @@ func open(cfg Config) (n server.Nouns, err error) {
 		AgentCommands:     cfg.AgentCommands,
 		Registry:          cfg.RegistryURL,
 		RequirePreinstall: cfg.RequirePreinstall,
+		Store:             cfg.AgentStore,
 		Logger:            cfg.Logger,
 	})
 	n.Settings = settings.New(settings.Options{Directory: cfg.Home, Data: cfg.DataDir, Env: cfg.Env, Log: cfg.Logger})

@@ -262,19 +262,29 @@ func (s *installSteps) end() {
 
 func newAgentsInstall(g *globals) *cobra.Command {
 	var req api.AgentInstallRequest
+	var sandboxes bool
 	cmd := &cobra.Command{
 		Use:   "install AGENT",
 		Short: "Install an agent",
 		Long: `Install an agent from npm into the data folder, in the version that this program
 was tested with unless another is asked for. What is installed already stays.
-The steps are told on standard error, what was put in place on standard output.`,
+The steps are told on standard error, what was put in place on standard output.
+
+--sandboxes installs it for the sandboxes of this machine as well, with a Node.js of
+its own, also if the agent is elsewhere on PATH; sandbox create --agent does so too.`,
 		Example: `  sandbox-agent agents install claude
   sandbox-agent agents install codex --reinstall --json`,
 		Args:              arguments(1, 1),
 		ValidArgsFunction: g.completeAgent,
 		RunE: g.local(func(ctx context.Context, args []string) error {
+			if sandboxes && g.givenEndpoint() != "" {
+				return usagef("--sandboxes installs on this machine; leave out --endpoint and --sandbox")
+			}
 			steps := &installSteps{g: g}
 			result, err := g.agentSource().install(ctx, args[0], req, steps.tell)
+			if err == nil && sandboxes {
+				err = g.catalogue().Share(ctx, args[0], steps.tell)
+			}
 			steps.end()
 			if err != nil {
 				return err
@@ -299,6 +309,7 @@ The steps are told on standard error, what was put in place on standard output.`
 		}),
 	}
 	installFlags(cmd, &req)
+	cmd.Flags().BoolVar(&sandboxes, "sandboxes", false, "install it for the sandboxes of this machine as well")
 	return cmd
 }
 

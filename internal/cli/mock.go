@@ -55,6 +55,7 @@ func (g *globals) catalogue() *agents.Catalogue {
 		Home:     g.env.Home,
 		Env:      g.env.Env,
 		SelfExe:  g.env.Exe,
+		Store:    g.env.lookup(api.EnvAgentStore),
 		Registry: g.env.lookup("SANDBOX_AGENT_ACP_REGISTRY_URL"),
 	})
 }

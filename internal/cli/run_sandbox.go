@@ -21,7 +21,7 @@ func (o *runOptions) enterSandbox(ctx context.Context, g *globals) error {
 		if o.resume != "" {
 			return usagef("--resume goes on in the sandbox of the session; give its id with --sandbox")
 		}
-		s, err := g.createSandbox(ctx, maker.Name, provider.Spec{Workspace: provider.Workspace{Dir: g.path(o.cwd)}})
+		s, err := g.createSandbox(ctx, maker.Name, provider.Spec{Agent: o.agent, Workspace: provider.Workspace{Dir: g.path(o.cwd)}})
 		if err != nil {
 			return err
 		}
@@ -32,6 +32,15 @@ func (o *runOptions) enterSandbox(ctx context.Context, g *globals) error {
 	s, err := g.findSandbox(ctx, o.sandbox)
 	if err != nil {
 		return err
+	}
+	maker, err := g.maker(s.Provider)
+	if err != nil {
+		return err
+	}
+	if o.agent != "" {
+		if err := g.installFor(ctx, maker, o.agent); err != nil {
+			return err
+		}
 	}
 	g.sandbox = s.ID
 	if o.cwd == "" && o.resume == "" {

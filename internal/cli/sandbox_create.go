@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sandboxagent/sandboxagent/api"
 	"github.com/sandboxagent/sandboxagent/provider"
 	"github.com/sandboxagent/sandboxagent/provider/all"
 )
@@ -20,6 +21,7 @@ import (
 // createOptions are the flags of sandbox create.
 type createOptions struct {
 	provider, name, root, workspace, mode, network, memory string
+	agent                                                  string
 	env, files, bootstrap, labels                          []string
 	cpus                                                   float64
 	pids                                                   int64
@@ -42,9 +44,13 @@ isolates nothing: what runs there can do whatever you can.
 The workspace is an empty directory of the sandbox, or with --workspace a directory
 of this machine, which the sandbox changes at once; its .git is read-only there.
 
+With --agent the agent is installed first where sandboxes find it, if it is not there
+yet: once for all sandboxes of this user, which cannot change it.
+
 Files are written and bootstrap commands run before the command returns. If one of
 them fails, nothing is left of the sandbox.`,
 		Example: `  sandbox-agent sandbox create
+  sandbox-agent sandbox create --agent claude --workspace .
   sandbox-agent sandbox create --workspace . --memory 2g --label team=web
   sandbox-agent sandbox create --file setup.sh=setup.sh --bootstrap "sh setup.sh"`,
 		Args: arguments(0, 0),
@@ -75,6 +81,7 @@ them fails, nothing is left of the sandbox.`,
 	}
 	f.StringVarP(&o.provider, "provider", "p", "bubblewrap", "what makes it: "+strings.Join(names, " or "))
 	f.StringVar(&o.name, "name", "", "name, for people")
+	f.StringVarP(&o.agent, "agent", "a", "", "agent that it is for (see sandbox-agent agents list)")
 	f.StringVar(&o.root, "root", "", "directory with a root file system to use in place of this machine's")
 	f.StringVarP(&o.workspace, "workspace", "w", "", "directory to work in")
 	f.StringVar(&o.mode, "mode", "", "how the workspace comes about: bind or empty (default bind with --workspace, else empty)")
@@ -91,6 +98,7 @@ them fails, nothing is left of the sandbox.`,
 	complete := func(flag string, values ...string) {
 		must(cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)))
 	}
+	must(cmd.RegisterFlagCompletionFunc("agent", g.completeAgent))
 	complete("provider", names...)
 	complete("mode", string(provider.WorkspaceBind), string(provider.WorkspaceEmpty))
 	complete("network", string(provider.NetworkNone))
@@ -99,7 +107,7 @@ them fails, nothing is left of the sandbox.`,
 
 func (o *createOptions) spec(g *globals) (provider.Spec, error) {
 	spec := provider.Spec{
-		Name: o.name, Network: provider.Network(o.network), Strict: o.strict, TTL: o.ttl,
+		Name: o.name, Agent: o.agent, Network: provider.Network(o.network), Strict: o.strict, TTL: o.ttl,
 		Workspace: provider.Workspace{Mode: provider.WorkspaceMode(o.mode)},
 		Resources: provider.Resources{CPUs: o.cpus, PIDs: o.pids},
 	}
@@ -175,9 +183,26 @@ func (g *globals) createSandbox(ctx context.Context, name string, spec provider.
 			fmt.Fprintln(g.env.Err, "sandbox-agent: prune:", err)
 		}
 	}
+	if spec.Agent != "" {
+		if err := g.installFor(ctx, maker, spec.Agent); err != nil {
+			return foundSandbox{}, err
+		}
+	}
 	i, err := p.Create(ctx, spec)
 	if err != nil && ctx.Err() != nil {
 		err = errors.Join(errors.New("interrupted; nothing is left of the sandbox"), err)
 	}
 	return foundSandbox{i, p}, err
+}
+
+// installFor installs an agent where the sandboxes of a provider find it, if it is not
+// there yet.
+func (g *globals) installFor(ctx context.Context, maker all.Maker, agent string) error {
+	steps := &installSteps{g: g}
+	defer steps.end()
+	if maker.Store {
+		return g.catalogue().Share(ctx, agent, steps.tell)
+	}
+	_, err := g.catalogue().Install(ctx, agent, api.AgentInstallRequest{}, steps.tell)
+	return err
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/agents"
 	"github.com/sandboxagent/sandboxagent/provider"
 	"github.com/sandboxagent/sandboxagent/provider/all"
 )
@@ -19,7 +20,9 @@ import (
 // providers returns all providers of this host by their names, in the order of the
 // list.
 func (g *globals) providers() ([]all.Maker, all.Config) {
-	return all.Providers(), all.Config{StateDir: provider.StateDir(g.env.lookup("XDG_STATE_HOME"), g.env.Home), Binary: g.env.Exe}
+	return all.Providers(), all.Config{
+		StateDir: provider.StateDir(g.env.lookup("XDG_STATE_HOME"), g.env.Home), Binary: g.env.Exe, Store: agents.StoreDir(g.data()),
+	}
 }
 
 // maker returns the provider of a name.

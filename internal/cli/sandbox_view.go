@@ -20,6 +20,7 @@ type sandboxView struct {
 	ID           string                `json:"id"`
 	Name         string                `json:"name,omitempty"`
 	Provider     string                `json:"provider"`
+	Agent        string                `json:"agent,omitempty"`
 	State        provider.State        `json:"state"`
 	Reason       string                `json:"reason,omitempty"`
 	CreatedAt    time.Time             `json:"createdAt"`
@@ -39,7 +40,7 @@ func viewOf(s foundSandbox) sandboxView {
 		network = s.Capabilities.Networks[0]
 	}
 	return sandboxView{
-		ID: s.ID, Name: s.Spec.Name, Provider: s.Provider, State: s.State, Reason: s.Reason, CreatedAt: s.CreatedAt,
+		ID: s.ID, Name: s.Spec.Name, Provider: s.Provider, Agent: s.Spec.Agent, State: s.State, Reason: s.Reason, CreatedAt: s.CreatedAt,
 		URL: s.URL, WorkDir: s.WorkDir, Workspace: s.Spec.Workspace, Network: network, Resources: s.Spec.Resources,
 		Env: slices.Sorted(maps.Keys(s.Spec.Env)), Labels: s.Spec.Labels, Capabilities: s.Capabilities,
 	}
@@ -104,7 +105,7 @@ what this machine lets the provider do. Of the environment only names are shown.
 			}
 			for _, line := range []struct{ name, value string }{
 				{"id", v.ID}, {"name", v.Name}, {"state", string(v.State)}, {"reason", v.Reason},
-				{"provider", v.Provider}, {"isolation", v.Capabilities.Isolation}, {"created", v.CreatedAt.Local().Format(time.DateTime)},
+				{"agent", v.Agent}, {"provider", v.Provider}, {"isolation", v.Capabilities.Isolation}, {"created", v.CreatedAt.Local().Format(time.DateTime)},
 				{"url", v.URL}, {"work directory", v.WorkDir}, {"workspace", strings.TrimSpace(string(v.Workspace.Mode) + " " + v.Workspace.Dir)},
 				{"network", string(v.Network)}, {"limits", limitsOf(v)}, {"pause by", v.Capabilities.Pause},
 				{"environment", strings.Join(v.Env, " ")}, {"labels", labelsOf(v.Labels)},

@@ -228,6 +228,7 @@ func (g *globals) serverConfig(o *serverOptions, log *slog.Logger) (app.Config, 
 	if o.workDir != "" {
 		cfg.WorkDir = g.path(o.workDir)
 	}
+	cfg.AgentStore = g.env.lookup(api.EnvAgentStore)
 	if cfg.RegistryURL == "" {
 		cfg.RegistryURL = g.env.lookup("SANDBOX_AGENT_ACP_REGISTRY_URL")
 	}

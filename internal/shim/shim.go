@@ -55,6 +55,9 @@ type Config struct {
 	// Binary is the sandbox-agent program, which is the shim and the server.
 	Binary string
 
+	// Store is the directory with the agents that sandboxes see, or empty.
+	Store string
+
 	// Env is the environment of shims; nil means that of this process.
 	Env []string
 }
@@ -65,6 +68,7 @@ type Record struct {
 	Provider  string        `json:"provider"`
 	CreatedAt time.Time     `json:"createdAt"`
 	Spec      provider.Spec `json:"spec"`
+	Store     string        `json:"store,omitempty"` // agents of the host
 }
 
 // Status is what a sandbox does, as its shim wrote it last.

@@ -44,7 +44,7 @@ func (s *Store) Create(ctx context.Context, spec provider.Spec) (*provider.Insta
 	if err != nil {
 		return nil, err
 	}
-	record := Record{ID: newID(), Provider: s.provider, CreatedAt: time.Now().UTC(), Spec: spec}
+	record := Record{ID: newID(), Provider: s.provider, CreatedAt: time.Now().UTC(), Spec: spec, Store: s.cfg.Store}
 	dir := Dir(filepath.Join(s.root(), record.ID))
 	bootstrap, err := s.create(ctx, dir, record)
 	if err != nil {

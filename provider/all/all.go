@@ -11,6 +11,7 @@ import (
 type Config struct {
 	StateDir string // absolute path of the directory that keeps all sandboxes
 	Binary   string // path of the program sandbox-agent
+	Store    string // directory with the agents that sandboxes may run, or empty
 }
 
 // A Maker is a provider by its name.
@@ -21,15 +22,26 @@ type Maker struct {
 	// Notice is what a user has to know before a sandbox is made.
 	Notice string
 
+	// Store says that its sandboxes run the agents of [Config.Store]; others find
+	// those of the user.
+	Store bool
+
 	New func(Config) provider.Provider
 }
 
 // Providers returns all providers, the one that isolates least first.
 func Providers() []Maker {
 	return []Maker{
-		{local.Name, "a server of the user; isolates nothing", "the provider local isolates nothing: what runs there can do whatever you can", func(c Config) provider.Provider {
-			return local.New(local.Config{StateDir: c.StateDir, Binary: c.Binary})
-		}},
-		{bubblewrap.Name, "Linux namespaces by bwrap", "", func(c Config) provider.Provider { return bubblewrap.New(bubblewrap.Config(c)) }},
+		{
+			Name: local.Name, Short: "a server of the user; isolates nothing",
+			Notice: "the provider local isolates nothing: what runs there can do whatever you can",
+			New: func(c Config) provider.Provider {
+				return local.New(local.Config{StateDir: c.StateDir, Binary: c.Binary})
+			},
+		},
+		{
+			Name: bubblewrap.Name, Short: "Linux namespaces by bwrap", Store: true,
+			New: func(c Config) provider.Provider { return bubblewrap.New(bubblewrap.Config(c)) },
+		},
 	}
 }

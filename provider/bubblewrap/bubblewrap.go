@@ -19,6 +19,11 @@ const Name = "bubblewrap"
 type Config struct {
 	StateDir string // absolute path of the directory that keeps all sandboxes
 	Binary   string // path of the program sandbox-agent
+
+	// Store is the absolute path of the directory with the agents that sandboxes may
+	// run, which they see read-only: the directory store of a data directory, into
+	// which "sandbox-agent agents install" puts them. Empty means none.
+	Store string
 }
 
 // Provider makes sandboxes with bwrap. It is a provider.Provider with the abilities
@@ -27,5 +32,5 @@ type Provider struct{ *shim.Store }
 
 // New returns the provider. It does no I/O.
 func New(cfg Config) *Provider {
-	return &Provider{shim.Open(shim.Config{StateDir: cfg.StateDir, Binary: cfg.Binary}, Name)}
+	return &Provider{shim.Open(shim.Config{StateDir: cfg.StateDir, Binary: cfg.Binary, Store: cfg.Store}, Name)}
 }

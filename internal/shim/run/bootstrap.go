@@ -14,6 +14,22 @@ import (
 	"github.com/sandboxagent/sandboxagent/provider"
 )
 
+// checkAgent reports an agent of the spec that the sandbox does not have.
+func (b *box) checkAgent(ctx context.Context) error {
+	id := b.record.Spec.Agent
+	if id == "" {
+		return nil
+	}
+	var info api.AgentInfo
+	if err := b.call(ctx, http.MethodGet, "/v1/agents/"+id, nil, &info); err != nil {
+		return err
+	}
+	if !info.Installed {
+		return api.AgentNotInstalled(id, "the sandbox does not have it; install it first: sandbox-agent agents install --sandboxes "+id)
+	}
+	return nil
+}
+
 // bootstrap writes the files of the spec and runs its commands, all of it by the
 // server in the sandbox: a link in the workspace leads nowhere else than what runs
 // there could go itself.

@@ -27,11 +27,12 @@ type bubblewrap struct{}
 
 // What the sandbox looks like inside.
 const (
-	insideUID  = 1000
-	insideHome = "/home/agent"
-	insideExe  = "/opt/sandbox-agent/sandbox-agent"
-	insideWork = "/workspace"
-	insidePath = "/opt/sandbox-agent:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+	insideUID   = 1000
+	insideHome  = "/home/agent"
+	insideExe   = "/opt/sandbox-agent/sandbox-agent"
+	insideStore = "/opt/sandbox-agent/store"
+	insideWork  = "/workspace"
+	insidePath  = "/opt/sandbox-agent:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 )
 
 // etcFiles are what programs need of /etc of the host: the linker, certificates, the
@@ -63,6 +64,11 @@ func (bubblewrap) prepare(b *box) error {
 	if err := b.checkWorkspace(); err != nil {
 		return err
 	}
+	if store := b.record.Store; store != "" {
+		if err := makeStore(store); err != nil {
+			return err
+		}
+	}
 	b.status.WorkDir = insideWork
 	if err := b.writeEtc(); err != nil {
 		return err
@@ -74,6 +80,18 @@ func (bubblewrap) prepare(b *box) error {
 		return err
 	}
 	return os.Chmod(filepath.Join(string(b.dir), "tmp"), 0o777|os.ModeSticky)
+}
+
+// makeStore makes an empty store where there is none, so that agents are seen that
+// are installed later.
+func makeStore(store string) error {
+	if err := os.MkdirAll(filepath.Dir(store), 0o700); err != nil {
+		return err
+	}
+	if err := os.Mkdir(store, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return nil
 }
 
 func (bubblewrap) listen(b *box) (*os.File, error) { return listenUnix(b) }
@@ -251,6 +269,9 @@ func (l *launch) environment() []string {
 	env := map[string]string{
 		"PATH": insidePath, "HOME": insideHome, "USER": "agent", "LOGNAME": "agent", "LANG": "C.UTF-8", "SHELL": "/bin/sh",
 	}
+	if l.box.record.Store != "" {
+		env[api.EnvAgentStore] = insideStore
+	}
 	maps.Copy(env, spec.Env)
 	list := make([]string, 0, len(env))
 	for _, key := range slices.Sorted(maps.Keys(env)) {
@@ -299,6 +320,9 @@ func (l *launch) mounts() ([]source, []string, error) {
 		"--bind", own("tmp"), "/tmp", "--bind", own("home"), insideHome,
 		"--ro-bind", at("exe", b.opts.Exe), insideExe,
 	)
+	if b.record.Store != "" {
+		options = append(options, "--ro-bind", at("store", b.record.Store), insideStore)
+	}
 	if spec.Workspace.Mode == provider.WorkspaceBind {
 		work := spec.Workspace.Dir
 		protected, placeholder, err := protectGit(work)

@@ -191,6 +191,9 @@ func (b *box) make(ctx context.Context) ([]api.ProcessRunResult, error) {
 	if err := b.start(ctx); err != nil || born {
 		return nil, err
 	}
+	if err := b.checkAgent(ctx); err != nil {
+		return nil, err
+	}
 	return b.bootstrap(ctx)
 }
 
