@@ -9,6 +9,8 @@ import (
 	"errors"
 	"log/slog"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/sandboxagent/sandboxagent/api"
 	"github.com/sandboxagent/sandboxagent/internal/agents"
@@ -81,6 +83,7 @@ func Open(cfg Config) (*server.Server, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	cfg.Version = cmp.Or(cfg.Version, "devel")
+	cfg.Env = withoutToken(cfg.Env)
 	if cfg.Journal == MemoryJournal {
 		cfg.Limits.MaxJournalTotalBytes = cmp.Or(cfg.Limits.MaxJournalTotalBytes, memoryJournalBytes)
 	}
@@ -101,6 +104,12 @@ func Open(cfg Config) (*server.Server, error) {
 		Logger:       cfg.Logger,
 		Stop:         cfg.Stop,
 	}, nouns), nil
+}
+
+// withoutToken returns an environment for children: what has the token of a server is
+// no business of theirs.
+func withoutToken(env []string) []string {
+	return slices.DeleteFunc(slices.Clone(env), func(kv string) bool { return strings.HasPrefix(kv, "SANDBOX_AGENT_TOKEN") })
 }
 
 // open makes the nouns.

@@ -32,7 +32,8 @@ var rules = []rule{
 	{"internal/memory", "", "the parent of a server is made of it, and has to be small"},
 	{"internal/child/tree", "", "the parent of a server is made of it, and has to be small"},
 	{"internal/child/cgroup", "", "the parent of a server is made of it, and has to be small"},
-	{"internal/child/reaper", "internal/child/cgroup internal/child/tree internal/memory", "the parent of a server has to be small"},
+	{"internal/child/conceal", "", "the parent of a server is made of it, and has to be small"},
+	{"internal/child/reaper", "internal/child/cgroup internal/child/conceal internal/child/tree internal/memory", "the parent of a server has to be small"},
 	{"internal/child/reaper/early", "internal/child/reaper", "the parent of a server is made before anything else"},
 	{"internal/child", "internal/child/cgroup internal/child/tree golang.org/x/sys github.com/creack/pty", "the only package that starts children of the server"},
 	{"internal/ui", "", "the page is data"},
@@ -121,6 +122,7 @@ var rules = []rule{
 		internal/app
 		internal/atomicfile
 		internal/child
+		internal/child/conceal
 		internal/child/reaper
 		internal/child/tree
 		internal/credentials

@@ -22,6 +22,7 @@ import (
 
 	"github.com/sandboxagent/sandboxagent/api"
 	"github.com/sandboxagent/sandboxagent/internal/child"
+	"github.com/sandboxagent/sandboxagent/internal/child/conceal"
 	"github.com/sandboxagent/sandboxagent/internal/child/reaper"
 )
 
@@ -71,7 +72,7 @@ func System() Environment {
 		signal.Notify(signals, syscall.SIGHUP)
 	}
 	return Environment{
-		Args: os.Args[1:], Env: os.Environ(), In: os.Stdin, Out: os.Stdout, Err: os.Stderr,
+		Args: conceal.Args()[1:], Env: conceal.Environ(), In: os.Stdin, Out: os.Stdout, Err: os.Stderr,
 		Home: home, Dir: dir, Exe: exe, Signals: signals, EnsureParent: reaper.Ensure,
 		InTerminal:  term.IsTerminal(int(os.Stdin.Fd())),
 		OutTerminal: term.IsTerminal(int(os.Stdout.Fd())),
@@ -92,7 +93,7 @@ func (e Environment) lookup(key string) string {
 // withoutToken returns the variables but the token of the server, which is the
 // power over the sandbox and no business of what runs in it.
 func (e Environment) withoutToken() []string {
-	return slices.DeleteFunc(slices.Clone(e.Env), func(kv string) bool { return strings.HasPrefix(kv, "SANDBOX_AGENT_TOKEN=") })
+	return slices.DeleteFunc(slices.Clone(e.Env), func(kv string) bool { return strings.HasPrefix(kv, "SANDBOX_AGENT_TOKEN") })
 }
 
 // dataDir is where everything that lasts is kept unless --data-dir says else.

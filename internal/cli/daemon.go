@@ -101,8 +101,8 @@ func newDaemonStart(o *daemonOptions) *cobra.Command {
 		Long: `Start the daemon and wait until it answers. One that runs already is left alone;
 with --upgrade one of another build of this program is stopped first.
 
-Flags after -- are those of sandbox-agent server. A token is handed on by the
-environment, where others on this machine do not see it.`,
+Flags after -- are those of sandbox-agent server. A token is handed on by a
+pipe, where others on this machine do not see it.`,
 		Example: `  sandbox-agent daemon start --port 3000
   SANDBOX_AGENT_TOKEN=secret sandbox-agent daemon start --host 0.0.0.0 -- --limit maxConnections=8`,
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -166,18 +166,24 @@ func (o *daemonOptions) spawn(ctx context.Context, files daemonFiles) error {
 	if o.g.dataDir != "" { // only a directory that was named has to be the one
 		args = append(args, "--data-dir", o.g.data())
 	}
+	var inherited []*os.File
+	if token := o.g.bearer(); token != "" {
+		file, err := tokenPipe(token)
+		if err != nil {
+			return err
+		}
+		defer file.Close()
+		inherited = []*os.File{file}
+		args = append(args, "--token-file", "fd:3")
+	} else if o.g.noToken {
+		args = append(args, "--no-token")
+	}
 	args = append(args, o.server...)
 	if o.g.logLevel != "" {
 		args = append(args, "--log-level", o.g.logLevel)
 	}
-	env := o.g.env.withoutToken()
-	if token := o.g.bearer(); token != "" {
-		env = append(env, "SANDBOX_AGENT_TOKEN="+token)
-	} else if o.g.noToken {
-		args = append(args, "--no-token")
-	}
 	o.say("starting daemon at %s (logs: %s)", o.url(), files.log)
-	daemon, err := child.StartDetached(child.Spec{Path: o.g.env.Exe, Args: args, Dir: o.g.env.Dir, Env: env}, log)
+	daemon, err := child.StartDetached(child.Spec{Path: o.g.env.Exe, Args: args, Dir: o.g.env.Dir, Env: o.g.env.withoutToken(), Files: inherited}, log)
 	if err != nil {
 		return err
 	}
@@ -202,6 +208,22 @@ func (o *daemonOptions) sayDataDir(ctx context.Context) {
 	if v, err := client.Version(ctx); err == nil && v.DataDir != "" && !sameDirectory(v.DataDir, o.g.data()) {
 		o.say("its data is in %s, as %s is in use", v.DataDir, o.g.data())
 	}
+}
+
+// tokenPipe returns a pipe to read a token from, which the caller closes.
+func tokenPipe(token string) (*os.File, error) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, fmt.Errorf("make pipe: %w", err)
+	}
+	defer w.Close()
+	if err := w.SetWriteDeadline(time.Now().Add(time.Second)); err != nil { // nobody reads yet
+		return nil, errors.Join(err, r.Close())
+	}
+	if _, err := w.WriteString(token); err != nil {
+		return nil, errors.Join(fmt.Errorf("hand the token on: %w", err), r.Close())
+	}
+	return r, nil
 }
 
 // await waits until the daemon answers. One that ends before is an error, unless

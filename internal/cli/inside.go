@@ -6,6 +6,7 @@ import (
 
 	"github.com/sandboxagent/sandboxagent"
 	"github.com/sandboxagent/sandboxagent/internal/app"
+	"github.com/sandboxagent/sandboxagent/internal/child/conceal"
 	"github.com/sandboxagent/sandboxagent/internal/journal/sqlite"
 )
 
@@ -39,6 +40,7 @@ type inside struct {
 // openInside starts a server on a free port of this machine that only this
 // program has the token for.
 func (g *globals) openInside(cfg app.Config) (*inside, error) {
+	conceal.Process()
 	cfg.Token = "" // one of its own
 	running, err := app.Start(cfg)
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sandboxagent/sandboxagent/internal/child/conceal"
 	"github.com/sandboxagent/sandboxagent/internal/shim"
 	shimrun "github.com/sandboxagent/sandboxagent/internal/shim/run"
 )
@@ -18,8 +19,9 @@ func newShim(g *globals) *cobra.Command {
 		Example: "  sandbox-agent shim /var/lib/sandbox-agent/sandboxes/3kq7x2",
 		Args:    arguments(1, 1),
 		RunE: func(_ *cobra.Command, args []string) error {
+			conceal.Process()
 			return shimrun.Run(shim.Dir(filepath.Clean(args[0])), shimrun.Options{
-				Exe: g.env.Exe, Env: g.env.Env, Signals: g.env.Signals,
+				Exe: g.env.Exe, Env: g.env.withoutToken(), Signals: g.env.Signals,
 			})
 		},
 	}

@@ -47,6 +47,10 @@ import (
 	"github.com/sandboxagent/sandboxagent/provider"
 )
 
+// LocalJournal is the name of the journal in the directory of a sandbox of the provider
+// local, whose server has its data elsewhere.
+const LocalJournal = "journal.db"
+
 // Config says where sandboxes are kept and what runs them.
 type Config struct {
 	// StateDir is the absolute path of the directory that holds all sandboxes.

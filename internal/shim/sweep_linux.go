@@ -53,12 +53,23 @@ func sweep(status Status) {
 }
 
 // killMarked kills the processes with a variable in their environment, and reports
-// whether there were any.
+// whether there were any. A server lets no ordinary user read its environment, so that
+// it is known by its arguments, which name the journal of the sandbox.
 func killMarked(marker string) (found bool) {
+	_, id, _ := strings.Cut(marker, "=")
+	journal := "/" + id + "/" + LocalJournal
+	marked := func(process string) bool {
+		if data, err := os.ReadFile(filepath.Join(process, "environ")); err == nil {
+			return slices.Contains(strings.Split(string(data), "\x00"), marker)
+		}
+		data, err := os.ReadFile(filepath.Join(process, "cmdline"))
+		return err == nil && slices.ContainsFunc(strings.Split(string(data), "\x00"), func(arg string) bool {
+			return strings.HasSuffix(arg, journal)
+		})
+	}
 	names, _ := filepath.Glob("/proc/[0-9]*")
 	for _, name := range names {
-		data, err := os.ReadFile(filepath.Join(name, "environ"))
-		if err != nil || !slices.Contains(strings.Split(string(data), "\x00"), marker) {
+		if !marked(name) {
 			continue
 		}
 		if pid, err := strconv.Atoi(filepath.Base(name)); err == nil && pid != os.Getpid() {

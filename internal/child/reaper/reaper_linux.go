@@ -1,15 +1,18 @@
 package reaper
 
 import (
+	"io"
 	"os"
 	"os/signal"
 	"runtime"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 	"unsafe"
 
 	"github.com/sandboxagent/sandboxagent/internal/child/cgroup"
+	"github.com/sandboxagent/sandboxagent/internal/child/conceal"
 	"github.com/sandboxagent/sandboxagent/internal/child/tree"
 	"github.com/sandboxagent/sandboxagent/internal/memory"
 )
@@ -18,7 +21,7 @@ import (
 // and then it does not return. In the server itself it is [Join].
 func Early() {
 	Join()
-	if parent == 0 && serves(os.Args[1:]) {
+	if parent == 0 && serves(conceal.Args()[1:]) {
 		_, _ = os.Stderr.WriteString("sandbox-agent: " + run().Error() + "\n")
 		os.Exit(1)
 	}
@@ -27,6 +30,7 @@ func Early() {
 // Join makes this process, if a parent has started it, the server of that parent, with
 // which it ends. A program calls it before it reads its environment.
 func Join() {
+	conceal.Take()
 	text, is := os.LookupEnv(variable)
 	if !is {
 		return
@@ -35,9 +39,74 @@ func Join() {
 	if text == orphaned {
 		strike()
 	}
-	if pid, err := strconv.Atoi(text); err == nil && pid > 0 {
-		watch(pid)
+	number, descriptor, hidden := strings.Cut(text, ",")
+	pid, err := strconv.Atoi(number)
+	if err != nil || pid <= 0 {
+		return
 	}
+	conceal.Process()
+	if hidden {
+		adoptHidden(descriptor)
+	}
+	watch(pid)
+}
+
+// adoptHidden reads what the parent has hidden, and closes the descriptor.
+func adoptHidden(descriptor string) {
+	fd, err := strconv.Atoi(descriptor)
+	if err != nil {
+		return
+	}
+	file := os.NewFile(uintptr(fd), "hidden")
+	defer file.Close()
+	if hidden, err := io.ReadAll(file); err == nil {
+		conceal.Adopt(hidden)
+	}
+}
+
+// handOver is the way of what is hidden to a server: a pipe, whose end for reading the
+// server inherits. Nil means that nothing is hidden.
+type handOver struct {
+	hidden     []byte
+	inherited  int
+	ours       *os.File
+	descriptor string
+}
+
+func newHandOver() (*handOver, error) {
+	hidden := conceal.Hidden()
+	if hidden == nil {
+		return nil, nil
+	}
+	var ends [2]int
+	if err := syscall.Pipe2(ends[:], syscall.O_CLOEXEC); err != nil {
+		return nil, os.NewSyscallError("pipe2", err)
+	}
+	// This process starts nothing but the server.
+	if _, _, errno := syscall.Syscall(syscall.SYS_FCNTL, uintptr(ends[0]), syscall.F_SETFD, 0); errno != 0 {
+		return nil, os.NewSyscallError("fcntl", errno)
+	}
+	return &handOver{hidden, ends[0], os.NewFile(uintptr(ends[1]), "hidden"), "," + strconv.Itoa(ends[0])}, nil
+}
+
+// suffix is what the value of the variable ends with.
+func (h *handOver) suffix() string {
+	if h == nil {
+		return ""
+	}
+	return h.descriptor
+}
+
+// finish writes what is hidden to the server, if it was started, and closes the pipe.
+func (h *handOver) finish(started bool) {
+	if h == nil {
+		return
+	}
+	_ = syscall.Close(h.inherited)
+	if started {
+		_, _ = h.ours.Write(h.hidden) // a server that has ended does not need it
+	}
+	_ = h.ours.Close()
 }
 
 // Ensure makes this process the parent of a server, unless it has one, and then it
@@ -66,6 +135,7 @@ func run() error {
 	// The signal of death comes with the end of the thread that has started the
 	// server, not of the process.
 	runtime.LockOSThread()
+	conceal.Process()
 	if err := adopt(); err != nil {
 		return os.NewSyscallError("adopt orphans", err)
 	}
@@ -79,8 +149,12 @@ func run() error {
 	}
 	signals := make(chan os.Signal, 128)
 	signal.Notify(signals, forwarded()...)
+	hidden, err := newHandOver()
+	if err != nil {
+		return err
+	}
 	server, err := syscall.ForkExec(exe, os.Args, &syscall.ProcAttr{
-		Env:   append(os.Environ(), variable+"="+strconv.Itoa(os.Getpid())),
+		Env:   append(os.Environ(), variable+"="+strconv.Itoa(os.Getpid())+hidden.suffix()),
 		Files: []uintptr{0, 1, 2},
 		Sys: &syscall.SysProcAttr{
 			Pdeathsig: deathSignal,
@@ -89,6 +163,7 @@ func run() error {
 			Setpgid: !isTerminal(0),
 		},
 	})
+	hidden.finish(err == nil)
 	if err != nil {
 		return os.NewSyscallError("start the server", err)
 	}

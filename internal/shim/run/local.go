@@ -5,9 +5,9 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/sandboxagent/sandboxagent/internal/child"
+	"github.com/sandboxagent/sandboxagent/internal/shim"
 	"github.com/sandboxagent/sandboxagent/provider"
 )
 
@@ -42,7 +42,7 @@ func (local) listen(b *box) (*os.File, error) { return listenTCP(b) }
 // launch gives the server a journal of its own, so that it may run alongside
 // others, and shares everything else of the user with them.
 func (local) launch(b *box, args []string, files []*os.File) (*child.Child, error) {
-	env := slices.DeleteFunc(slices.Clone(b.opts.Env), func(kv string) bool { return strings.HasPrefix(kv, "SANDBOX_AGENT_TOKEN=") })
+	env := slices.Clone(b.opts.Env)
 	b.status.Marker = "SANDBOX_AGENT_SANDBOX=" + b.dir.ID()
 	env = append(env, b.status.Marker)
 	for key, value := range b.record.Spec.Env {
@@ -54,7 +54,7 @@ func (local) launch(b *box, args []string, files []*os.File) (*child.Child, erro
 	}
 	defer wait.Close()
 	defer block.Close()
-	args = append(args, "--journal", filepath.Join(string(b.dir), "journal.db"))
+	args = append(args, "--journal", filepath.Join(string(b.dir), shim.LocalJournal))
 	server, err := child.Start(child.Spec{
 		Path: "/bin/sh", Args: append([]string{"-c", waitScript, "sh", b.opts.Exe}, args...),
 		Dir: b.status.WorkDir, Env: env, Stdin: true, Files: append(slices.Clip(files), wait),
