@@ -43,7 +43,7 @@ type Limits struct {
 	MaxWatches       int `json:"maxWatches" doc:"Folders that one watch may hold"`
 	MaxMatches       int `json:"maxMatches" doc:"Matches of one search"`
 
-	MaxConnections     int   `json:"maxConnections" doc:"Agents that run at once"`
+	MaxConnections     int   `json:"maxConnections" doc:"Agents that run at once; by default what the memory, the processes, and the file descriptors of the machine allow"`
 	MaxPendingRequests int   `json:"maxPendingRequests" doc:"Unanswered requests of one ACP connection"`
 	MaxQueuedBytes     int64 `json:"maxQueuedBytes" doc:"Bytes waiting to be written to one agent"`
 	MaxFrameBytes      int64 `json:"maxFrameBytes" doc:"Bytes of one line of an agent"`

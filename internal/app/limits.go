@@ -34,13 +34,13 @@ func journalShare(dir string) int64 {
 
 // limitsWithDefaults sets what is zero. The journal is in dir.
 func limitsWithDefaults(l api.Limits, dir string) api.Limits {
-	agent, turn := bridge.DefaultLimits, session.DefaultLimits
+	agent, turn, here := bridge.DefaultLimits, session.DefaultLimits, thisMachine()
 	return api.Limits{
 		MaxBodyBytes:         cmp.Or(l.MaxBodyBytes, 2<<20),
 		MaxContentBytes:      cmp.Or(l.MaxContentBytes, 32<<20),
 		MaxFileBytes:         cmp.Or(l.MaxFileBytes, files.DefaultMaxFileBytes),
 		MaxUploadBytes:       cmp.Or(l.MaxUploadBytes, files.DefaultMaxUploadBytes),
-		MaxHTTPConnections:   cmp.Or(l.MaxHTTPConnections, machineConnections()),
+		MaxHTTPConnections:   cmp.Or(l.MaxHTTPConnections, here.connections()),
 		MaxHeaderBytes:       cmp.Or(l.MaxHeaderBytes, 64<<10),
 		HeaderTimeoutMs:      cmp.Or(l.HeaderTimeoutMs, 10_000),
 		BodyStallMs:          cmp.Or(l.BodyStallMs, 15_000),
@@ -49,7 +49,7 @@ func limitsWithDefaults(l api.Limits, dir string) api.Limits {
 		MaxBatchFiles:        cmp.Or(l.MaxBatchFiles, files.DefaultMaxBatchFiles),
 		MaxWatches:           cmp.Or(l.MaxWatches, files.DefaultMaxWatches),
 		MaxMatches:           cmp.Or(l.MaxMatches, files.DefaultMaxMatches),
-		MaxConnections:       cmp.Or(l.MaxConnections, agent.MaxConnections),
+		MaxConnections:       cmp.Or(l.MaxConnections, here.agents()),
 		MaxPendingRequests:   cmp.Or(l.MaxPendingRequests, agent.MaxPending),
 		MaxQueuedBytes:       cmp.Or(l.MaxQueuedBytes, agent.MaxQueuedBytes),
 		MaxFrameBytes:        cmp.Or(l.MaxFrameBytes, agent.MaxFrameBytes),

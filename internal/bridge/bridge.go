@@ -110,7 +110,7 @@ type Limits struct {
 
 // DefaultLimits are the limits where Config has zeros.
 var DefaultLimits = Limits{
-	MaxConnections: 64,
+	MaxConnections: 1024,
 	MaxPending:     1024,
 	MaxQueuedBytes: 16 << 20,
 	MaxFrameBytes:  32 << 20,

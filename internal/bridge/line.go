@@ -21,14 +21,39 @@ const shownBytes = 64 << 10
 // maxStderrLine is the longest line of standard error that is kept whole.
 const maxStderrLine = 8 << 10
 
-// lineReader cuts an agent's output into lines, each in memory of its own.
+// A lineReader reads into a small buffer, which most agents hold while they are silent,
+// and into a large one, which all share, while there is more to read than that.
+const (
+	smallBuffer = 4 << 10
+	largeBuffer = 64 << 10
+)
+
+var largeBuffers = sync.Pool{New: func() any { return new([largeBuffer]byte) }}
+
+// lineReader cuts an agent's output into lines, each in memory of its own. It takes
+// memory when it is first read.
 type lineReader struct {
-	r   *bufio.Reader
+	r   io.Reader
 	max int64
+
+	small   []byte
+	large   *[largeBuffer]byte // nil while the small one is enough
+	from    int                // what was read and not returned is in the buffer
+	to      int                // up to here
+	scanned int                // and has no end of a line up to here
+	err     error              // of the last read, once all before it was returned
 }
 
 func newLineReader(r io.Reader, max int64) *lineReader {
-	return &lineReader{r: bufio.NewReaderSize(r, 64<<10), max: max}
+	return &lineReader{r: r, max: max}
+}
+
+// release gives memory back. The reader must not be used after it.
+func (l *lineReader) release() {
+	if l.large != nil {
+		largeBuffers.Put(l.large)
+	}
+	*l = lineReader{}
 }
 
 // longLineError stands for a line over the limit, which was passed over.
@@ -59,16 +84,81 @@ func (l *lineReader) next() ([]byte, error) {
 }
 
 // buffered returns how many bytes of further lines have been read already.
-func (l *lineReader) buffered() int { return l.r.Buffered() }
+func (l *lineReader) buffered() int { return l.to - l.from }
 
 // more reports whether next has a line without reading.
 func (l *lineReader) more() bool {
-	ahead, _ := l.r.Peek(l.r.Buffered())
+	ahead := l.buffer()[l.from:l.to]
 	return bytes.IndexByte(bytes.TrimLeftFunc(ahead, unicode.IsSpace), '\n') >= 0
 }
 
+func (l *lineReader) buffer() []byte {
+	if l.large != nil {
+		return l.large[:]
+	}
+	return l.small
+}
+
+// part returns the bytes up to the next end of a line, or, with bufio.ErrBufferFull,
+// a part of a line that is longer than the large buffer, or the last bytes with the
+// error that ended the output. They are valid until the next call.
+func (l *lineReader) part() ([]byte, error) {
+	for {
+		buf := l.buffer()
+		if i := bytes.IndexByte(buf[l.scanned:l.to], '\n'); i >= 0 {
+			part := buf[l.from : l.scanned+i+1]
+			l.from = l.scanned + i + 1
+			l.scanned = l.from
+			return part, nil
+		}
+		l.scanned = l.to
+		if l.err != nil || l.large != nil && l.from == 0 && l.to == largeBuffer {
+			part, err := buf[l.from:l.to], l.err
+			l.from, l.to, l.scanned = 0, 0, 0
+			if err == nil {
+				err = bufio.ErrBufferFull
+			}
+			return part, err
+		}
+		l.fill()
+	}
+}
+
+// fill reads once.
+func (l *lineReader) fill() {
+	l.makeRoom()
+	for range 100 {
+		n, err := l.r.Read(l.buffer()[l.to:])
+		l.to += n
+		l.err = err
+		if n > 0 || err != nil {
+			return
+		}
+	}
+	l.err = io.ErrNoProgress
+}
+
+// makeRoom moves what is in the buffer to where there is room behind it.
+func (l *lineReader) makeRoom() {
+	switch kept := l.to - l.from; {
+	case l.small == nil:
+		l.small = make([]byte, smallBuffer)
+	case kept == 0 && l.large != nil:
+		largeBuffers.Put(l.large)
+		l.large = nil
+	case kept > 0 && l.large == nil && l.to == smallBuffer:
+		l.large = largeBuffers.Get().(*[largeBuffer]byte)
+		copy(l.large[:], l.small[l.from:l.to])
+	case l.from > 0:
+		copy(l.buffer(), l.buffer()[l.from:l.to])
+	default:
+		return
+	}
+	l.from, l.to, l.scanned = 0, l.to-l.from, l.scanned-l.from
+}
+
 func (l *lineReader) line() ([]byte, error) {
-	part, err := l.r.ReadSlice('\n')
+	part, err := l.part()
 	if err == nil {
 		return bytes.Clone(part), nil
 	}
@@ -77,7 +167,7 @@ func (l *lineReader) line() ([]byte, error) {
 		if int64(len(line)) > l.max {
 			return nil, l.skip(line)
 		}
-		part, err = l.r.ReadSlice('\n')
+		part, err = l.part()
 		line = append(line, part...)
 	}
 	if err == io.EOF && len(line) > 0 {
@@ -92,7 +182,7 @@ func (l *lineReader) skip(start []byte) error {
 	var o outline
 	o.Write(start)
 	for {
-		part, err := l.r.ReadSlice('\n')
+		part, err := l.part()
 		e.size += int64(len(part))
 		o.Write(part)
 		if err != bufio.ErrBufferFull {
@@ -156,6 +246,7 @@ type tail struct {
 // read reads r to its end.
 func (t *tail) read(r io.Reader, log *slog.Logger) {
 	lines := newLineReader(r, maxStderrLine)
+	defer lines.release()
 	for {
 		line, err := lines.next()
 		if long, ok := err.(*longLineError); ok {

@@ -428,6 +428,7 @@ const smallRead = 4 << 10
 func (r *run) readStdout() {
 	j := r.c.b.cfg.Journal
 	lines := newLineReader(r.child.Stdout, r.c.b.cfg.Limits.MaxFrameBytes)
+	defer lines.release()
 	var answers []answer // to requests, not written yet
 	for held := false; ; {
 		empty := lines.buffered() == 0

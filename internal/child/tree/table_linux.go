@@ -2,11 +2,50 @@ package tree
 
 import (
 	"strconv"
+	"sync"
 	"syscall"
 )
 
-// Table reads /proc. Zombies are left out.
+// scan is one reading of /proc.
+type scan struct {
+	done  sync.Mutex // held until table is there
+	table []Process
+}
+
+var (
+	nextMu  sync.Mutex
+	next    *scan      // that has not begun; nil if nobody waits for one
+	reading sync.Mutex // held around each scan
+)
+
+// Table reads /proc. Zombies are left out. Callers share a reading that began after all of
+// them had called, since a thousand children that end at once need few; they must not
+// change it.
 func Table() []Process {
+	nextMu.Lock()
+	s := next
+	if s != nil {
+		nextMu.Unlock()
+		s.done.Lock()
+		defer s.done.Unlock()
+		return s.table
+	}
+	s = new(scan)
+	s.done.Lock()
+	defer s.done.Unlock()
+	next = s
+	nextMu.Unlock()
+	reading.Lock()
+	defer reading.Unlock()
+	nextMu.Lock()
+	next = nil
+	nextMu.Unlock()
+	s.table = read()
+	return s.table
+}
+
+// read reads /proc.
+func read() []Process {
 	dir, err := open("/proc", syscall.O_DIRECTORY)
 	if err != nil {
 		return nil
