@@ -23,6 +23,7 @@ import (
 	"github.com/sandboxagent/sandboxagent/api"
 	"github.com/sandboxagent/sandboxagent/internal/agents"
 	"github.com/sandboxagent/sandboxagent/internal/fakemodel"
+	"github.com/sandboxagent/sandboxagent/internal/shellwords"
 )
 
 var (
@@ -119,6 +120,7 @@ type real struct {
 	env      []string          // in addition to what makes it use the scripted model
 	settings map[string]string // members added to the settings that do, or whole files, by name below the home
 	uid      int               // user that the server and the agent run as; 0 is the user of this test
+	changed  []string          // flags of a middleman between the agent and the server; nil puts none there
 }
 
 // TestTask gives each agent a task: it writes a file, asks for it first, gets the
@@ -192,7 +194,12 @@ func startServer(ctx context.Context, t *testing.T, agent real, url string) *san
 		t.Fatal(err)
 	}
 	data := directory(t, agent.uid, "data-")
-	for _, name := range []string{"bin", "store"} {
+	installed := []string{"bin", "store"}
+	if agent.changed != nil {
+		installed = []string{"store"}
+		launchChanged(t, agent, filepath.Join(data, "bin", "agent_processes"))
+	}
+	for _, name := range installed {
 		if err := os.Symlink(filepath.Join(cache, "data", name), filepath.Join(data, name)); err != nil {
 			t.Fatal(err)
 		}
@@ -208,6 +215,29 @@ func startServer(ctx context.Context, t *testing.T, agent real, url string) *san
 	own(t, home, agent.uid)
 	env := append([]string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + os.TempDir()}, append(wired, agent.env...)...)
 	return serve(ctx, t, program(t, agent.uid), home, env, "--data-dir", data)
+}
+
+// launchChanged writes the launcher of an agent, in a directory of launchers, that
+// starts it with a middleman in between.
+func launchChanged(t *testing.T, agent real, dir string) {
+	t.Helper()
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	middleman, err := build(dir, "conformance/agents/middleman")
+	if err != nil {
+		t.Fatal(err)
+	}
+	words := []string{"exec", middleman}
+	words = append(words, agent.changed...)
+	words = append(words, filepath.Join(cache, "data", "bin", "agent_processes", agent.id+"-acp"))
+	for i, word := range words[1:] {
+		words[i+1] = shellwords.Quote(word)
+	}
+	script := "#!/bin/sh\n" + strings.Join(words, " ") + " \"$@\"\n"
+	if err := os.WriteFile(filepath.Join(dir, agent.id+"-acp"), []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // serve starts a server that ends with the test, and returns a client of it.

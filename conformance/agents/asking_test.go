@@ -37,6 +37,7 @@ type desk struct {
 	t       *testing.T
 	ctx     context.Context
 	dir     string
+	sandbox *sandboxagent.Client
 	session *sandboxagent.Session
 
 	mu    sync.Mutex
@@ -52,22 +53,24 @@ func newDesk(t *testing.T, agent real, policy api.PermissionPolicy, options fake
 	options.Escalate = agent.escalate
 	vendor := httptest.NewServer(fakemodel.New(options))
 	t.Cleanup(vendor.Close)
-	sandbox := startServer(ctx, t, agent, vendor.URL)
 	d := &desk{t: t, ctx: ctx, dir: directory(t, agent.uid, "work-"), reply: sandboxagent.Once}
+	d.sandbox = startServer(ctx, t, agent, vendor.URL)
 	var err error
-	d.session, err = sandbox.CreateSession(ctx, sandboxagent.SessionOptions{
-		Agent: agent.id, CWD: d.dir, Mode: agent.mode, Permissions: policy,
-		OnPermission: func(_ context.Context, p api.Permission) (sandboxagent.Reply, error) {
-			d.mu.Lock()
-			defer d.mu.Unlock()
-			d.asked = append(d.asked, p)
-			return d.reply, nil
-		},
+	d.session, err = d.sandbox.CreateSession(ctx, sandboxagent.SessionOptions{
+		Agent: agent.id, CWD: d.dir, Mode: agent.mode, Permissions: policy, OnPermission: d.answer,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return d
+}
+
+// answer replies to what the policy asks about, and keeps it.
+func (d *desk) answer(_ context.Context, p api.Permission) (sandboxagent.Reply, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.asked = append(d.asked, p)
+	return d.reply, nil
 }
 
 // policy is the policy with a default for all kinds.

@@ -3,8 +3,6 @@
 package agents
 
 import (
-	"encoding/json"
-	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -117,20 +115,5 @@ func TestPolicyHoldsForARealAgent(t *testing.T) {
 				t.Error("the agent asked about nothing")
 			}
 		})
-	}
-}
-
-// What a call writes counts, not what its text names.
-func TestEditOutsideWhatIsAllowedIsRejected(t *testing.T) {
-	outside := filepath.Join(directory(t, 0, "outside-"), "passwd")
-	input := json.RawMessage(fmt.Sprintf(`{"file_path":%q,"content":"src/a.txt\n"}`, outside))
-	d := newDesk(t, real{id: "claude"}, policy(api.DecideReject, api.PermissionRule{Kind: "edit", Path: "src/**", Decision: api.DecideAllow}),
-		fakemodel.Options{Script: []fakemodel.Turn{{Calls: []fakemodel.Call{{Name: "Write", Input: input}}}, {Text: "Done."}}})
-	d.say("change the other file")
-	if _, err := os.Stat(outside); err == nil {
-		t.Errorf("%s was written", outside)
-	}
-	if d.rejected() == 0 {
-		t.Error("it was not asked about")
 	}
 }
