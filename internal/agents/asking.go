@@ -122,8 +122,8 @@ type input struct {
 }
 
 // normalize is the Normalize of an agent whose input is told by these members. A
-// call with a list of arguments, or one that touches more than its file, is left
-// to be judged as it is.
+// call with a list of arguments or with variables, or one that touches more than
+// its file, is left to be judged as it is.
 func (in input) normalize(cwd string, call acp.ToolCall) acp.ToolCall {
 	var raw map[string]json.RawMessage
 	if json.Unmarshal(call.RawInput, &raw) != nil {
@@ -133,7 +133,8 @@ func (in input) normalize(cwd string, call acp.ToolCall) acp.ToolCall {
 		_ = json.Unmarshal(raw[name], &value) // anything else is no text
 		return value
 	}
-	if line := text(in.command); line != "" && call.Kind == acp.ToolExecute && raw["args"] == nil {
+	adds := slices.ContainsFunc([]string{"args", "env", "environment"}, func(name string) bool { return raw[name] != nil })
+	if line := text(in.command); line != "" && call.Kind == acp.ToolExecute && !adds {
 		return executes(call, line, text(in.dir), cwd)
 	}
 	if file := text(in.file); file != "" && call.Kind == acp.ToolEdit && touchesOnly(call, file) {

@@ -61,7 +61,7 @@ var rules = []rule{
 	{"internal/journal/sqlite/tail", "internal/journal", "the files of the tail hold blocks, and know no SQLite"},
 	{"internal/journal/postgres", "api internal/journal github.com/jackc/pgx/v5 github.com/pressly/goose/v3", "one store, one library"},
 	{"internal/protected", "github.com/bmatcuk/doublestar/v4", "one list of protected paths"},
-	{"internal/permission", "acp api internal/protected github.com/bmatcuk/doublestar/v4 golang.org/x/sys mvdan.cc/sh/v3/syntax", "the judge looks at calls, rules, and links, and at nothing else"},
+	{"internal/permission", "acp api internal/protected github.com/bmatcuk/doublestar/v4 golang.org/x/sys mvdan.cc/sh/v3/expand mvdan.cc/sh/v3/syntax", "the judge looks at calls, rules, and links, and at nothing else"},
 	{"internal/bridge", "acp api internal/child internal/journal internal/lazyregexp golang.org/x/sync", "the bridge moves frames between agents and the journal"},
 	{"internal/session", "acp api internal/bridge internal/journal internal/permission", "a session is on top of the bridge"},
 

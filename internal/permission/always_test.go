@@ -115,11 +115,11 @@ func TestAlwaysIsNotOffered(t *testing.T) {
 		return `{"kind":"execute","rawInput":{"command":"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`).Replace(s) + `"}}`
 	}
 	for text, want := range map[string]string{
-		line("ls $x"): "expands", line("ls *"): "expands", line("ls $(pwd)"): "", line("ls > x"): "more than run", line("ls 2>&1"): "more than plain", line("ls < x"): "more than run", line("ls <<E\nE"): "more than plain",
+		line("ls $x"): "a rule decides", line("ls *"): "protected", line("echo $x"): "expands", line("ls x*"): "expands", line("ls $(pwd)"): "", line("ls > x"): "more than run", line("ls 2>&1"): "more than plain", line("ls < x"): "more than run", line("ls <<E\nE"): "more than plain",
 		line("x=1 ls"): "assignment", line("$x"): "a rule decides", line("(ls)"): "more than plain", line("ls &"): "more than plain", line("if ls; then ls; fi"): "more than plain", line("eval ls"): "not understood",
 		line("bash -c ls"): "code", line("env ls"): "one command by another", line("sudo make"): "one command by another", line("nohup x"): "one command by another", line("timeout 5"): "one command by another", line("bash -c"): "not understood", line("ls; bash x -c"): "code",
 		line("python3 -c 'x'"): "code", line("python3.11 -c x"): "code", line("/usr/bin/python -c x"): "code", line("perl -e x"): "code", line("perl -ne x"): "code", line("node --eval x"): "code", line("node --eval=x"): "code", line("ruby -e x"): "code", line("php -r x"): "code",
-		line("awk x f"): "code", line("sed x f"): "code", line("ssh host ls"): "code", line("find x -exec ls ';'"): "code", line("find x -ok ls"): "code", line("git -c a=b log"): "code", line("deno eval x"): "code", line("xargs ls"): "one command by another",
+		line("awk x f"): "code", line("gawk x"): "code", line("mawk x"): "code", line("nawk x"): "code", line("gsed x"): "code", line("jq x"): "code", line("jq"): "", line("sed x f"): "code", line("ssh host ls"): "code", line("find x -exec ls ';'"): "code", line("find x -ok ls"): "code", line("git -c a=b log"): "code", line("deno eval x"): "code", line("xargs ls"): "one command by another",
 		line("vim .envrc"): "protected", line("cat .git/config"): "protected",
 		`{"kind":"execute","rawInput":{"command":["bash","-c","ls"]}}`: "code",
 		`{"kind":"execute","rawInput":{"command":"ls","cwd":"/"}}`:     "another directory",

@@ -32,6 +32,9 @@ func read(call acp.ToolCall, dir string) []act {
 		}
 		s.command(words, lineOf(words))
 	}
+	if in.assigns && len(in.commands) > 0 {
+		s.strange("the call", "a variable can change what its commands are")
+	}
 	kinds := kindsOf(call.Kind, diff || in.written && len(targets) > 0, len(in.commands) > 0)
 	if slices.Contains(kinds, acp.ToolExecute) && len(in.commands) == 0 {
 		s.unclear("a command", "the call does not carry it")

@@ -17,6 +17,7 @@ type input struct {
 	paths    []string
 	cwd      string // where commands run, when the arguments say so
 	written  bool   // there is content for a file
+	assigns  bool   // commands get variables
 	unclear  []string
 }
 
@@ -114,13 +115,13 @@ func normalKey(key string) string {
 var (
 	commandKeys   = words("command cmd commands cmds commandline cmdline shellcommand bashcommand fullcommand argv")
 	argumentKeys  = words("args arguments argv commandargs")
+	scriptKeys    = words("script shellscript bashscript bash run program executable exe") // where they have text
+	variableKeys  = words("env environment envs envvars environmentvariables")
 	directoryKeys = words("cwd workdir workingdirectory workingdir currentdirectory currentworkingdirectory")
 	contentKeys   = words("content contents filetext newstring newstr newtext newcontent inserttext replacementtext newsource diff patch")
 	writtenKeys   = words("insert replacement edits data")
 	textKeys      = words("oldstring oldstr oldtext oldcontent text description prompt query regex reason explanation thought title summary message search replace justification")
 	pathKey       = regexp.MustCompile(`path|file|dir$|directory|folder|notebook|^uri$|^target$|^source$|^destination$|^dest$`)
-	patchHeader   = regexp.MustCompile(`(?m)^(?:\*\*\* (?:Add|Update|Delete) File: |\*\*\* Move to: |(?:---|\+\+\+) |(?:rename|copy) (?:from|to) )([^\t\r\n]+)`)
-	patchPrefix   = regexp.MustCompile(`^[abciow]/`)
 )
 
 func words(list string) map[string]bool {
@@ -155,9 +156,11 @@ func (in *input) object(v value, depth int) {
 	for _, m := range v.members {
 		key := normalKey(m.key)
 		switch {
-		case commandKeys[key]:
+		case commandKeys[key], scriptKeys[key] && (m.value.isText || m.value.isList):
 			in.command(key, m.value, args, depth)
 			continue
+		case variableKeys[key] && (m.value.text != "" || len(m.value.list) > 0 || len(m.value.members) > 0):
+			in.assigns = true
 		case directoryKeys[key] && m.value.isText && m.value.text != "":
 			if in.cwd != "" && in.cwd != m.value.text {
 				in.unclear = append(in.unclear, "it names more than one working directory")
@@ -257,12 +260,11 @@ func (in *input) string(key, s string, depth int) {
 			in.walk(key, v, depth+1) // arguments as text
 		}
 	}
-	if strings.Contains(s, "\n") {
-		for _, m := range patchHeader.FindAllStringSubmatch(s, -1) {
-			if name := strings.TrimSpace(m[1]); name != "/dev/null" {
-				in.paths = append(in.paths, patchPrefix.ReplaceAllString(name, ""))
-				in.written = true
-			}
+	if loose := !contentKeys[key] || patchKeys[key]; loose || strings.Contains(s, "\n") {
+		paths, why := patchPaths(s, loose)
+		in.paths, in.written = append(in.paths, paths...), in.written || len(paths) > 0
+		if why != "" {
+			in.unclear = append(in.unclear, why)
 		}
 	}
 	switch {

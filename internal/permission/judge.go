@@ -169,7 +169,9 @@ func describe(v *api.PermissionVerdict, a *act) {
 		add(&v.Paths, a.path.String())
 	}
 	for _, m := range a.mentions {
-		add(&v.Paths, m.String())
+		if len(m.forms) > 0 {
+			add(&v.Paths, m.String())
+		}
 	}
 }
 

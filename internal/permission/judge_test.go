@@ -323,3 +323,37 @@ func TestUnattended(t *testing.T) {
 		}
 	}
 }
+
+// TestVariablesOfACommand gives commands variables outside of their lines.
+func TestVariablesOfACommand(t *testing.T) {
+	p := policy(t, `{"default":"ask","rules":[{"command":"ls *","decision":"allow"}]}`)
+	for text, want := range map[string]string{
+		`{"kind":"execute","rawInput":{"command":"ls","env":{"LD_PRELOAD":"./x.so"}}}`:                      ask,
+		`{"kind":"execute","rawInput":{"command":["ls"],"environment":["PATH=."]}}`:                         ask,
+		`{"kind":"execute","rawInput":{"command":"ls","options":{"env_vars":"A=1"}}}`:                       ask,
+		`{"kind":"execute","rawInput":{"command":"ls","env":{},"environment":[],"envVars":"","envs":null}}`: allow,
+	} {
+		if v := (permission.Judge{Policy: p, Dir: "/w"}).Verdict(call(t, text, "/w")); v.Decision != want {
+			t.Errorf("%s: %s, want %s: %s", text, v.Decision, want, v.Reason)
+		}
+	}
+}
+
+// TestNamesOfCommands has a command stand under the names that tools give it.
+func TestNamesOfCommands(t *testing.T) {
+	p := policy(t, `{"default":"allow","rules":[{"command":"rm *","decision":"reject"}]}`)
+	for text, want := range map[string]string{
+		`{"rawInput":{"script":"true; rm x"}}`:                            reject,
+		`{"rawInput":{"program":"/bin/rm","args":["x"]}}`:                 reject,
+		`{"rawInput":{"executable":"bash","arguments":["-c","rm x"]}}`:    reject,
+		`{"rawInput":{"steps":[{"run":"ls"},{"run":"rm x"}]}}`:            reject,
+		`{"rawInput":{"exe":"rm","argv":["rm","x"]}}`:                     reject,
+		`{"kind":"other","rawInput":{"arguments":"{\"bash\":\"rm x\"}"}}`: reject,
+		`{"rawInput":{"run":true}}`:                                       allow,
+		`{"rawInput":{"script":{"name":"x"}}}`:                            allow,
+	} {
+		if v := (permission.Judge{Policy: p, Dir: "/w"}).Verdict(call(t, text, "/w")); v.Decision != want {
+			t.Errorf("%s: %s, want %s: %s", text, v.Decision, want, v.Reason)
+		}
+	}
+}

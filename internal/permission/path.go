@@ -58,6 +58,9 @@ func newTarget(dir, raw string) *target {
 	case scheme.MatchString(raw):
 		t.doubt("it is a URL of a scheme that is not known")
 	}
+	for _, p := range spellings(raw) {
+		t.add(dir, p)
+	}
 	if strings.ContainsFunc(raw, unicode.IsControl) {
 		t.doubt("it holds a control character")
 	}
@@ -68,6 +71,31 @@ func newTarget(dir, raw string) *target {
 		t.doubt("it is a pattern that leads upwards")
 	}
 	return t
+}
+
+// spellings returns what a tool may make of a path that is written in a way of its
+// own: with blanks or quotes around it, with an @ before it, with the separators of
+// another system, or encoded as in a URL.
+func spellings(raw string) (list []string) {
+	p := strings.TrimSpace(raw)
+	for _, quote := range []string{`"`, "'", "`"} {
+		if len(p) > 1 && strings.HasPrefix(p, quote) && strings.HasSuffix(p, quote) {
+			p = p[1 : len(p)-1]
+		}
+	}
+	p = strings.TrimPrefix(p, "@")
+	if strings.Contains(p, "%") && !scheme.MatchString(p) {
+		if decoded, err := url.PathUnescape(p); err == nil {
+			p = decoded
+		}
+	}
+	if p != raw && p != "" {
+		list = append(list, p)
+	}
+	if slashed := strings.ReplaceAll(p, `\`, "/"); slashed != p {
+		list = append(list, slashed)
+	}
+	return list
 }
 
 var (

@@ -185,27 +185,6 @@ func (s *script) at(p string) string {
 	return s.dir + "/" + p
 }
 
-// mention adds the paths that the words of a command name.
-func (s *script) mention(a *act) {
-	for _, w := range a.words {
-		value := w.text
-		if _, after, ok := strings.Cut(value, "="); ok && strings.HasPrefix(value, "-") {
-			value = after
-		}
-		if !w.known && !w.tilde || !pathLike(value, s.dir) {
-			continue
-		}
-		if s.moves && !path.IsAbs(value) && strings.Contains(value, "/") {
-			s.strange(a.text, "it changes its directory, so that "+value+" is not known")
-		}
-		t := newTarget(s.dir, value)
-		a.mentions = append(a.mentions, t)
-		for _, kind := range []string{acp.ToolRead, acp.ToolEdit, acp.ToolDelete, acp.ToolMove} {
-			s.acts = append(s.acts, act{kind: kind, path: t, named: true, may: true, text: a.text + " names " + value})
-		}
-	}
-}
-
 // redirects adds the acts of the redirections of a statement.
 func (s *script) redirects(stmt *syntax.Stmt) {
 	for _, r := range stmt.Redirs {

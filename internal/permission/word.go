@@ -12,6 +12,8 @@ type word struct {
 	known bool   // the shell expands nothing in it
 	many  bool   // it may become any number of words
 	tilde bool   // begins with a tilde that the shell expands; then it is not known
+
+	node *syntax.Word // where it is not known; nil for a word that stands for others
 }
 
 func literal(text string) word { return word{text: text, known: true} }
@@ -50,7 +52,7 @@ func evaluateWord(arg *syntax.Word) word {
 		}
 	}
 	if w.text = b.String(); !w.known {
-		w.text = source(arg)
+		w.text, w.node = source(arg), arg
 	}
 	if w.text == "{}" || w.text == "[" || w.text == "]" {
 		w.known, w.many = true, false

@@ -2,6 +2,7 @@ package permission
 
 import (
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -12,6 +13,7 @@ import (
 // asks looks behind it; what allows does not.
 type wrapper struct {
 	values   string   // short options with an argument
+	attached string   // short options whose argument, if any, is in the same word
 	long     []string // long options with an argument of their own
 	operands int      // before the command
 	assigns  bool     // NAME=VALUE may stand before the command
@@ -32,24 +34,24 @@ var wrappers = map[string]wrapper{
 	"nohup":   {},
 	"time":    {values: "of", long: []string{"output", "format"}},
 	"timeout": {values: "ks", long: []string{"kill-after", "signal"}, operands: 1},
-	"xargs": {values: "adEILnPs", long: []string{"arg-file", "delimiter", "max-args", "max-procs", "max-chars", "process-slot-var"},
+	"xargs": {values: "adEIJLnPRsS", attached: "eil", long: []string{"arg-file", "delimiter", "max-args", "max-procs", "max-chars", "process-slot-var"},
 		more: true},
-	"sudo": {values: "CDghpRrTtUu", assigns: true, only: "lvKk",
+	"sudo": {values: "CDghpRrTtUu", assigns: true, only: "lvK",
 		long: []string{"user", "group", "host", "prompt", "chdir", "chroot", "role", "type", "close-from", "command-timeout", "other-user"}},
 	"doas":    {values: "uC"},
 	"busybox": {},
 	"toybox":  {},
 	"setsid":  {},
 	"stdbuf":  {values: "ioe", long: []string{"input", "output", "error"}},
-	"ionice":  {values: "cnpPu", long: []string{"class", "classdata"}},
-	"chrt":    {operands: 1, values: "TPD"},
+	"ionice":  {values: "cnpPu", long: []string{"class", "classdata", "pid", "pgid", "uid"}},
+	"chrt":    {unknown: true},
 	"taskset": {operands: 1},
-	"chroot":  {operands: 1},
+	"chroot":  {operands: 1, long: []string{"groups", "userspec"}},
 	"flock":   {operands: 1, values: "wE", long: []string{"timeout", "wait", "conflict-exit-code"}, lines: []string{"-c", "--command"}},
 	"su":      {unknown: true, lines: []string{"-c", "--command"}},
 	"runuser": {unknown: true, lines: []string{"-c", "--command"}},
 	"script":  {unknown: true, lines: []string{"-c", "--command"}},
-	"watch":   {values: "nqdt", long: []string{"interval"}},
+	"watch":   {values: "nqs", long: []string{"interval", "equexit", "shotsdir"}},
 	"unshare": {unknown: true}, "nsenter": {unknown: true}, "setpriv": {unknown: true}, "prlimit": {unknown: true},
 	"strace": {unknown: true}, "ltrace": {unknown: true}, "gdb": {unknown: true}, "valgrind": {unknown: true}, "perf": {unknown: true},
 	"setarch": {unknown: true}, "linux32": {unknown: true}, "linux64": {unknown: true}, "numactl": {unknown: true},
@@ -59,6 +61,18 @@ var wrappers = map[string]wrapper{
 	"start-stop-daemon": {unknown: true}, "run-parts": {unknown: true}, "chronic": {unknown: true}, "ts": {unknown: true},
 	"nocorrect": {}, "noglob": {}, "-": {}, "chpst": {unknown: true}, "softlimit": {unknown: true}, "caffeinate": {unknown: true}, "catchsegv": {},
 }
+
+// runners are tools that prepare an environment, or measure, for the command in
+// their arguments. What rejects or asks looks behind them too; other than a
+// wrapper, such a tool is what the user knows the command by.
+var runners = words("ssh-agent sg run0 capsh cpulimit nocache eatmydata torsocks torify proxychains proxychains4 faketime" +
+	" dumb-init tini catatonit gosu su-exec entr tmux screen dtach abduco hyperfine rr heaptrack" +
+	" uv uvx pipx poetry pipenv pdm hatch rye conda mamba micromamba bundle npx pnpm yarn bunx direnv nix nix-shell mise asdf rbenv pyenv nodenv volta" +
+	" envdir setlock setuidgid envuidgid s6-setuidgid with-contenv fakechroot apptainer singularity distcc ccache sem op doppler")
+
+// loader is the program that the kernel starts for dynamic programs; called by its
+// name it runs the program in its arguments (ld.so(8)).
+var loader = regexp.MustCompile(`^ld(-linux.*|-musl.*|64)?\.so(\.[0-9]+)?$`)
 
 // shells run the line after -c, or what they read.
 var shells = map[string]bool{
@@ -115,6 +129,8 @@ func (s *script) unwrap(words []word, text string) {
 	switch w, ok := wrappers[name]; {
 	case ok:
 		s.wrapped(w, words[1:], text)
+	case runners[name] || loader.MatchString(name):
+		s.wrapped(wrapper{unknown: true}, words[1:], text)
 	case name == "find":
 		s.find(words[1:])
 	case name == "eval":
@@ -232,46 +248,71 @@ func (s *script) behind(w wrapper, words []word) {
 // when it cannot be told where they begin. Lines in options are judged.
 func (s *script) operands(w wrapper, args []word, text string) (rest []word, sure bool) {
 	sure = !w.unknown
-	take := func(value word) {
-		if s.line(value.text); !value.known {
-			s.unclear(text, "the line in its option is not written out")
-		}
-	}
 	for len(args) > 0 {
-		option := args[0].text
-		if !args[0].known {
+		head := args[0].text
+		switch {
+		case !args[0].known:
 			return args, false
-		}
-		if len(option) < 2 || option[0] != '-' {
+		case head == "-" && w.assigns: // env takes it for -i
+		case len(head) < 2 || head[0] != '-':
 			return args, sure
 		}
 		args = args[1:]
-		if option == "--" {
+		if head == "--" {
 			return args, sure
 		}
-		name, value, attached := option[:2], option[2:], len(option) > 2
-		if strings.HasPrefix(option, "--") {
-			name, value, attached = strings.Cut(option, "=")
-		}
-		separate := !attached && (slices.Contains(w.long, strings.TrimPrefix(name, "--")) || len(name) == 2 && strings.Contains(w.values, name[1:]))
-		switch {
-		case slices.Contains(w.lines, name) && attached:
-			take(literal(value))
-		case slices.Contains(w.lines, name) && len(args) > 0:
-			take(args[0])
-			args = args[1:]
-		case separate && len(args) > 0:
-			args = args[1:]
-		case len(name) == 2 && strings.ContainsAny(option[1:], w.only):
+		o := w.option(head)
+		if o.idle {
 			return nil, sure
-		case len(name) == 2 && attached && !strings.Contains(w.values, name[1:]):
-			// Options in one word; the last of them may take the next one.
-			if last := option[len(option)-1:]; strings.Contains(w.values, last) && len(args) > 0 {
-				sure = false
-			}
+		}
+		value := literal(o.value)
+		if o.takes && len(args) > 0 {
+			value, args = args[0], args[1:]
+		}
+		if !o.line || value.text == "" {
+			continue
+		}
+		s.line(value.text)
+		if !value.known || strings.Contains(value.text, `\`) { // env has escapes of its own
+			s.unclear(text, "the line in its option is not written out")
 		}
 	}
 	return nil, sure
+}
+
+// An option is what one word of options says to a wrapper.
+type option struct {
+	value string // in the same word
+	takes bool   // the next word is its argument
+	line  bool   // its argument is a line for a shell
+	idle  bool   // with it the wrapper runs nothing
+}
+
+// option reads one word as getopt_long(3) does: short options may stand together,
+// and long ones may be cut short.
+func (w wrapper) option(text string) (o option) {
+	if strings.HasPrefix(text, "--") {
+		name, value, attached := strings.Cut(text, "=")
+		o.value = value
+		o.line = slices.ContainsFunc(w.lines, func(l string) bool { return strings.HasPrefix(l, name) })
+		o.takes = !attached && (o.line || slices.ContainsFunc(w.long, func(l string) bool { return strings.HasPrefix(l, name[2:]) }))
+		return o
+	}
+	for i := 1; i < len(text); i++ {
+		letter := text[i : i+1]
+		o.line = slices.Contains(w.lines, "-"+letter)
+		switch {
+		case strings.Contains(w.only, letter):
+			o.idle = true
+			return o
+		case o.line || strings.Contains(w.values, letter):
+			o.value, o.takes = text[i+1:], i+1 == len(text)
+			return o
+		case strings.Contains(w.attached, letter):
+			return o
+		}
+	}
+	return o
 }
 
 // find adds the commands of -exec and its like.
