@@ -35,4 +35,5 @@ const (
 	CodeBootstrapFailed     Code = "bootstrap_failed"
 	CodeProviderUnavailable Code = "provider_unavailable"
 	CodeUnsavedWork         Code = "unsaved_work"
+	CodeChangesConflict     Code = "changes_conflict"
 )

@@ -35,8 +35,13 @@ type Command struct {
 	// and hooks from it.
 	GitDir string
 
-	Remote Remote    // whose password git gets, and is kept out of errors
-	Stdout io.Writer // nil discards the output
+	Remote Remote        // whose password git gets, and is kept out of errors
+	Stdin  io.ReadCloser // nil is an empty input; Run closes it when git reads no more
+	Stdout io.Writer     // nil discards the output
+
+	// Plain is for what is to be the same for every user: git reads no
+	// configuration but that of GitDir, neither of the system nor of the user.
+	Plain bool
 
 	// MaxBytes bounds what is in Dir while the command runs. Zero is no bound.
 	MaxBytes int64
@@ -66,10 +71,19 @@ func (g Git) Run(ctx context.Context, cmd Command) error {
 		program = "git"
 	}
 	proc, err := child.Start(child.Spec{
-		Path: program, Args: append(append([]string(nil), safe...), cmd.Args...), Dir: cmd.Dir, Env: g.environ(cmd),
+		Path: program, Args: append(append([]string(nil), safe...), cmd.Args...), Dir: cmd.Dir, Env: g.environ(cmd), Stdin: cmd.Stdin != nil,
 	})
 	if err != nil {
 		return &NotFoundError{err}
+	}
+	var input sync.WaitGroup
+	defer input.Wait()
+	if cmd.Stdin != nil {
+		input.Go(func() {
+			_, _ = io.Copy(proc.Stdin, cmd.Stdin) // git that ends early says so by its exit code
+			cmd.Stdin.Close()
+			proc.Stdin.Close()
+		})
 	}
 	var text []byte
 	var failed error
@@ -159,6 +173,9 @@ func (g Git) environ(cmd Command) []string {
 		"GIT_DIR=" + gitDir, "GIT_WORK_TREE=" + cmd.Dir, "GIT_ATTR_NOSYSTEM=1",
 		"GIT_TERMINAL_PROMPT=0", "GIT_ASKPASS=true", "SSH_ASKPASS=true", "GCM_INTERACTIVE=never",
 		"GIT_ALLOW_PROTOCOL=https:http:ssh:git:file", "GIT_LFS_SKIP_SMUDGE=1", "GIT_SSH_COMMAND=ssh -oBatchMode=yes", "LC_ALL=C",
+	}
+	if cmd.Plain {
+		env = append(env, "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=/dev/null")
 	}
 	if cmd.Remote.secret != "" {
 		env = append(env, "GIT_CONFIG_COUNT=1",
