@@ -53,6 +53,7 @@ var rules = []rule{
 	{"internal/ignore", "github.com/bmatcuk/doublestar/v4", "one reader of ignore files"},
 	{"internal/files", "api internal/filelock internal/ignore github.com/bmatcuk/doublestar/v4 github.com/fsnotify/fsnotify github.com/klauspost/compress golang.org/x/sys", "the file system of the user"},
 	{"internal/git", "api internal/child", "git runs as a child like others"},
+	{"internal/changes", "api internal/filelock internal/git internal/ignore internal/atomicfile internal/protected golang.org/x/sys", "a tree that others write is read in one place"},
 	{"internal/settings", "api internal/atomicfile internal/filelock internal/git", "settings start no MCP server"},
 	{"internal/process", "api internal/child golang.org/x/sys", "the processes of the user"},
 	{"internal/journal", "api", "the journal knows streams, not what is in them"},
