@@ -98,6 +98,13 @@ type Pruner interface {
 	Prune(ctx context.Context) (Pruned, error)
 }
 
+// A KeySetter hands the model keys of the user of this process to a sandbox, in place
+// of those that it has, and returns what the user has to know. A sandbox whose network
+// has no forwarder to models is an error that matches [api.CodeUnsupportedSpec].
+type KeySetter interface {
+	SetKeys(ctx context.Context, id string) (warnings []string, err error)
+}
+
 // Pruned counts what a [Pruner] did.
 type Pruned struct {
 	Failed  []string `json:"failed"`  // ids of sandboxes whose shim was found dead
@@ -140,6 +147,15 @@ type Instance struct {
 	// Bootstrap is what the bootstrap commands did, in order. It is only set by
 	// Create.
 	Bootstrap []api.ProcessRunResult
+
+	// Warnings are what the user has to know about what was made, for people, such
+	// as that there are no credentials for models. It is only set by Create.
+	Warnings []string
+
+	// Models are the model providers that can be reached, with where the key is
+	// from, such as "anthropic (environment)". Nil where the network has no
+	// forwarder to models.
+	Models []string
 
 	// Dialer connects to the server of the sandbox, see Dial.
 	Dialer func(ctx context.Context) (net.Conn, error)

@@ -87,11 +87,17 @@ const (
 // Network is a mode of the network of a sandbox.
 type Network string
 
-// The modes of a network. NetworkNone has loopback only. NetworkHost is the
-// network of the host, which only the provider local has, as it isolates nothing.
+// The modes of a network. NetworkNone has loopback only. NetworkModel has a forwarder
+// to the model providers on the loopback as well, which has the keys of the user who
+// makes the sandbox; what runs there has a phantom key. NetworkOpen reaches the
+// internet as well, but no address of this host or of a private network. NetworkHost
+// is the network of the host, which only the provider local has, as it isolates
+// nothing.
 const (
-	NetworkNone Network = "none"
-	NetworkHost Network = "host"
+	NetworkNone  Network = "none"
+	NetworkModel Network = "model"
+	NetworkOpen  Network = "open"
+	NetworkHost  Network = "host"
 )
 
 // File is a file to write. A relative path is below the workspace, and "~/" is the

@@ -32,6 +32,9 @@ func (a Agent) Credential(found credentials.Found, provider string) (credentials
 	return credentials.Credential{}, fmt.Errorf("no credentials found for agent %s", a.ID)
 }
 
+// NeedsModel reports whether the agent does nothing without a model provider.
+func (a Agent) NeedsModel() bool { return !a.Credentials.none() }
+
 // satisfied reports whether there is a credential for one of the providers.
 func (n CredentialNeeds) satisfied(found credentials.Found) bool {
 	return slices.ContainsFunc(n.Providers, func(provider string) bool {

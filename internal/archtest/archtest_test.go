@@ -23,7 +23,7 @@ var confined = []struct {
 	{"lock files", regexp.MustCompile(`\b(Flock|FcntlFlock|F_(OFD_)?SETLKW?)\b`), regexp.MustCompile(`^internal/filelock/`),
 		"there is one file lock"},
 	{"read the environment", regexp.MustCompile(`\bos\.(Getenv|LookupEnv|Environ)\b`),
-		regexp.MustCompile(`^internal/cli/|^options\.go$|^start\w*\.go$|^bench/|^conformance/|^internal/child/child\.go$|^internal/child/(conceal|reaper)/|^internal/testkit/|^provider/providertest/`),
+		regexp.MustCompile(`^internal/cli/|^options\.go$|^start\w*\.go$|^bench/|^conformance/|^internal/child/child\.go$|^internal/child/(conceal|reaper)/|^internal/shim/start\.go$|^internal/testkit/|^provider/providertest/`),
 		"configuration is read in one place and handed on as values"},
 	{"call out", regexp.MustCompile(`\bhttp\.(Get|Post|Head|Client\{|DefaultClient|NewRequest)|\bnet\.(Dial|Dialer)`),
 		regexp.MustCompile(`^[a-z_]+\.go$|^internal/agents/|^internal/cli/|^internal/shim/|^internal/testkit/|^provider/providertest/|^bench/|^conformance/`),

@@ -33,6 +33,7 @@ func commands(g *globals) []*cobra.Command {
 		newMock(g),
 		newFakeModel(g),
 		newShim(g),
+		newEnterNetwork(g),
 	}
 }
 

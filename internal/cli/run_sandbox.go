@@ -21,7 +21,11 @@ func (o *runOptions) enterSandbox(ctx context.Context, g *globals) error {
 		if o.resume != "" {
 			return usagef("--resume goes on in the sandbox of the session; give its id with --sandbox")
 		}
-		s, err := g.createSandbox(ctx, maker.Name, provider.Spec{Agent: o.agent, Workspace: provider.Workspace{Dir: g.path(o.cwd)}})
+		spec := provider.Spec{Agent: o.agent, Workspace: provider.Workspace{Dir: g.path(o.cwd)}}
+		if g.needsModel(o.agent) {
+			spec.Network = maker.ForModels
+		}
+		s, err := g.createSandbox(ctx, maker.Name, spec)
 		if err != nil {
 			return err
 		}
@@ -47,6 +51,16 @@ func (o *runOptions) enterSandbox(ctx context.Context, g *globals) error {
 		o.cwd = s.WorkDir
 	}
 	return nil
+}
+
+// needsModel reports whether the agent of a run needs a model. Without an id it is the
+// one that would run on this machine.
+func (g *globals) needsModel(id string) bool {
+	if id == "" {
+		id = g.catalogue().FirstReady()
+	}
+	agent, err := g.catalogue().Agent(id)
+	return err != nil || agent.NeedsModel()
 }
 
 // completeRunSandbox completes providers and ids of sandboxes.

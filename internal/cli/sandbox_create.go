@@ -38,8 +38,12 @@ func newSandboxCreate(g *globals) *cobra.Command {
 returns, and goes on running until it is removed.
 
 The provider bubblewrap isolates by Linux namespaces: the sandbox sees programs and
-libraries of this machine and its workspace, and has no network. The provider local
-isolates nothing: what runs there can do whatever you can.
+libraries of this machine and its workspace. The provider local isolates nothing: what
+runs there can do whatever you can.
+
+The network none has nothing but a loopback. The network model reaches model providers
+with the keys of your environment and of your agents, which the sandbox never sees; it
+is what agents other than the mock need.
 
 The workspace is an empty directory of the sandbox, or with --workspace a directory
 of this machine, which the sandbox changes at once; its .git is read-only there.
@@ -51,7 +55,7 @@ Files are written and bootstrap commands run before the command returns. If one 
 them fails, nothing is left of the sandbox.`,
 		Example: `  sandbox-agent sandbox create
   sandbox-agent sandbox create --agent claude --workspace .
-  sandbox-agent sandbox create --workspace . --memory 2g --label team=web
+  sandbox-agent sandbox create --workspace . --network model --memory 2g
   sandbox-agent sandbox create --file setup.sh=setup.sh --bootstrap "sh setup.sh"`,
 		Args: arguments(0, 0),
 		RunE: g.local(func(ctx context.Context, _ []string) error {
@@ -85,7 +89,7 @@ them fails, nothing is left of the sandbox.`,
 	f.StringVar(&o.root, "root", "", "directory with a root file system to use in place of this machine's")
 	f.StringVarP(&o.workspace, "workspace", "w", "", "directory to work in")
 	f.StringVar(&o.mode, "mode", "", "how the workspace comes about: bind or empty (default bind with --workspace, else empty)")
-	f.StringVar(&o.network, "network", "", "what it has of a network: none (default that of the provider)")
+	f.StringVar(&o.network, "network", "", "what it has of a network: none or model (default model with --agent, if that needs one)")
 	f.StringArrayVar(&o.env, "env", nil, "variable for all that runs in it, as NAME=VALUE (repeatable)")
 	f.StringArrayVar(&o.files, "file", nil, "file to write into it, as PATH=FILE; PATH is below the workspace, absolute, or begins with ~/ (repeatable)")
 	f.StringArrayVar(&o.bootstrap, "bootstrap", nil, "line for sh to run in the workspace (repeatable)")
@@ -101,7 +105,7 @@ them fails, nothing is left of the sandbox.`,
 	must(cmd.RegisterFlagCompletionFunc("agent", g.completeAgent))
 	complete("provider", names...)
 	complete("mode", string(provider.WorkspaceBind), string(provider.WorkspaceEmpty))
-	complete("network", string(provider.NetworkNone))
+	complete("network", string(provider.NetworkNone), string(provider.NetworkModel))
 	return cmd
 }
 
@@ -187,12 +191,29 @@ func (g *globals) createSandbox(ctx context.Context, name string, spec provider.
 		if err := g.installFor(ctx, maker, spec.Agent); err != nil {
 			return foundSandbox{}, err
 		}
+		if spec.Network == "" && g.needsModel(spec.Agent) {
+			spec.Network = maker.ForModels
+		}
 	}
 	i, err := p.Create(ctx, spec)
 	if err != nil && ctx.Err() != nil {
 		err = errors.Join(errors.New("interrupted; nothing is left of the sandbox"), err)
 	}
-	return foundSandbox{i, p}, err
+	if err != nil {
+		return foundSandbox{}, err
+	}
+	g.noteModels(i.Models, i.Warnings)
+	return foundSandbox{i, p}, nil
+}
+
+// noteModels says which models a sandbox reaches, and what else the user has to know.
+func (g *globals) noteModels(models, warnings []string) {
+	if len(models) > 0 {
+		fmt.Fprintf(g.env.Err, "· it reaches models of %s with your key, which it does not see\n", strings.Join(models, ", "))
+	}
+	for _, warning := range warnings {
+		fmt.Fprintf(g.env.Err, "· %s\n", warning)
+	}
 }
 
 // installFor installs an agent where the sandboxes of a provider find it, if it is not

@@ -134,6 +134,41 @@ megabyte. It is there also when the sandbox has failed.`,
 	}
 }
 
+func newSandboxKeys(g *globals) *cobra.Command {
+	return &cobra.Command{
+		Use:   "keys ID",
+		Short: "Hand your model keys to a sandbox",
+		Long: `Hand your model keys to a sandbox, in place of those that it was made with: those of
+the environment of this command and of your agents, with the servers that variables
+such as ANTHROPIC_BASE_URL name. They count from the next request on. The keys go to
+the process that owns the sandbox, which keeps them in memory; the sandbox does not
+see them.`,
+		Example:           "  ANTHROPIC_API_KEY=... sandbox-agent sandbox keys 3kq7x2",
+		Args:              arguments(1, 1),
+		ValidArgsFunction: g.completeSandbox,
+		RunE: g.local(func(ctx context.Context, args []string) error {
+			s, err := g.findSandbox(ctx, args[0])
+			if err != nil {
+				return err
+			}
+			setter, ok := s.provider.(provider.KeySetter)
+			if !ok {
+				return cannotSandbox(s, "hand keys to")
+			}
+			warnings, err := setter.SetKeys(ctx, s.ID)
+			if err != nil {
+				return err
+			}
+			now, err := s.provider.Get(ctx, s.ID)
+			if err != nil {
+				return err
+			}
+			g.noteModels(now.Models, warnings)
+			return nil
+		}),
+	}
+}
+
 func cannotSandbox(s foundSandbox, verb string) error {
 	return api.NewError(api.KindNotSupported, "", "the provider %s cannot %s a sandbox", s.Provider, verb)
 }

@@ -28,6 +28,7 @@ type sandboxView struct {
 	WorkDir      string                `json:"workDir,omitempty"`
 	Workspace    provider.Workspace    `json:"workspace"`
 	Network      provider.Network      `json:"network,omitempty"`
+	Models       []string              `json:"models,omitempty"` // that it reaches
 	Resources    provider.Resources    `json:"resources"`
 	Env          []string              `json:"env"`
 	Labels       map[string]string     `json:"labels,omitempty"`
@@ -41,7 +42,7 @@ func viewOf(s foundSandbox) sandboxView {
 	}
 	return sandboxView{
 		ID: s.ID, Name: s.Spec.Name, Provider: s.Provider, Agent: s.Spec.Agent, State: s.State, Reason: s.Reason, CreatedAt: s.CreatedAt,
-		URL: s.URL, WorkDir: s.WorkDir, Workspace: s.Spec.Workspace, Network: network, Resources: s.Spec.Resources,
+		URL: s.URL, WorkDir: s.WorkDir, Workspace: s.Spec.Workspace, Network: network, Models: s.Models, Resources: s.Spec.Resources,
 		Env: slices.Sorted(maps.Keys(s.Spec.Env)), Labels: s.Spec.Labels, Capabilities: s.Capabilities,
 	}
 }
@@ -107,7 +108,7 @@ what this machine lets the provider do. Of the environment only names are shown.
 				{"id", v.ID}, {"name", v.Name}, {"state", string(v.State)}, {"reason", v.Reason},
 				{"agent", v.Agent}, {"provider", v.Provider}, {"isolation", v.Capabilities.Isolation}, {"created", v.CreatedAt.Local().Format(time.DateTime)},
 				{"url", v.URL}, {"work directory", v.WorkDir}, {"workspace", strings.TrimSpace(string(v.Workspace.Mode) + " " + v.Workspace.Dir)},
-				{"network", string(v.Network)}, {"limits", limitsOf(v)}, {"pause by", v.Capabilities.Pause},
+				{"network", string(v.Network)}, {"models", strings.Join(v.Models, ", ")}, {"limits", limitsOf(v)}, {"pause by", v.Capabilities.Pause},
 				{"environment", strings.Join(v.Env, " ")}, {"labels", labelsOf(v.Labels)},
 			} {
 				if line.value != "" {

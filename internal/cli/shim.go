@@ -21,8 +21,20 @@ func newShim(g *globals) *cobra.Command {
 		RunE: func(_ *cobra.Command, args []string) error {
 			conceal.Process()
 			return shimrun.Run(shim.Dir(filepath.Clean(args[0])), shimrun.Options{
-				Exe: g.env.Exe, Env: g.env.withoutToken(), Signals: g.env.Signals,
+				Exe: g.env.Exe, Signals: g.env.Signals,
 			})
 		},
+	}
+}
+
+// newEnterNetwork is what a sandbox starts with that has a network of its own. Shims
+// start it.
+func newEnterNetwork(g *globals) *cobra.Command {
+	return &cobra.Command{
+		Use:                "enter-network FD WHAT PROGRAM [ARG...]",
+		Short:              "Make what a network namespace needs and become a program",
+		Hidden:             true,
+		DisableFlagParsing: true,
+		RunE:               func(_ *cobra.Command, args []string) error { return shimrun.EnterNetwork(args, g.env.Env) },
 	}
 }

@@ -17,8 +17,7 @@ import (
 	"github.com/sandboxagent/sandboxagent/provider"
 )
 
-// A Command is what a shim is asked over its control socket, one for each
-// connection, as a line of JSON. It answers with a [Reply] when it is done.
+// A Command is what a shim is asked over its control socket.
 type Command string
 
 // The commands of a shim. Kill and destroy end it.
@@ -28,11 +27,20 @@ const (
 	Restart Command = "restart"
 	Kill    Command = "kill"
 	Destroy Command = "destroy"
+	Keys    Command = "keys" // take the model keys of the user
 )
+
+// A Request is what a client sends over the control socket, one for each connection,
+// as a line of JSON. The shim answers with a [Reply] when it is done.
+type Request struct {
+	Command Command `json:"command"`
+	User    *User   `json:"user,omitempty"` // with [Keys]
+}
 
 // A Reply is the answer of a shim.
 type Reply struct {
-	Error *api.Error `json:"error,omitempty"`
+	Error    *api.Error `json:"error,omitempty"`
+	Warnings []string   `json:"warnings,omitempty"` // of [Keys]
 }
 
 // errNoShim says that nobody answers for a sandbox.
@@ -40,30 +48,36 @@ var errNoShim = errors.New("the sandbox has no shim")
 
 // ask sends a command to the shim of a sandbox.
 func ask(ctx context.Context, dir Dir, command Command) error {
+	_, err := exchange(ctx, dir, Request{Command: command})
+	return err
+}
+
+// exchange sends a request to the shim of a sandbox and returns its reply.
+func exchange(ctx context.Context, dir Dir, request Request) (Reply, error) {
 	conn, err := Dial(ctx, "unix", dir.Control())
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
-		return errNoShim
+		return Reply{}, errNoShim
 	}
 	if err != nil {
-		return err
+		return Reply{}, err
 	}
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
-	if err := json.NewEncoder(conn).Encode(command); err != nil {
-		return err
+	if err := json.NewEncoder(conn).Encode(request); err != nil {
+		return Reply{}, err
 	}
 	var reply Reply
 	err = json.NewDecoder(conn).Decode(&reply)
 	switch {
 	case ctx.Err() != nil:
-		return context.Cause(ctx)
+		return Reply{}, context.Cause(ctx)
 	case err != nil: // the shim has ended
-		return errNoShim
+		return Reply{}, errNoShim
 	case reply.Error != nil:
-		return reply.Error
+		return Reply{}, reply.Error
 	}
-	return nil
+	return reply, nil
 }
 
 // Pause stops everything in a sandbox where it is.
@@ -72,21 +86,34 @@ func (s *Store) Pause(ctx context.Context, id string) error { return s.command(c
 // Resume lets a paused sandbox go on.
 func (s *Store) Resume(ctx context.Context, id string) error { return s.command(ctx, id, Resume) }
 
+// SetKeys hands the model keys of the user of this process to a sandbox, in place of
+// those that it has, and returns what the user has to know.
+func (s *Store) SetKeys(ctx context.Context, id string) (warnings []string, err error) {
+	user := s.user()
+	reply, err := s.request(ctx, id, Request{Command: Keys, User: &user})
+	return reply.Warnings, err
+}
+
 // command is for what needs a sandbox that runs.
 func (s *Store) command(ctx context.Context, id string, command Command) error {
+	_, err := s.request(ctx, id, Request{Command: command})
+	return err
+}
+
+func (s *Store) request(ctx context.Context, id string, request Request) (Reply, error) {
 	dir, _, err := s.find(id)
 	if err != nil {
-		return err
+		return Reply{}, err
 	}
-	err = ask(ctx, dir, command)
+	reply, err := exchange(ctx, dir, request)
 	if !errors.Is(err, errNoShim) {
-		return wrap(command, id, err)
+		return reply, wrap(request.Command, id, err)
 	}
 	i, err := s.Get(ctx, id)
 	if err != nil {
-		return err
+		return Reply{}, err
 	}
-	return api.Conflict(api.CodeSandboxNotRunning, "%s sandbox %s: it is %s; restart it", command, id, i.State)
+	return Reply{}, api.Conflict(api.CodeSandboxNotRunning, "%s sandbox %s: it is %s; restart it", request.Command, id, i.State)
 }
 
 func wrap(command Command, id string, err error) error {

@@ -62,7 +62,9 @@ type Config struct {
 	// Store is the directory with the agents that sandboxes see, or empty.
 	Store string
 
-	// Env is the environment of shims; nil means that of this process.
+	// Env is the environment of the user, from which what runs without isolation
+	// has its own, and in which model keys are looked for; nil means that of this
+	// process.
 	Env []string
 }
 
@@ -89,6 +91,7 @@ type Status struct {
 	Server       Process               `json:"server"`
 	Placeholder  string                `json:"placeholder,omitempty"` // an empty .git in a bound workspace
 	Marker       string                `json:"marker,omitempty"`      // in the environment of what runs without namespaces
+	Models       []string              `json:"models,omitempty"`      // see [provider.Instance]
 }
 
 // A Process is one that its number alone does not name for ever.
@@ -229,6 +232,7 @@ func (s *Store) instance(dir Dir, record Record) (*provider.Instance, error) {
 		ID: record.ID, Provider: record.Provider, CreatedAt: record.CreatedAt, Spec: record.Spec,
 		State: cmp.Or(status.State, provider.Creating), Reason: status.Reason,
 		Token: provider.Secret(token), WorkDir: status.WorkDir, Capabilities: status.Capabilities,
+		Models: status.Models,
 		Dialer: func(ctx context.Context) (net.Conn, error) { return Dial(ctx, status.Network, status.Address) },
 	}
 	if status.Network == "tcp" {
@@ -242,6 +246,10 @@ func withoutShim(status Status) Status {
 	if status.State != provider.Stopped && status.State != provider.Failed {
 		status.Reason = fmt.Sprintf("its shim, process %d, was killed, and what ran in the sandbox ended with it", status.ShimPID)
 		status.State = provider.Failed
+		if len(status.Models) > 0 {
+			status.Reason += "; its model keys, which only the shim had, are gone: restart takes those of the user who restarts it"
+		}
+		status.Models = nil
 	}
 	return status
 }

@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -27,7 +28,47 @@ const (
 	LockFD   = 3 // the lock of its directory, which it shares with its creator and then holds alone
 	LifeFD   = 4 // a pipe that ends with the creator
 	ReportFD = 5 // a pipe for a [Report] in each line
+	UserFD   = 6 // a pipe with the [User] as JSON
 )
+
+// A User is who a sandbox belongs to, as the process that starts its shim is. It goes
+// to the shim by a pipe: it has keys, which must not be seen in the environment of
+// a process.
+type User struct {
+	Env []string `json:"env"`
+}
+
+// user returns the user of this process.
+func (s *Store) user() User {
+	if s.cfg.Env != nil {
+		return User{s.cfg.Env}
+	}
+	return User{os.Environ()}
+}
+
+// shimVariables are those that a shim itself needs: to find programs, temporary
+// directories, and the certificates of upstreams.
+var shimVariables = []string{
+	"PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR", "GORACE", "GOCOVERDIR", "GODEBUG",
+}
+
+// shimEnv returns the environment that a shim starts with.
+func shimEnv(env []string) []string {
+	kept := []string{}
+	for _, kv := range env {
+		if name, _, _ := strings.Cut(kv, "="); slices.Contains(shimVariables, name) {
+			kept = append(kept, kv)
+		}
+	}
+	return kept
+}
+
+// sendUser writes the user into a pipe, however much it takes, and closes that. A
+// shim that has ended needs none.
+func sendUser(pipe *os.File, user User) {
+	defer pipe.Close()
+	_ = json.NewEncoder(pipe).Encode(user)
+}
 
 // A Report is what a shim tells the process that started it. The last one has an
 // Error or says that the sandbox is running.
@@ -35,6 +76,7 @@ type Report struct {
 	Error     *api.Error             `json:"error,omitempty"`
 	Running   bool                   `json:"running,omitempty"`
 	Bootstrap []api.ProcessRunResult `json:"bootstrap,omitempty"`
+	Warnings  []string               `json:"warnings,omitempty"`
 }
 
 // Create makes a sandbox and returns when it is running. The bound sandbox of a
@@ -46,7 +88,7 @@ func (s *Store) Create(ctx context.Context, spec provider.Spec) (*provider.Insta
 	}
 	record := Record{ID: newID(), Provider: s.provider, CreatedAt: time.Now().UTC(), Spec: spec, Store: s.cfg.Store}
 	dir := Dir(filepath.Join(s.root(), record.ID))
-	bootstrap, err := s.create(ctx, dir, record)
+	report, err := s.create(ctx, dir, record)
 	if err != nil {
 		return nil, errors.Join(err, Discard(dir))
 	}
@@ -54,32 +96,31 @@ func (s *Store) Create(ctx context.Context, spec provider.Spec) (*provider.Insta
 	if err != nil {
 		return nil, err
 	}
-	i.Bootstrap = bootstrap
+	i.Bootstrap, i.Warnings = report.Bootstrap, report.Warnings
 	return i, nil
 }
 
-func (s *Store) create(ctx context.Context, dir Dir, record Record) ([]api.ProcessRunResult, error) {
+func (s *Store) create(ctx context.Context, dir Dir, record Record) (Report, error) {
 	if err := os.MkdirAll(s.root(), 0o700); err != nil {
-		return nil, fmt.Errorf("create sandbox: %w", err)
+		return Report{}, fmt.Errorf("create sandbox: %w", err)
 	}
 	if err := os.Mkdir(string(dir), 0o700); err != nil {
-		return nil, fmt.Errorf("create sandbox: %w", err)
+		return Report{}, fmt.Errorf("create sandbox: %w", err)
 	}
 	lock, err := filelock.Try(dir.Lock())
 	if err != nil {
-		return nil, fmt.Errorf("create sandbox: %w", err)
+		return Report{}, fmt.Errorf("create sandbox: %w", err)
 	}
 	defer lock.Release()
 	var token [24]byte
 	rand.Read(token[:])
 	if err := os.WriteFile(dir.Token(), []byte(hex.EncodeToString(token[:])), 0o600); err != nil {
-		return nil, fmt.Errorf("create sandbox: %w", err)
+		return Report{}, fmt.Errorf("create sandbox: %w", err)
 	}
 	if err := writeJSON(dir.SpecFile(), record); err != nil {
-		return nil, fmt.Errorf("create sandbox: %w", err)
+		return Report{}, fmt.Errorf("create sandbox: %w", err)
 	}
-	report, err := s.startShim(ctx, dir, lock, record.Spec.Bound)
-	return report.Bootstrap, err
+	return s.startShim(ctx, dir, lock, record.Spec.Bound)
 }
 
 // startShim starts a shim, hands the lock on to it, and waits until the sandbox
@@ -100,14 +141,20 @@ func (s *Store) startShim(ctx context.Context, dir Dir, lock *filelock.Lock, bou
 		return Report{}, errors.Join(err, life.Close())
 	}
 	defer reports.Close()
+	userTheirs, user, err := os.Pipe()
+	if err != nil {
+		return Report{}, errors.Join(err, life.Close(), reportsTheirs.Close())
+	}
 	shim, err := child.StartDetached(child.Spec{
-		Path: s.cfg.Binary, Args: []string{"shim", string(dir)}, Dir: "/", Env: s.cfg.Env,
-		Files: []*os.File{lock.File(), lifeTheirs, reportsTheirs},
+		Path: s.cfg.Binary, Args: []string{"shim", string(dir)}, Dir: "/", Env: shimEnv(s.user().Env),
+		Files: []*os.File{lock.File(), lifeTheirs, reportsTheirs, userTheirs},
 	}, log)
 	reportsTheirs.Close()
+	userTheirs.Close()
 	if err != nil {
-		return Report{}, errors.Join(fmt.Errorf("start shim: %w", err), life.Close())
+		return Report{}, errors.Join(fmt.Errorf("start shim: %w", err), life.Close(), user.Close())
 	}
+	go sendUser(user, s.user())
 	// The shim ends when the pipe does, as long as the sandbox is not running.
 	stop := context.AfterFunc(ctx, func() { life.Close() })
 	report, err := readReport(reports)

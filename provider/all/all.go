@@ -26,6 +26,10 @@ type Maker struct {
 	// those of the user.
 	Store bool
 
+	// ForModels is the mode of the network for agents that need a model. Empty means
+	// that the default has models.
+	ForModels provider.Network
+
 	New func(Config) provider.Provider
 }
 
@@ -40,8 +44,10 @@ func Providers() []Maker {
 			},
 		},
 		{
-			Name: bubblewrap.Name, Short: "Linux namespaces by bwrap", Store: true,
-			New: func(c Config) provider.Provider { return bubblewrap.New(bubblewrap.Config(c)) },
+			Name: bubblewrap.Name, Short: "Linux namespaces by bwrap", Store: true, ForModels: provider.NetworkModel,
+			New: func(c Config) provider.Provider {
+				return bubblewrap.New(bubblewrap.Config{StateDir: c.StateDir, Binary: c.Binary, Store: c.Store})
+			},
 		},
 	}
 }

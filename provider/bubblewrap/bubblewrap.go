@@ -24,13 +24,18 @@ type Config struct {
 	// run, which they see read-only: the directory store of a data directory, into
 	// which "sandbox-agent agents install" puts them. Empty means none.
 	Store string
+
+	// Env is the environment of the user, in which keys and servers of models are
+	// looked for; nil means that of this process. Of it the sandbox gets the names of
+	// models alone.
+	Env []string
 }
 
 // Provider makes sandboxes with bwrap. It is a provider.Provider with the abilities
-// Pauser, Resumer, Restarter, Killer, Execer, Logger, Keeper, and Pruner.
+// Pauser, Resumer, Restarter, Killer, Execer, Logger, Keeper, KeySetter, and Pruner.
 type Provider struct{ *shim.Store }
 
 // New returns the provider. It does no I/O.
 func New(cfg Config) *Provider {
-	return &Provider{shim.Open(shim.Config{StateDir: cfg.StateDir, Binary: cfg.Binary, Store: cfg.Store}, Name)}
+	return &Provider{shim.Open(shim.Config{StateDir: cfg.StateDir, Binary: cfg.Binary, Store: cfg.Store, Env: cfg.Env}, Name)}
 }

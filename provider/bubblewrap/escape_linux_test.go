@@ -26,7 +26,7 @@ func TestEscapeUnprivileged(t *testing.T) {
 
 func TestEscape(t *testing.T) {
 	needBwrap(t)
-	for _, network := range []provider.Network{provider.NetworkNone} {
+	for _, network := range []provider.Network{provider.NetworkNone, provider.NetworkModel} {
 		t.Run("network "+string(network), func(t *testing.T) {
 			e := newEscape(t, network)
 			t.Run("reach the network of the host", e.network)

@@ -3,9 +3,12 @@ package bubblewrap_test
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"os"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 	"unsafe"
@@ -24,6 +27,8 @@ func probe(name string, args []string) error {
 			conn.Close()
 		}
 		return err
+	case "post": // URL BODY, and print the response
+		return post(args[0], args[1])
 	case "socket": // FAMILY TYPE, as numbers; the family may have bits that an int does not
 		family, err := strconv.ParseUint(args[0], 0, 64)
 		if err != nil {
@@ -59,6 +64,23 @@ func probe(name string, args []string) error {
 		return fileCapability()
 	}
 	return fmt.Errorf("no probe %q", name)
+}
+
+// post sends a request as an agent does, with the key that it finds, and prints the
+// response as it comes.
+func post(url, body string) error {
+	req, err := http.NewRequest(http.MethodPost, url, strings.NewReader(body))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("X-Api-Key", os.Getenv("ANTHROPIC_API_KEY"))
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	_, err = io.Copy(os.Stdout, resp.Body)
+	return err
 }
 
 // rawProtocol is one that a raw socket of the internet families needs.

@@ -24,7 +24,7 @@ type Config struct {
 }
 
 // Provider makes local sandboxes. It is a provider.Provider with the abilities
-// Pauser, Resumer, Restarter, Killer, Execer, Logger, Keeper, and Pruner.
+// Pauser, Resumer, Restarter, Killer, Execer, Logger, Keeper, KeySetter, and Pruner.
 type Provider struct{ *shim.Store }
 
 // New returns the provider. It does no I/O.

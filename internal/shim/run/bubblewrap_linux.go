@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"os"
@@ -53,7 +54,7 @@ func (bubblewrap) capabilities(b *box) provider.Capabilities {
 		Pause:      b.groups.pause(),
 		Limits:     b.groups.limits(),
 		Workspaces: []provider.WorkspaceMode{provider.WorkspaceBind, provider.WorkspaceEmpty},
-		Networks:   slices.Sorted(maps.Keys(networks)),
+		Networks:   networkModes(),
 	}
 }
 
@@ -154,9 +155,7 @@ func (bubblewrap) launch(b *box, args []string, files []*os.File) (*child.Child,
 			<-server.Done()
 		}
 		if net.close != nil {
-			if err := net.close(); err != nil {
-				fmt.Fprintln(b.log, "shim: end network:", err)
-			}
+			net.close()
 		}
 	}()
 	if err := <-started; err != nil {
@@ -170,7 +169,8 @@ type launch struct {
 	box    *box
 	bwrap  string
 	net    network
-	uid    int // on the host
+	uid    int    // on the host
+	exe    string // the program sandbox-agent, as bwrap sees it
 	server *child.Child
 }
 
@@ -186,11 +186,6 @@ func (l *launch) start(args []string, files []*os.File) (*child.Child, error) {
 			return nil, fmt.Errorf("prepare mounts: %w", err)
 		}
 		sys.Credential = &syscall.Credential{Uid: uint32(l.uid), Gid: uint32(l.uid), Groups: []uint32{}}
-	}
-	if l.net.join != nil {
-		if err := l.net.join(); err != nil {
-			return nil, fmt.Errorf("enter network: %w", err)
-		}
 	}
 	return l.exec(options, args, files, sys)
 }
@@ -224,10 +219,11 @@ func (l *launch) exec(options, args []string, files []*os.File, sys *syscall.Sys
 	if err != nil {
 		return nil, err
 	}
-	server, err := child.Start(child.Spec{
+	start := child.Spec{
 		Path: l.bwrap, Args: append([]string{"--args", theirs.add(list), "--", insideExe}, args...),
 		Dir: "/", Env: l.environment(), Stdin: true, Files: theirs.files, Sys: sys,
-	})
+	}
+	server, err := l.startInNetwork(start, theirs)
 	if err != nil {
 		return nil, err
 	}
@@ -243,9 +239,44 @@ func (l *launch) exec(options, args []string, files []*os.File, sys *syscall.Sys
 		_, err = block.Write([]byte{1})
 	}
 	if err != nil {
-		return nil, errors.Join(err, server.Stop(0))
+		return nil, errors.Join(err, l.abandon(server))
 	}
 	return server, nil
+}
+
+// startInNetwork starts bwrap in the network namespace of the mode, if that has one.
+func (l *launch) startInNetwork(start child.Spec, theirs *inherited) (*child.Child, error) {
+	if l.net.namespace == nil {
+		return child.Start(start)
+	}
+	from, err := l.net.namespace.enter(&start, theirs, l.exe, l.uid)
+	if err != nil {
+		return nil, err
+	}
+	defer from.Close()
+	server, err := child.Start(start)
+	if err != nil {
+		return nil, fmt.Errorf("make network namespace: %w", err)
+	}
+	theirs.files[len(theirs.files)-1].Close() // so that its end is seen
+	sockets, err := receiveSockets(from)
+	if err == nil {
+		err = l.net.serve(sockets)
+		sockets.close()
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("make network namespace: %w", err), l.abandon(server))
+	}
+	return server, nil
+}
+
+// abandon ends a server that is of no use. What it has written goes to the log.
+func (l *launch) abandon(server *child.Child) error {
+	err := server.Stop(0)
+	for _, out := range []io.Reader{server.Stdout, server.Stderr} {
+		_, _ = io.Copy(l.box.log, out) // which takes everything
+	}
+	return err
 }
 
 // inherited are the files that a child gets from descriptor 3 on.
@@ -272,6 +303,7 @@ func (l *launch) environment() []string {
 	if l.box.record.Store != "" {
 		env[api.EnvAgentStore] = insideStore
 	}
+	maps.Copy(env, l.net.env)
 	maps.Copy(env, spec.Env)
 	list := make([]string, 0, len(env))
 	for _, key := range slices.Sorted(maps.Keys(env)) {
@@ -315,10 +347,11 @@ func (l *launch) mounts() ([]source, []string, error) {
 	for _, name := range []string{"passwd", "group", "hosts", "hostname", "nsswitch.conf"} {
 		options = append(options, "--ro-bind", filepath.Join(etc, name), "/etc/"+name)
 	}
+	l.exe = at("sandbox-agent", b.opts.Exe)
 	options = append(options,
 		"--proc", "/proc", "--dev", "/dev", "--tmpfs", "/run", "--dir", "/var", "--symlink", "../run", "/var/run", "--symlink", "../tmp", "/var/tmp",
 		"--bind", own("tmp"), "/tmp", "--bind", own("home"), insideHome,
-		"--ro-bind", at("exe", b.opts.Exe), insideExe,
+		"--ro-bind", l.exe, insideExe,
 	)
 	if b.record.Store != "" {
 		options = append(options, "--ro-bind", at("store", b.record.Store), insideStore)

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/sandboxagent/sandboxagent/internal/child"
 	"github.com/sandboxagent/sandboxagent/internal/shim"
@@ -42,7 +43,7 @@ func (local) listen(b *box) (*os.File, error) { return listenTCP(b) }
 // launch gives the server a journal of its own, so that it may run alongside
 // others, and shares everything else of the user with them.
 func (local) launch(b *box, args []string, files []*os.File) (*child.Child, error) {
-	env := slices.Clone(b.opts.Env)
+	env := slices.DeleteFunc(slices.Clone(b.user.Env), func(kv string) bool { return strings.HasPrefix(kv, "SANDBOX_AGENT_TOKEN") })
 	b.status.Marker = "SANDBOX_AGENT_SANDBOX=" + b.dir.ID()
 	env = append(env, b.status.Marker)
 	for key, value := range b.record.Spec.Env {

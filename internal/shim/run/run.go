@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"os"
 	"sync"
@@ -23,13 +24,13 @@ import (
 	"github.com/sandboxagent/sandboxagent/api"
 	"github.com/sandboxagent/sandboxagent/internal/child"
 	"github.com/sandboxagent/sandboxagent/internal/shim"
+	"github.com/sandboxagent/sandboxagent/internal/shim/model"
 	"github.com/sandboxagent/sandboxagent/provider"
 )
 
 // Options are the world that a shim runs in.
 type Options struct {
-	Exe     string   // the sandbox-agent program, which is the server
-	Env     []string // of the user; only the provider local hands it on
+	Exe     string // the sandbox-agent program, which is the server
 	Signals <-chan os.Signal
 }
 
@@ -40,6 +41,8 @@ type box struct {
 	token  string
 	opts   Options
 	log    *rotatingLog
+	user   shim.User        // only the provider local hands its environment on
+	models *model.Forwarder // nil if the network has none
 
 	engine engine
 	groups *cgroup
@@ -88,6 +91,10 @@ func open(dir shim.Dir, opts Options) (*box, error) {
 	if err := child.AdoptOrphans(); err != nil {
 		return nil, err
 	}
+	user, err := readUser()
+	if err != nil {
+		return nil, err
+	}
 	record, err := dir.ReadRecord()
 	if err != nil {
 		return nil, err
@@ -100,12 +107,19 @@ func open(dir shim.Dir, opts Options) (*box, error) {
 	if !ok {
 		return nil, api.NewError(api.KindNotSupported, api.CodeProviderUnavailable, "this build has no provider %q on this system", record.Provider)
 	}
-	b := &box{dir: dir, record: record, token: token, opts: opts, engine: e, life: make(chan struct{})}
+	b := &box{dir: dir, record: record, token: token, opts: opts, user: user, engine: e, life: make(chan struct{})}
 	if b.log, err = openLog(dir.Log()); err != nil {
 		return nil, err
 	}
 	if status, err := dir.ReadStatus(); err == nil {
 		b.status = status
+	}
+	if network := record.Spec.Network; network == provider.NetworkModel || network == provider.NetworkOpen {
+		access, err := b.access(user)
+		if err != nil {
+			return nil, err
+		}
+		b.models = model.New(dir.ID(), access, log.New(b.log, "shim: model forwarder: ", 0))
 	}
 	go func() {
 		life := os.NewFile(shim.LifeFD, "life")
@@ -114,6 +128,16 @@ func open(dir shim.Dir, opts Options) (*box, error) {
 		close(b.life)
 	}()
 	return b, nil
+}
+
+// readUser returns whose shim this is.
+func readUser() (user shim.User, err error) {
+	pipe := os.NewFile(shim.UserFD, "user")
+	defer pipe.Close()
+	if err := json.NewDecoder(pipe).Decode(&user); err != nil {
+		return user, fmt.Errorf("read user: %w", err)
+	}
+	return user, nil
 }
 
 // problem is err as it goes over the report pipe and the control socket.
@@ -161,7 +185,7 @@ func (b *box) begin(report io.Writer) error {
 		b.close()
 		return err
 	}
-	sendReport(report, shim.Report{Running: true, Bootstrap: results})
+	sendReport(report, shim.Report{Running: true, Bootstrap: results, Warnings: b.warnings()})
 	return nil
 }
 
@@ -171,6 +195,7 @@ func (b *box) make(ctx context.Context) ([]api.ProcessRunResult, error) {
 	b.groups = openCgroup(b.dir.ID())
 	b.status.Cgroups = b.groups.dirs()
 	b.status.Capabilities = b.engine.capabilities(b)
+	b.status.Models = b.reachable()
 	if err := b.dir.WriteStatus(b.status); err != nil {
 		return nil, err
 	}
@@ -235,6 +260,7 @@ func (b *box) end(grace time.Duration) {
 // close removes what the sandbox has outside of its directory.
 func (b *box) close() {
 	b.groups.remove()
+	b.status.Models = nil
 	if b.control != nil {
 		b.control.Close()
 	}
@@ -245,10 +271,10 @@ func (b *box) close() {
 	_ = os.Remove(b.dir.Server())
 }
 
-// request is a command of a client, and where its reply goes.
+// request is what a client asks for, and where its reply goes.
 type request struct {
-	command shim.Command
-	reply   chan *api.Error
+	shim.Request
+	reply chan shim.Reply
 }
 
 // serve does what clients ask for, until the sandbox has ended.
@@ -277,12 +303,11 @@ func (b *box) loop(requests <-chan request) error {
 	for {
 		select {
 		case r := <-requests:
-			over, err := b.do(r.command)
+			reply, over, err := b.do(r.Request)
 			if err != nil {
-				r.reply <- problem(err)
-			} else {
-				r.reply <- nil
+				reply.Error = problem(err)
 			}
+			r.reply <- reply
 			if over {
 				return err
 			}
@@ -314,24 +339,28 @@ func (b *box) vanish() error {
 }
 
 // do carries out one command and reports whether the shim is over.
-func (b *box) do(command shim.Command) (over bool, err error) {
-	switch command {
+func (b *box) do(request shim.Request) (reply shim.Reply, over bool, err error) {
+	switch request.Command {
 	case shim.Pause:
-		return false, b.pause()
+		return reply, false, b.pause()
 	case shim.Resume:
-		return false, b.resume()
+		return reply, false, b.resume()
 	case shim.Restart:
-		return b.restart()
+		over, err = b.restart()
+		return reply, over, err
 	case shim.Kill:
 		b.end(0)
 		b.close()
-		return true, b.become(provider.Stopped, "it was killed")
+		return reply, true, b.become(provider.Stopped, "it was killed")
 	case shim.Destroy:
 		b.end(0)
 		b.close()
-		return true, nil
+		return reply, true, nil
+	case shim.Keys:
+		reply.Warnings, err = b.setKeys(request.User)
+		return reply, false, err
 	}
-	return false, api.InvalidRequest("", "unknown command %q for a shim", command)
+	return reply, false, api.InvalidRequest("", "unknown command %q for a shim", request.Command)
 }
 
 func (b *box) restart() (over bool, err error) {
@@ -371,18 +400,18 @@ const controlTimeout = 10 * time.Second
 
 func answer(conn net.Conn, requests chan<- request, done <-chan struct{}) {
 	conn.SetDeadline(time.Now().Add(controlTimeout))
-	var command shim.Command
-	if err := json.NewDecoder(conn).Decode(&command); err != nil {
+	var asked shim.Request
+	if err := json.NewDecoder(conn).Decode(&asked); err != nil {
 		return
 	}
 	conn.SetDeadline(time.Time{})
-	r := request{command, make(chan *api.Error, 1)}
+	r := request{asked, make(chan shim.Reply, 1)}
 	select {
 	case requests <- r:
 	case <-done:
 		return
 	}
-	reply := shim.Reply{Error: <-r.reply}
+	reply := <-r.reply
 	conn.SetWriteDeadline(time.Now().Add(controlTimeout))
 	_ = json.NewEncoder(conn).Encode(reply) // a client that is gone needs none
 }
