@@ -254,7 +254,7 @@ func (l *launch) startInNetwork(start child.Spec, theirs *inherited) (*child.Chi
 		return nil, err
 	}
 	defer from.Close()
-	server, err := child.Start(start)
+	server, err := startWithUsers(start)
 	if err != nil {
 		return nil, fmt.Errorf("make network namespace: %w", err)
 	}
