@@ -18,6 +18,7 @@ import (
 
 	"github.com/sandboxagent/sandboxagent"
 	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/testkit"
 	"github.com/sandboxagent/sandboxagent/provider"
 	"github.com/sandboxagent/sandboxagent/provider/local"
 )
@@ -291,7 +292,7 @@ func TestStartedSandboxEndsWithItsProgram(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := local.New(local.Config{StateDir: dir})
-	waitFor(t, func() bool {
+	testkit.Await(t, "the sandbox to be gone", func() bool {
 		_, err := p.Get(testContext(t), id)
 		return errors.Is(err, api.CodeSandboxNotFound)
 	})

@@ -10,11 +10,11 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/sandboxagent/sandboxagent"
 	"github.com/sandboxagent/sandboxagent/acp"
 	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/testkit"
 )
 
 func newSession(t testing.TB, c *sandboxagent.Client, opts sandboxagent.SessionOptions) *sandboxagent.Session {
@@ -175,21 +175,13 @@ func TestSessionBusy(t *testing.T) {
 // waitInfo waits until a session is as ok wants it.
 func waitInfo(t testing.TB, s *sandboxagent.Session, ok func(*api.Session) bool) {
 	t.Helper()
-	ctx := testContext(t)
-	for {
-		info, err := s.Info(ctx)
+	testkit.Await(t, "what the session has to be like", func() bool {
+		info, err := s.Info(testContext(t))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if ok(info) {
-			return
-		}
-		select {
-		case <-ctx.Done():
-			t.Fatalf("session stays %+v", info)
-		case <-time.After(5 * time.Millisecond):
-		}
-	}
+		return ok(info)
+	})
 }
 
 func TestSessionsList(t *testing.T) {
@@ -467,7 +459,7 @@ func TestSessionOutlivesServer(t *testing.T) {
 	if !strings.Contains(after.Text, "swordfish") {
 		t.Errorf("it said %q", after.Text)
 	}
-	waitFor(t, func() bool {
+	testkit.Await(t, "the last event of the turn", func() bool {
 		mu.Lock()
 		defer mu.Unlock()
 		return len(seen) > 0 && seen[len(seen)-1] >= after.LastEvent
@@ -479,18 +471,6 @@ func TestSessionOutlivesServer(t *testing.T) {
 	for i, index := range seen {
 		if index != uint64(i+1) {
 			t.Fatalf("event %d came as number %d", index, i+1)
-		}
-	}
-}
-
-func waitFor(t testing.TB, ok func() bool) {
-	t.Helper()
-	ctx := testContext(t)
-	for !ok() {
-		select {
-		case <-ctx.Done():
-			t.Fatal("condition did not come true")
-		case <-time.After(5 * time.Millisecond):
 		}
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/testkit"
 )
 
 func mustInstall(t *testing.T, c *Catalogue, id string, req api.AgentInstallRequest) *api.AgentInstallResult {
@@ -232,7 +233,7 @@ func TestHalfAnInstallDoesNotCount(t *testing.T) {
 	if err := victim.Start(); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "npm to run", func() bool { _, err := os.Stat(reached); return err == nil })
+	testkit.Await(t, "npm to run", func() bool { _, err := os.Stat(reached); return err == nil })
 	if err := victim.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
@@ -270,7 +271,7 @@ func TestInstallCancelled(t *testing.T) {
 	m.npm("claude-agent-acp", "sleep 600 & echo $! >"+pid+".new; mv "+pid+".new "+pid+"; wait")
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() {
-		until(t, "npm to run", func() bool { _, err := os.Stat(pid); return err == nil })
+		testkit.Await(t, "npm to run", func() bool { _, err := os.Stat(pid); return err == nil })
 		cancel()
 	}()
 	_, err := m.catalogue().Install(ctx, "claude", api.AgentInstallRequest{}, nil)
@@ -281,7 +282,7 @@ func TestInstallCancelled(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	until(t, "the child of npm to end", func() bool {
+	testkit.Await(t, "the child of npm to end", func() bool {
 		_, err := os.Stat("/proc/" + strings.TrimSpace(string(data)))
 		return os.IsNotExist(err)
 	})

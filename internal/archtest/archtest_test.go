@@ -88,7 +88,7 @@ func TestPackageNames(t *testing.T) {
 
 // mayNameAgents are packages and files that say something of an agent by its id:
 // those that describe agents, those that speak as one, and the mock, which is ours.
-var mayNameAgents = regexp.MustCompile(`^internal/(agents|fakeagent|fakemodel|credentials|cli/mock\.go)|^conformance/|^bench/|^store/storetest/`)
+var mayNameAgents = regexp.MustCompile(`^internal/(agents|fakeagent|fakemodel|credentials|cli/mock\.go|testkit/serve)|^conformance/|^bench/|^store/storetest/`)
 
 // TestAgentIDs looks for a string that is the id of an agent of the catalogue where
 // something is decided by it: compared, a case, or a key of a map. What is special

@@ -154,6 +154,7 @@ var rules = []rule{
 	{"internal/archtest", "internal/agents", "the rules are data"},
 	{"internal/gen", "internal/app internal/cli", "what is generated from code"},
 	{"internal/testkit", "", "help for the tests of every package"},
+	{"internal/testkit/serve", "internal/app internal/fakeagent internal/server internal/testkit", "a whole server for tests"},
 	{"internal/testkit/postgres", "github.com/jackc/pgx/v5", "a database for tests"},
 	{"bench", "github.com/creack/pty golang.org/x/term", "the benchmark talks to servers as a stranger does"},
 	{"conformance/...", "github.com/modelcontextprotocol/go-sdk", "the suites talk to servers as strangers do"},

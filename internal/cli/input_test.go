@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"os"
 	"strings"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/creack/pty"
 	"github.com/google/go-cmp/cmp"
+	"github.com/sandboxagent/sandboxagent/internal/testkit"
 	"golang.org/x/sys/unix"
 )
 
@@ -75,19 +77,11 @@ func (k *keyboard) types(text string) {
 			k.t.Fatalf("the terminal has no end of the input: %v", err)
 		}
 	}
-	deadline := time.Now().Add(time.Minute)
-	for {
+	testkit.Await(k.t, fmt.Sprintf("the terminal to take %q", text), func() bool {
 		k.mu.Lock()
-		echoed := k.screen.Len() - before
-		k.mu.Unlock()
-		if echoed >= want {
-			return
-		}
-		if time.Now().After(deadline) {
-			k.t.Fatalf("the terminal took %d bytes of %q", echoed, text)
-		}
-		time.Sleep(time.Millisecond)
-	}
+		defer k.mu.Unlock()
+		return k.screen.Len()-before >= want
+	})
 }
 
 func TestInputOfATerminal(t *testing.T) {

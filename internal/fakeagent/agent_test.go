@@ -380,7 +380,7 @@ func TestCancel(t *testing.T) {
 				// The prompt is registered as it is read, so the cancel behind it finds it.
 				result := make(chan acp.PromptResult, 1)
 				go func() { result <- c.prompt(id, text) }()
-				waitFor(t, func() bool {
+				testkit.Await(t, "the turn to end", func() bool {
 					send()
 					_ = c.conn.Notify(acp.MethodSessionCancel, acp.SessionRequest{SessionID: id})
 					return len(result) == 1
@@ -395,11 +395,6 @@ func TestCancel(t *testing.T) {
 			}
 		})
 	}
-}
-
-func waitFor(t *testing.T, done func() bool) {
-	t.Helper()
-	testkit.Await(t, "the condition of the test", done)
 }
 
 func TestTurnsOfASessionQueue(t *testing.T) {

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sandboxagent/sandboxagent/internal/testkit"
 	"go.uber.org/goleak"
 )
 
@@ -257,10 +258,7 @@ func TestClientGone(t *testing.T) {
 			t.Fatal(err)
 		}
 		go func() {
-			deadline := time.Now().Add(10 * time.Second)
-			for len(s.Requests()) == 0 && time.Now().Before(deadline) {
-				time.Sleep(time.Millisecond)
-			}
+			testkit.Until(func() bool { return len(s.Requests()) > 0 })
 			cancel()
 		}()
 		if r, err := http.DefaultClient.Do(req); err == nil {

@@ -1,7 +1,6 @@
 package server_test
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -17,6 +16,7 @@ import (
 
 	"github.com/sandboxagent/sandboxagent/api"
 	"github.com/sandboxagent/sandboxagent/internal/app"
+	"github.com/sandboxagent/sandboxagent/internal/testkit"
 )
 
 // with returns header with one more.
@@ -113,7 +113,7 @@ func TestBadAgents(t *testing.T) {
 		{name: "does not read", method: "POST", path: "/v1/acp/nobody?agent=nobody", header: jsonHeader, body: large, status: 504,
 			want: []string{`"code":"agent_not_reading"`, "writeStallMs 100"}},
 	})
-	said := fmt.Sprint(in.events(t, "/v1/acp/s", nil, nil, func(e event) bool { return strings.Contains(e.data, "maxFrameBytes") }))
+	said := fmt.Sprint(in.events(t, "/v1/acp/s", nil, nil, func(e event) bool { return strings.Contains(e.Data, "maxFrameBytes") }))
 	for _, part := range []string{`"method":"_adapter/invalid_stdout"`, `"raw":"what?"`, "exceeds maxFrameBytes (33554432)"} {
 		if !strings.Contains(said, part) {
 			t.Errorf("%s is not on the stream", part)
@@ -139,11 +139,7 @@ func (in *instance) mockSession(t *testing.T, server string) string {
 }
 
 // event is one server-sent event.
-type event struct {
-	name string
-	id   uint64
-	data string
-}
+type event = testkit.Event
 
 // events reads a stream from after (nil is no cursor) until done says so or the
 // stream ends. Until slow, if not nil, is closed, it reads 20 kB in a second.
@@ -174,32 +170,13 @@ func (in *instance) events(t *testing.T, path string, after *uint64, slow <-chan
 		body = &slowReader{resp.Body, slow}
 	}
 	var all []event
-	var e event
-	lines := bufio.NewReader(body)
-	for {
-		line, err := lines.ReadString('\n')
-		if err != nil {
-			return all
-		}
-		line = strings.TrimSuffix(line, "\n")
-		key, value, _ := strings.Cut(line, ": ")
-		switch key {
-		case "event":
-			e.name = value
-		case "id":
-			e.id, _ = strconv.ParseUint(value, 10, 64)
-		case "data":
-			e.data = value
-		case "":
-			if e.name != "" {
-				all = append(all, e)
-				if done(e) {
-					return all
-				}
-			}
-			e = event{}
+	for e := range testkit.Events(body) {
+		all = append(all, e)
+		if done(e) {
+			break
 		}
 	}
+	return all
 }
 
 // slowReader reads 2 kB ten times a second until it is let go.
@@ -222,8 +199,8 @@ func (s *slowReader) Read(p []byte) (int, error) {
 func contiguous(t *testing.T, after uint64, all []event) {
 	t.Helper()
 	for i, e := range all {
-		if e.name != "message" || e.id != after+uint64(i)+1 {
-			t.Fatalf("place %d has event %s %d", i, e.name, e.id)
+		if e.Name != "message" || e.ID != after+uint64(i)+1 {
+			t.Fatalf("place %d has event %s %d", i, e.Name, e.ID)
 		}
 	}
 }
@@ -232,10 +209,10 @@ func TestACPStream(t *testing.T) {
 	in := start(t, app.Config{})
 	id := in.mockSession(t, "s")
 	in.rpc(t, "/v1/acp/s", fmt.Sprintf(`{"jsonrpc":"2.0","id":2,"method":"session/prompt","params":{"sessionId":%q,"prompt":[{"type":"text","text":"hello"}]}}`, id))
-	end := func(e event) bool { return strings.Contains(e.data, `"id":2`) }
+	end := func(e event) bool { return strings.Contains(e.Data, `"id":2`) }
 	all := in.events(t, "/v1/acp/s", nil, nil, end)
 	contiguous(t, 0, all)
-	if !strings.Contains(all[0].data, `"id":0`) || !strings.Contains(fmt.Sprint(all), "agent_message_chunk") {
+	if !strings.Contains(all[0].Data, `"id":0`) || !strings.Contains(fmt.Sprint(all), "agent_message_chunk") {
 		t.Errorf("replay lacks the replies or the updates: %v", all)
 	}
 	two := uint64(2)
@@ -253,7 +230,7 @@ func TestACPStream(t *testing.T) {
 	<-begun
 	in.check(t, scenario{method: "DELETE", path: "/v1/acp/s", status: 204})
 	last := <-ended // the stream ends with its source
-	if !strings.Contains(last[len(last)-1].data, "_adapter/agent_exited") {
+	if !strings.Contains(last[len(last)-1].Data, "_adapter/agent_exited") {
 		t.Errorf("stream ended with %v", last)
 	}
 }
@@ -279,7 +256,7 @@ func TestNoEventIsLost(t *testing.T) {
 	const updates = 20_000
 	in := start(t, app.Config{})
 	id := in.mockSession(t, "s")
-	end := func(e event) bool { return strings.Contains(e.data, `"id":9,`) || strings.HasSuffix(e.data, `"id":9}`) }
+	end := func(e event) bool { return strings.Contains(e.Data, `"id":9,`) || strings.HasSuffix(e.Data, `"id":9}`) }
 	var wg sync.WaitGroup
 	counts := make([]int, 21)
 	burst := make(chan struct{})
@@ -288,7 +265,7 @@ func TestNoEventIsLost(t *testing.T) {
 		all := in.events(t, "/v1/acp/s", nil, slow, end)
 		contiguous(t, 0, all)
 		for _, e := range all {
-			if strings.Contains(e.data, "agent_message_chunk") {
+			if strings.Contains(e.Data, "agent_message_chunk") {
 				counts[i]++
 			}
 		}
@@ -338,7 +315,7 @@ func TestRestartKeepsEvents(t *testing.T) {
 	in.stop()
 	again := start(t, app.Config{DataDir: data})
 	zero := uint64(0)
-	all := again.events(t, "/v1/acp/s", &zero, nil, func(e event) bool { return strings.Contains(e.data, "agent_exited") })
+	all := again.events(t, "/v1/acp/s", &zero, nil, func(e event) bool { return strings.Contains(e.Data, "agent_exited") })
 	contiguous(t, 0, all)
 	if len(all) < 3 {
 		t.Errorf("only %d events survived", len(all))
@@ -348,54 +325,6 @@ func TestRestartKeepsEvents(t *testing.T) {
 		t.Errorf("problem %+v %v", problem, err)
 	}
 	again.rpc(t, "/v1/acp/s?agent=mock", `{"jsonrpc":"2.0","id":6,"method":"initialize","params":{"protocolVersion":1}}`)
-}
-
-// TestFragileClient keeps the npm client alive, which gives up its connection at
-// any refusal: the death of an agent comes as the answer to a request, and the
-// next one finds the agent back, with the session.
-func TestFragileClient(t *testing.T) {
-	data, home, cwd, keeper := t.TempDir(), t.TempDir(), t.TempDir(), mockWithState(t)
-	in := start(t, app.Config{DataDir: data, Home: home, AgentCommands: keeper})
-	in.rpc(t, "/v1/acp/sdk?agent=keeper", `{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":1,"clientInfo":{"name":"sandbox-agent-sdk","version":"v1"}}}`)
-	var reply struct{ Result struct{ SessionID string } }
-	if err := json.Unmarshal([]byte(in.rpc(t, "/v1/acp/sdk", fmt.Sprintf(`{"jsonrpc":"2.0","id":1,"method":"session/new","params":{"cwd":%q,"mcpServers":[]}}`, cwd))), &reply); err != nil {
-		t.Fatal(err)
-	}
-	prompt := func(in *instance, id int, text string) string {
-		return in.rpc(t, "/v1/acp/sdk", fmt.Sprintf(`{"jsonrpc":"2.0","id":%d,"method":"session/prompt","params":{"sessionId":%q,"prompt":[{"type":"text","text":%q}]}}`, id, reply.Result.SessionID, text))
-	}
-	prompt(in, 2, "the password is swordfish")
-	crash := prompt(in, 3, "/crash 3")
-	if !strings.Contains(crash, `"id":3,"error":{"code":-32603,"message":"agent process exited: keeper"`) || !strings.Contains(crash, `"exitCode":3`) {
-		t.Errorf("the crash came as %s", crash)
-	}
-	in.check(t, scenario{method: "POST", path: "/v1/acp/sdk", header: jsonHeader, status: 202,
-		body: fmt.Sprintf(`{"jsonrpc":"2.0","method":"session/cancel","params":{"sessionId":%q}}`, reply.Result.SessionID)})
-	remembers := func(in *instance, id int) {
-		t.Helper()
-		if reply := prompt(in, id, "what did I say"); !strings.Contains(reply, `"stopReason":"end_turn"`) {
-			t.Fatalf("the prompt was answered with %s", reply)
-		}
-		zero := uint64(0)
-		all := in.events(t, "/v1/acp/sdk", &zero, nil, func(e event) bool { return strings.Contains(e.data, fmt.Sprintf(`"id":%d,`, id)) })
-		if !strings.Contains(fmt.Sprint(all[len(all)-6:]), "swordfish") {
-			t.Errorf("the agent has forgotten: %v", all[len(all)-6:])
-		}
-	}
-	remembers(in, 4)
-	in.stop()
-	again := start(t, app.Config{DataDir: data, Home: home, AgentCommands: keeper})
-	remembers(again, 5)
-}
-
-// mockWithState is an agent that keeps its sessions for its next process.
-func mockWithState(t *testing.T) map[string][]string {
-	t.Helper()
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return map[string][]string{"keeper": {exe, "mock", t.TempDir()}}
 }
 
 // An agent starts although the directory in which the server was started is gone.

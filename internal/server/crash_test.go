@@ -2,73 +2,26 @@ package server_test
 
 import (
 	"archive/tar"
-	"bufio"
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"net"
 	"net/http"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 
 	"github.com/sandboxagent/sandboxagent/api"
-	"github.com/sandboxagent/sandboxagent/internal/app"
+	"github.com/sandboxagent/sandboxagent/internal/testkit/serve"
 )
 
-// serveChild is what the test binary does as the argument "serve": it is a
-// server on the data folder of its next argument, until it is killed.
-func serveChild(dir string) error {
-	exe, err := os.Executable()
-	if err != nil {
-		return err
-	}
-	srv, err := app.Open(app.Config{DataDir: dir, Home: dir, Env: os.Environ(), SelfExe: exe})
-	if err != nil {
-		return err
-	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return err
-	}
-	fmt.Println("http://" + listener.Addr().String())
-	return srv.Serve(context.Background(), listener)
-}
-
 // startChild runs a server in a process of its own.
-func startChild(t *testing.T, dir string) (*instance, *exec.Cmd) {
+func startChild(t *testing.T, dir string) (*instance, *serve.Process) {
 	t.Helper()
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(exe, "serve", dir)
-	cmd.Stderr = os.Stderr
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-	})
-	url, err := bufio.NewReader(out).ReadString('\n')
-	if err != nil {
-		t.Fatal(err)
-	}
-	in := &instance{t: t, url: strings.TrimSpace(url), client: &http.Client{Transport: &http.Transport{}}}
-	t.Cleanup(in.client.CloseIdleConnections)
-	return in, cmd
+	p := serve.Spawn(t, "serve", dir)
+	return &instance{t: t, url: p.URL, client: p.Client}, p
 }
 
 // TestKillServerInBurst kills the server while an agent floods its readers.
@@ -88,7 +41,7 @@ func TestKillServerInBurst(t *testing.T) {
 	for i := range seen {
 		wg.Go(func() {
 			seen[i] = in.events(t, "/v1/acp/s", nil, nil, func(e event) bool {
-				if e.id == uint64(2000*(i+1)) {
+				if e.ID == uint64(2000*(i+1)) {
 					enough <- struct{}{}
 				}
 				return false
@@ -105,10 +58,9 @@ func TestKillServerInBurst(t *testing.T) {
 	}
 	session := newest(in)
 	connection := decode[api.ACPServerList](t, in.check(t, scenario{path: "/v1/acp", status: 200})).Servers[0].LastEvent
-	if err := cmd.Process.Signal(syscall.SIGKILL); err != nil {
+	if err := cmd.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	cmd.Wait()
 	wg.Wait()
 	await(t, "the agent to be gone", func() bool { return state(pid) == "" || state(pid) == "Z" })
 
@@ -124,11 +76,11 @@ func TestKillServerInBurst(t *testing.T) {
 		t.Errorf("event %d of the session was there, and now %d is the newest", session, now)
 	}
 	for i, all := range seen {
-		last := all[len(all)-1].id
-		rest := again.events(t, "/v1/acp/s", &last, nil, func(e event) bool { return strings.Contains(e.data, "_adapter/agent_exited") })
+		last := all[len(all)-1].ID
+		rest := again.events(t, "/v1/acp/s", &last, nil, func(e event) bool { return strings.Contains(e.Data, "_adapter/agent_exited") })
 		contiguous(t, last, rest)
 		whole := append(all[:len(all):len(all)], rest...)
-		if now := whole[len(whole)-1].id; now <= connection {
+		if now := whole[len(whole)-1].ID; now <= connection {
 			t.Errorf("event %d of the connection was there, and now %d is the newest", connection, now)
 		}
 		for n, want := range seen[furthest] {
@@ -182,10 +134,9 @@ func TestKillServerInBody(t *testing.T) {
 	large := send(http.MethodPut, "/v1/fs/file?path=in/a/large", nil)
 	packed := send(http.MethodPost, "/v1/fs/upload-batch?path=in/b", archive.Bytes())
 	await(t, "both to be under way", func() bool { return len(files()) == 2 })
-	if err := cmd.Process.Signal(syscall.SIGKILL); err != nil {
+	if err := cmd.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	cmd.Wait()
 	large.Close()
 	packed.Close()
 	sending.Wait()

@@ -14,6 +14,7 @@ import (
 
 	"github.com/sandboxagent/sandboxagent/api"
 	"github.com/sandboxagent/sandboxagent/internal/app"
+	"github.com/sandboxagent/sandboxagent/internal/testkit"
 )
 
 // newFileServer serves with small limits and returns the home folder too.
@@ -184,13 +185,12 @@ func TestFileStreams(t *testing.T) {
 	}
 	defer stream.Body.Close()
 	os.WriteFile(home+"/new", []byte("x"), 0o644)
-	lines := bufio.NewScanner(stream.Body)
-	for lines.Scan() {
-		if strings.Contains(lines.Text(), `{"type":"create","path":"`+home+`/new","kind":"file","time":"`) {
+	for e := range testkit.Events(stream.Body) {
+		if strings.Contains(e.Data, `{"type":"create","path":"`+home+`/new","kind":"file","time":"`) {
 			return
 		}
 	}
-	t.Errorf("the watch ended without the event: %v", lines.Err())
+	t.Error("the watch ended without the event")
 }
 
 // TestRefusedBodiesGetTheirAnswer sends large bodies and listens only then, as

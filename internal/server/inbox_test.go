@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 
 	"github.com/sandboxagent/sandboxagent/api"
@@ -129,7 +128,7 @@ func TestPermissionStreamAcrossKills(t *testing.T) {
 		busy.Go(func() { in.keepReplying(ctx) })
 		after := uint64(len(seen))
 		seen = append(seen, in.permissionEvents(t, after, func(e api.PermissionEvent) bool { return e.Seq >= after+20 })...)
-		if err := cmd.Process.Signal(syscall.SIGKILL); err != nil {
+		if err := cmd.Kill(); err != nil {
 			t.Fatal(err)
 		}
 		stop()

@@ -42,7 +42,7 @@ func TestPostgresKeepsEvents(t *testing.T) {
 		t.Errorf("the export has %d events", got["moved"])
 	}
 	zero := uint64(0)
-	all := again.events(t, "/v1/acp/s", &zero, nil, func(e event) bool { return strings.Contains(e.data, "agent_exited") })
+	all := again.events(t, "/v1/acp/s", &zero, nil, func(e event) bool { return strings.Contains(e.Data, "agent_exited") })
 	contiguous(t, 0, all)
 	if len(all) < 3 {
 		t.Errorf("only %d events survived", len(all))

@@ -1,13 +1,13 @@
 package server_test
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -17,6 +17,7 @@ import (
 
 	"github.com/sandboxagent/sandboxagent/api"
 	"github.com/sandboxagent/sandboxagent/internal/app"
+	"github.com/sandboxagent/sandboxagent/internal/testkit"
 )
 
 var jsonHeader = map[string]string{"Content-Type": "application/json"}
@@ -118,25 +119,19 @@ func TestProcessLogStream(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer resp.Body.Close()
-		event := ""
-		lines := bufio.NewScanner(resp.Body)
-		for lines.Scan() {
-			key, value, _ := strings.Cut(lines.Text(), ": ")
-			switch {
-			case key == "event":
-				event = value
-			case key == "id":
-				last = value
-			case key == "data" && event == "log":
-				var e api.LogEntry
-				if err := json.Unmarshal([]byte(value), &e); err != nil || e.Encoding != "base64" || fmt.Sprint(e.Sequence) != last {
-					t.Errorf("entry %s: %v", value, err)
+		for e := range testkit.Events(resp.Body) {
+			switch e.Name {
+			case "log":
+				last = strconv.FormatUint(e.ID, 10)
+				var entry api.LogEntry
+				if err := json.Unmarshal([]byte(e.Data), &entry); err != nil || entry.Encoding != "base64" || fmt.Sprint(entry.Sequence) != last {
+					t.Errorf("entry %s: %v", e.Data, err)
 				}
-				if text += string(e.Data); text == "one\n" {
+				if text += string(entry.Data); text == "one\n" {
 					in.check(t, post("go on", "/v1/processes/"+id+"/input", `{"data":"Cg=="}`, 200))
 				}
-			case key == "data" && event == "exit":
-				text += value
+			case "exit":
+				text += e.Data
 			}
 		}
 		return text, last
@@ -173,25 +168,16 @@ func TestProcessLogStreamLosesNothing(t *testing.T) {
 	defer resp.Body.Close()
 	in.check(t, post("go", "/v1/processes/"+id+"/input", `{"data":"Cg=="}`, 200))
 	got, next := 0, uint64(1)
-	lines := bufio.NewReader(resp.Body)
-	for event := ""; ; {
-		line, err := lines.ReadString('\n')
-		if err != nil {
-			break
+	for event := range testkit.Events(resp.Body) {
+		if event.Name == "gap" {
+			t.Fatalf("gap after %d bytes", got)
 		}
-		key, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ": ")
-		if key == "event" {
-			event = value
-		}
-		if key != "data" || event != "log" {
-			if event == "gap" {
-				t.Fatalf("gap after %d bytes", got)
-			}
+		if event.Name != "log" {
 			continue
 		}
 		var e api.LogEntry
-		if err := json.Unmarshal([]byte(value), &e); err != nil || e.Sequence != next || e.Encoding != "base64" || e.Stream != api.LogStdout {
-			t.Fatalf("entry %.200s, want sequence %d, %v", value, next, err)
+		if err := json.Unmarshal([]byte(event.Data), &e); err != nil || e.Sequence != next || e.Encoding != "base64" || e.Stream != api.LogStdout {
+			t.Fatalf("entry %.200s, want sequence %d, %v", event.Data, next, err)
 		}
 		next++
 		got += len(e.Data)

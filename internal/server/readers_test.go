@@ -3,8 +3,6 @@
 package server_test
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -18,6 +16,7 @@ import (
 
 	"github.com/sandboxagent/sandboxagent/api"
 	"github.com/sandboxagent/sandboxagent/internal/app"
+	"github.com/sandboxagent/sandboxagent/internal/testkit"
 )
 
 // residentKiB is what a process holds in memory.
@@ -53,21 +52,16 @@ func (in *instance) countTo(ctx context.Context, path string, after, last uint64
 		return err
 	}
 	defer resp.Body.Close()
-	lines := bufio.NewReaderSize(resp.Body, 32<<10)
-	for seen := after; seen < last; {
-		line, err := lines.ReadSlice('\n')
-		if err != nil {
-			return fmt.Errorf("after event %d: %w", seen, err)
+	seen := after
+	for e := range testkit.Events(resp.Body) {
+		if e.ID != seen+1 {
+			return fmt.Errorf("event %d follows event %d", e.ID, seen)
 		}
-		if text, ok := bytes.CutPrefix(line, []byte("id: ")); ok {
-			id, err := strconv.ParseUint(string(bytes.TrimSpace(text)), 10, 64)
-			if err != nil || id != seen+1 {
-				return fmt.Errorf("event %d follows event %d", id, seen)
-			}
-			seen = id
+		if seen = e.ID; seen == last {
+			return nil
 		}
 	}
-	return nil
+	return fmt.Errorf("the stream ended after event %d", seen)
 }
 
 // burst has the mock say that many things in a session.
@@ -119,10 +113,9 @@ func TestReplayOfManyEvents(t *testing.T) {
 	in, cmd := startChild(t, dir)
 	in.check(t, scenario{method: "POST", path: "/v1/sessions", header: jsonHeader, status: 201, body: `{"agent":"mock","id":"long"}`})
 	in.burst(t, "long", updates)
-	if err := cmd.Process.Kill(); err != nil {
+	if err := cmd.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	cmd.Wait()
 	again, _ := startChild(t, dir)
 	started := time.Now()
 	if err := again.countTo(t.Context(), "/v1/sessions/long/events/stream", 0, updates); err != nil {

@@ -17,15 +17,15 @@ func TestReadersAheadOfTheLastEventAreTakenBack(t *testing.T) {
 	for _, path := range []string{"/v1/acp/conn", "/v1/sessions/" + session.ID + "/events/stream"} {
 		events := in.events(t, path, &ahead, nil, func(event) bool { return true })
 		var reset api.Reset
-		if len(events) != 1 || events[0].name != "reset" || json.Unmarshal([]byte(events[0].data), &reset) != nil {
+		if len(events) != 1 || events[0].Name != "reset" || json.Unmarshal([]byte(events[0].Data), &reset) != nil {
 			t.Fatalf("%s: %+v, want a reset", path, events)
 		}
-		if reset.Cursor != ahead || reset.Last == 0 || events[0].id != reset.Last {
-			t.Errorf("%s: event %d, %+v", path, events[0].id, reset)
+		if reset.Cursor != ahead || reset.Last == 0 || events[0].ID != reset.Last {
+			t.Errorf("%s: event %d, %+v", path, events[0].ID, reset)
 		}
 		// From there on the stream goes on as for any other reader.
 		again := in.events(t, path, new(reset.Last-1), nil, func(event) bool { return true })
-		if len(again) != 1 || again[0].id != reset.Last || again[0].name == "reset" {
+		if len(again) != 1 || again[0].ID != reset.Last || again[0].Name == "reset" {
 			t.Errorf("%s: %+v behind %d", path, again, reset.Last-1)
 		}
 	}

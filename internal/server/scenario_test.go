@@ -6,7 +6,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"regexp"
@@ -18,28 +17,13 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/sandboxagent/sandboxagent/internal/app"
-	"github.com/sandboxagent/sandboxagent/internal/fakeagent"
 	"github.com/sandboxagent/sandboxagent/internal/server"
+	"github.com/sandboxagent/sandboxagent/internal/testkit/serve"
 )
 
-// TestMain makes the test binary the mock agent too, as the real program is.
+// TestMain makes the test binary the mock agent and the server too, as the real program is.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == "mock" {
-		var opts fakeagent.Options
-		if len(os.Args) > 2 {
-			opts.StateDir = os.Args[2]
-		}
-		if err := fakeagent.Run(context.Background(), os.Stdin, os.Stdout, opts); err != nil {
-			os.Stderr.WriteString(err.Error())
-			os.Exit(1)
-		}
-		return
-	}
-	if len(os.Args) == 3 && os.Args[1] == "serve" {
-		if err := serveChild(os.Args[2]); err != nil {
-			os.Stderr.WriteString(err.Error())
-			os.Exit(1)
-		}
+	if serve.Program() {
 		return
 	}
 	goleak.VerifyTestMain(tests{m})
@@ -107,45 +91,12 @@ type instance struct {
 // start serves until the end of the test. What cfg lacks is filled in.
 func start(t *testing.T, cfg app.Config) *instance {
 	t.Helper()
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if cfg.DataDir == "" {
-		cfg.DataDir = t.TempDir()
-	}
-	if cfg.Home == "" {
-		cfg.Home = t.TempDir()
-	}
-	if cfg.Env == nil {
-		cfg.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + cfg.Home}
-	}
-	cfg.SelfExe = exe
-	srv, err := app.Open(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	served := make(chan error, 1)
-	go func() { served <- srv.Serve(ctx, listener) }()
-	in := &instance{t: t, url: "http://" + listener.Addr().String(), home: cfg.Home, server: srv, client: &http.Client{Transport: &http.Transport{}}}
-	stopped := false
-	in.stop = func() {
-		if stopped {
-			return
-		}
-		stopped = true
+	s := serve.Start(t, cfg)
+	in := &instance{t: t, url: s.URL, home: s.Home, server: s.Server, client: s.Client}
+	in.stop = sync.OnceFunc(func() {
 		in.count()
-		cancel()
-		in.client.CloseIdleConnections()
-		if err := <-served; err != nil {
-			t.Errorf("serve: %v", err)
-		}
-	}
+		s.Stop()
+	})
 	t.Cleanup(in.stop)
 	return in
 }

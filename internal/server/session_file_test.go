@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 
 	"github.com/sandboxagent/sandboxagent/api"
@@ -322,10 +321,9 @@ func TestKillServerInImport(t *testing.T) {
 		if eighths == 8 {
 			body.Close()
 		}
-		if err := cmd.Process.Signal(syscall.SIGKILL); err != nil {
+		if err := cmd.Kill(); err != nil {
 			t.Fatal(err)
 		}
-		cmd.Wait()
 		leave()
 	}
 	in, _ := startChild(t, dir)

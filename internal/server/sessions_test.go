@@ -1,7 +1,6 @@
 package server_test
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"net/http"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/sandboxagent/sandboxagent/api"
 	"github.com/sandboxagent/sandboxagent/internal/app"
+	"github.com/sandboxagent/sandboxagent/internal/testkit"
 )
 
 var jsonBody = map[string]string{"Content-Type": "application/json"}
@@ -46,18 +46,12 @@ func (in *instance) stream(t *testing.T, req *http.Request, stop func(event, dat
 	if resp.StatusCode != http.StatusOK {
 		t.Fatalf("%s: status %d", req.URL, resp.StatusCode)
 	}
-	event := ""
-	lines := bufio.NewScanner(resp.Body)
-	lines.Buffer(nil, 1<<20)
-	for lines.Scan() {
-		if name, ok := strings.CutPrefix(lines.Text(), "event: "); ok {
-			event = name
-		}
-		if data, ok := strings.CutPrefix(lines.Text(), "data: "); ok && stop(event, data) {
+	for e := range testkit.Events(resp.Body) {
+		if stop(e.Name, e.Data) {
 			return
 		}
 	}
-	t.Fatalf("%s ended: %v", req.URL, lines.Err())
+	t.Fatalf("%s ended", req.URL)
 }
 
 func TestSessionRoutes(t *testing.T) {
@@ -362,71 +356,6 @@ func TestSessionOfACPClient(t *testing.T) {
 		{name: "and it goes on", method: "POST", path: "/v1/sessions/mine/prompt", header: jsonBody, body: `{"prompt":"still here"}`, status: 200, want: []string{`You said: still here`}},
 		{name: "on a connection of the server's", path: "/v1/sessions/mine", status: 200, want: []string{`"lastConnectionId":"session-mine"`, `"how":"primed"`}},
 	})
-}
-
-// TestVirtualConnection speaks as the Python client 0.1.5 does.
-func TestVirtualConnection(t *testing.T) {
-	in := start(t, app.Config{})
-	path := "/v1/acp/default"
-	post := func(frame string, want ...string) string {
-		t.Helper()
-		return in.check(t, scenario{method: "POST", path: path, header: jsonBody, body: frame, status: 200, want: want})
-	}
-	in.check(t, scenario{path: path, header: map[string]string{"Accept": "text/event-stream"}, status: 404})
-	in.check(t, scenario{method: "POST", path: path, header: jsonBody, body: `{"jsonrpc":"2.0","id":"1","method":"initialize","params":{"protocolVersion":1}}`, status: 400, want: []string{"agent_required"}})
-	post(`{"jsonrpc":"2.0","id":"1","method":"initialize","params":{"protocolVersion":"2025-03-18","clientInfo":{"name":"sandboxagent-python","version":"0.1.5"}}}`, `"id":"1"`, `"protocolVersion":1`)
-	in.check(t, scenario{path: "/v1/acp", status: 200, want: []string{`"serverId":"default"`}})
-	post(`{"jsonrpc":"2.0","id":"2","method":"session/create","params":{"agent":"nobody"}}`, `"error"`, "nobody")
-	post(`{"jsonrpc":"2.0","id":"2","method":"session/create","params":{}}`, `"code":-32602`)
-	opened := decode[struct{ Result api.Session }](t, post(`{"jsonrpc":"2.0","id":"3","method":"session/create","params":{"agent":"mock"}}`, `"sessionId"`, `"modes"`, `"configOptions"`))
-	sid := opened.Result.AgentSessionID
-	local := "01234567-89ab-cdef-0123-456789abcdef"
-	python := map[string]string{"Content-Type": "application/json", "User-Agent": "python-httpx/0.28.1"}
-	in.check(t, scenario{method: "POST", path: "/v1/sessions/" + local + "/model", header: jsonBody, body: `{"model":"mock-fast"}`, status: 404})
-	in.check(t, scenario{method: "POST", path: "/v1/sessions/" + local + "/model", header: python, body: `{"model":"mock-fast"}`, status: 200, want: []string{`"agentSessionId":"` + sid}})
-	in.check(t, scenario{path: "/v1/sessions/" + local, status: 200, want: []string{`"model":"mock-fast"`}})
-	// What has an id is not claimed by another one.
-	in.check(t, scenario{path: "/v1/sessions/11234567-89ab-cdef-0123-456789abcdef", header: python, status: 404})
-	post(`{"jsonrpc":"2.0","id":"4","method":"session/set_mode","params":{"sessionId":"`+sid+`","mode":"plan"}}`, `"id":"4","result"`)
-	post(`{"jsonrpc":"2.0","id":"5","method":"session/set_config_option","params":{"sessionId":"`+sid+`","configId":"mode","value":"normal"}}`, `"configOptions"`)
-	post(`{"jsonrpc":"2.0","id":"6","method":"session/prompt","params":{"sessionId":"`+sid+`","prompt":"hello there","streaming":false}}`, `"stopReason":"end_turn"`)
-	post(`{"jsonrpc":"2.0","id":"7","method":"session/nonsense","params":{}}`, `"code":-32601`)
-	post(`{"jsonrpc":"2.0","id":"8","method":"session/prompt","params":{"sessionId":"none","prompt":"x"}}`, `"code":-32002`)
-
-	req, err := http.NewRequest(http.MethodGet, in.url+path, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Header.Set("Accept", "text/event-stream")
-	done := make(chan string, 1)
-	go func() {
-		done <- in.check(t, scenario{method: "POST", path: path, header: jsonBody, body: `{"jsonrpc":"2.0","id":"9","method":"session/prompt","params":{"sessionId":"` + sid + `","prompt":"write v.txt with text","attachments":[{"path":"/etc/hosts"}]}}`, status: 200, want: []string{`"stopReason":"end_turn"`}})
-	}()
-	said := false
-	in.stream(t, req, func(_, data string) bool {
-		said = said || strings.Contains(data, "hello there") && strings.Contains(data, "agent_message_chunk")
-		frame := decode[struct {
-			ID     json.RawMessage
-			Method string
-		}](t, data)
-		if frame.Method != "session/request_permission" {
-			return false
-		}
-		if !said || !strings.Contains(data, `"permission":{`) || !strings.HasPrefix(string(frame.ID), `"perm-`) {
-			t.Errorf("permission is %s", data)
-		}
-		in.check(t, scenario{method: "POST", path: path, header: jsonBody, body: `{"jsonrpc":"2.0","id":` + string(frame.ID) + `,"result":{"outcome":{"outcome":"once"}}}`, status: 202})
-		return true
-	})
-	<-done
-	if _, err := os.Stat(filepath.Join(in.home, "v.txt")); err != nil {
-		t.Error(err)
-	}
-	in.check(t, scenario{method: "DELETE", path: path, status: 204})
-	in.check(t, scenario{path: path, header: map[string]string{"Accept": "text/event-stream"}, status: 404})
-	post(`{"jsonrpc":"2.0","id":"1","method":"initialize","params":{"protocolVersion":"2025-03-18"}}`)
-	post(`{"jsonrpc":"2.0","id":"2","method":"session/load","params":{"sessionId":"`+sid+`"}}`, `"agentSessionId"`)
-	post(`{"jsonrpc":"2.0","id":"3","method":"session/prompt","params":{"sessionId":"`+sid+`","prompt":"again"}}`, `"stopReason":"end_turn"`)
 }
 
 // TestClientHasNoNameOfTheServer has clients call themselves what stands for the

@@ -218,22 +218,6 @@ func TestAgentThatCannotAskRunsUnderAPolicyThatAllowsAll(t *testing.T) {
 	}
 }
 
-// A client of a virtual connection has no means to say what it permits.
-func TestVirtualClientUsesAnAgentThatCannotAsk(t *testing.T) {
-	r := start(t, "", api.Limits{})
-	var opened struct {
-		Result struct {
-			SessionID string `json:"sessionId"`
-		} `json:"result"`
-		Error *acp.RPCError `json:"error"`
-	}
-	r.do("POST", "/v1/acp/default", `{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-03-18","clientInfo":{"name":"sandboxagent-python","version":"0.1.5"}}}`, nil)
-	r.do("POST", "/v1/acp/default", `{"jsonrpc":"2.0","id":1,"method":"session/create","params":{"agent":"pi","cwd":"`+r.home+`"}}`, &opened)
-	if opened.Error != nil || r.get(opened.Result.SessionID).Agent != "pi" {
-		t.Errorf("opened %+v", opened)
-	}
-}
-
 func TestAgentIsStartedWithTheVariablesThatMakeItAsk(t *testing.T) {
 	r := start(t, "", api.Limits{})
 	value := func(s api.Session, name string) string {

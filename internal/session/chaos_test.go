@@ -1,12 +1,10 @@
 package session_test
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"flag"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net/http"
 	"os"
@@ -18,7 +16,8 @@ import (
 	"time"
 
 	"github.com/sandboxagent/sandboxagent/api"
-	"github.com/sandboxagent/sandboxagent/internal/child"
+	"github.com/sandboxagent/sandboxagent/internal/testkit"
+	"github.com/sandboxagent/sandboxagent/internal/testkit/serve"
 )
 
 var (
@@ -28,37 +27,10 @@ var (
 
 const chaosReaders = 5
 
-// hosted is a server as a process of its own, which can be killed.
-type hosted struct {
-	*child.Child
-	url string
-}
-
-// spawn starts a server. A child that the killed one was about to start may hold
-// the lock of the data for a moment, so that is tried again.
-func spawn(t *testing.T, data, home string) *hosted {
+// spawn starts a server as a process of its own, which can be killed.
+func spawn(t *testing.T, data, home string) *serve.Process {
 	t.Helper()
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for deadline := time.Now().Add(patience); ; {
-		c, err := child.Start(child.Spec{Path: exe, Args: []string{"serve", data, home}, Stdin: true, Env: os.Environ()})
-		if err != nil {
-			t.Fatal(err)
-		}
-		out := bufio.NewReader(c.Stdout)
-		url, err := out.ReadString('\n')
-		if err == nil {
-			go func() { _, _ = io.Copy(io.Discard, out) }()
-			go func() { _, _ = io.Copy(io.Discard, c.Stderr) }()
-			return &hosted{c, strings.TrimSpace(url)}
-		}
-		why, _ := io.ReadAll(c.Stderr)
-		if !strings.Contains(string(why), "in use by another process") || time.Now().After(deadline) {
-			t.Fatalf("the server says no address, but %q", why)
-		}
-	}
+	return serve.Spawn(t, "serve", data, home)
 }
 
 // address is where the server is at the moment; it changes when one is killed.
@@ -73,8 +45,8 @@ func TestChaos(t *testing.T) {
 	data, home := t.TempDir(), t.TempDir()
 	current := spawn(t, data, home)
 	var url address
-	url.Store(current.url)
-	r := &rig{t: t, url: current.url, data: data, home: home, http: &http.Client{Transport: &http.Transport{}}}
+	url.Store(current.URL)
+	r := of(t, current, data, home)
 	defer r.http.CloseIdleConnections()
 	ids := make([]string, *chaosSessions)
 	for i := range ids {
@@ -113,10 +85,9 @@ func TestChaos(t *testing.T) {
 		}
 	}
 	readers.Wait()
-	if err := current.Stdin.Close(); err != nil {
+	if err := current.End(); err != nil {
 		t.Error(err)
 	}
-	<-current.Done()
 	orphans(t, data)
 }
 
@@ -125,7 +96,7 @@ func TestChaos(t *testing.T) {
 func TestKilledRightAfter(t *testing.T) {
 	data, home := t.TempDir(), t.TempDir()
 	server := spawn(t, data, home)
-	r := &rig{t: t, url: server.url, data: data, home: home, http: &http.Client{Transport: &http.Transport{}}}
+	r := of(t, server, data, home)
 	for range 5 {
 		said := make([]api.Session, 8)
 		var work sync.WaitGroup
@@ -138,13 +109,12 @@ func TestKilledRightAfter(t *testing.T) {
 			})
 		}
 		work.Wait()
-		if err := syscall.Kill(server.PID(), syscall.SIGKILL); err != nil {
+		if err := server.Kill(); err != nil {
 			t.Fatal(err)
 		}
-		<-server.Done()
 		r.http.CloseIdleConnections()
 		server = spawn(t, data, home)
-		r.url = server.url
+		r.url = server.URL
 		for _, before := range said {
 			s := r.get(before.ID)
 			if s.Usage.TotalTokens != before.Usage.TotalTokens || s.Title != before.Title || s.Model != before.Model || s.LastEvent < before.LastEvent {
@@ -154,8 +124,9 @@ func TestKilledRightAfter(t *testing.T) {
 		}
 	}
 	r.http.CloseIdleConnections()
-	server.Stdin.Close()
-	<-server.Done()
+	if err := server.End(); err != nil {
+		t.Error(err)
+	}
 }
 
 // chaosPrompts gives a session work until ctx ends. What fails was killed.
@@ -171,7 +142,7 @@ func chaosPrompts(ctx context.Context, r *rig, url *address, id string) {
 
 // chaosKills kills agents all the time and the server now and then, for as long as
 // it is told, and until it has done both.
-func chaosKills(t *testing.T, ctx context.Context, r *rig, url *address, current *hosted, data, home string) *hosted {
+func chaosKills(t *testing.T, ctx context.Context, r *rig, url *address, current *serve.Process, data, home string) *serve.Process {
 	end := time.After(*chaosDuration)
 	server := time.NewTicker(min(*chaosDuration/4, 5*time.Second))
 	defer server.Stop()
@@ -191,16 +162,15 @@ func chaosKills(t *testing.T, ctx context.Context, r *rig, url *address, current
 			if err := (&rig{url: url.get(), http: r.http}).send(ctx, "GET", "/v1/acp?all=true", "", &list); err != nil || len(list.Servers) == 0 {
 				continue
 			}
-			if pid := list.Servers[rand.IntN(len(list.Servers))].PID; parent(pid) == current.PID() && syscall.Kill(pid, syscall.SIGKILL) == nil {
+			if pid := list.Servers[rand.IntN(len(list.Servers))].PID; parent(pid) == current.Process.Pid && syscall.Kill(pid, syscall.SIGKILL) == nil {
 				killed++
 			}
 		case <-server.C:
-			if err := syscall.Kill(current.PID(), syscall.SIGKILL); err != nil {
+			if err := current.Kill(); err != nil {
 				t.Errorf("kill the server: %v", err)
 			}
-			<-current.Done()
 			current = spawn(t, data, home)
-			url.Store(current.url)
+			url.Store(current.URL)
 			restarts++
 		}
 	}
@@ -272,27 +242,19 @@ func (w *trail) read(r *rig, url string, after int) (ended bool) {
 	if resp.StatusCode != http.StatusOK {
 		return false
 	}
-	lines := bufio.NewReader(resp.Body)
-	for {
-		line, err := lines.ReadString('\n')
-		if err != nil {
-			return false // a line that the killed server did not end does not count
-		}
-		data, ok := strings.CutPrefix(line, "data: ")
-		if !ok {
-			continue
-		}
+	for event := range testkit.Events(resp.Body) { // one that the killed server did not end does not count
 		var e api.SessionEvent
-		if json.Unmarshal([]byte(data), &e) != nil {
+		if json.Unmarshal([]byte(event.Data), &e) != nil {
 			return false
 		}
 		w.mu.Lock()
 		w.events = append(w.events, e)
 		w.mu.Unlock()
-		if strings.Contains(data, api.EventSessionDestroyed) {
+		if strings.Contains(event.Data, api.EventSessionDestroyed) {
 			return true
 		}
 	}
+	return false
 }
 
 // check compares what was seen with what is stored.
@@ -341,20 +303,20 @@ func TestKilledAfterOpening(t *testing.T) {
 	data, home := t.TempDir(), t.TempDir()
 	for n := range 5 {
 		server := spawn(t, data, home)
-		r := &rig{t: t, url: server.url, data: data, home: home, http: &http.Client{Transport: &http.Transport{}}}
+		r := of(t, server, data, home)
 		id := r.open(fmt.Sprint("client-", n), "keeper").newSession()
-		if err := syscall.Kill(server.PID(), syscall.SIGKILL); err != nil {
+		if err := server.Kill(); err != nil {
 			t.Fatal(err)
 		}
-		<-server.Done()
 		r.http.CloseIdleConnections()
 		server = spawn(t, data, home)
-		r.url = server.url
+		r.url = server.URL
 		if s := r.get(id); s.CWD != home || s.LastEvent == 0 {
 			t.Errorf("session %s is %+v", id, s)
 		}
 		r.http.CloseIdleConnections()
-		server.Stdin.Close()
-		<-server.Done()
+		if err := server.End(); err != nil {
+			t.Error(err)
+		}
 	}
 }

@@ -1,7 +1,6 @@
 package session_test
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/sandboxagent/sandboxagent/api"
 	"github.com/sandboxagent/sandboxagent/internal/app"
+	"github.com/sandboxagent/sandboxagent/internal/testkit/serve"
 )
 
 // serveOnSmallDisk is the server on a disk of its own, which is soon full.
@@ -25,7 +25,7 @@ func serveOnSmallDisk(data, home string) error {
 	if err := syscall.Mount("tmpfs", data, "tmpfs", 0, "size=8m"); err != nil {
 		return fmt.Errorf("mount small disk: %w", err)
 	}
-	return serve(data, home)
+	return serveAlone(data, home)
 }
 
 // smallDisk starts a server on a small disk, and returns where that can be seen.
@@ -39,32 +39,11 @@ func smallDisk(t *testing.T) (r *rig, disk string) {
 		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Geteuid(), Size: 1}}
 		cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getegid(), Size: 1}}
 	}
-	cmd.Stderr = t.Output()
-	stdin, err := cmd.StdinPipe()
+	p, err := serve.Run(t, cmd)
 	if err != nil {
 		t.Fatal(err)
 	}
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	r = &rig{t: t, data: data, home: home, http: &http.Client{Transport: &http.Transport{}}}
-	t.Cleanup(func() {
-		r.http.CloseIdleConnections()
-		stdin.Close()
-		if err := cmd.Wait(); err != nil {
-			t.Error(err)
-		}
-	})
-	url, err := bufio.NewReader(stdout).ReadString('\n')
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.url = strings.TrimSpace(url)
-	return r, fmt.Sprintf("/proc/%d/root%s", cmd.Process.Pid, data)
+	return of(t, p, data, home), fmt.Sprintf("/proc/%d/root%s", cmd.Process.Pid, data)
 }
 
 // TestDiskFull fills the disk of a server. Sessions go on and say so, and what

@@ -1,7 +1,6 @@
 package session_test
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/testkit"
 )
 
 // foreign is a client that speaks to an agent itself.
@@ -63,8 +63,11 @@ func (f *foreign) heard(last string) string {
 	}
 	defer resp.Body.Close()
 	var all strings.Builder
-	for lines := bufio.NewScanner(resp.Body); lines.Scan() && !strings.Contains(all.String(), last); {
-		all.WriteString(lines.Text() + "\n")
+	for e := range testkit.Events(resp.Body) {
+		all.WriteString(e.Data + "\n")
+		if strings.Contains(e.Data, last) {
+			break
+		}
 	}
 	return all.String()
 }

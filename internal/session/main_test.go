@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"strings"
@@ -20,6 +19,7 @@ import (
 	"github.com/sandboxagent/sandboxagent/internal/app"
 	"github.com/sandboxagent/sandboxagent/internal/fakeagent"
 	"github.com/sandboxagent/sandboxagent/internal/testkit"
+	"github.com/sandboxagent/sandboxagent/internal/testkit/serve"
 )
 
 // TestMain makes the test binary the agents and the server of the tests too.
@@ -44,7 +44,7 @@ func TestMain(m *testing.M) {
 	case "moody": // has the modes that are named
 		err = moody(os.Stdin, os.Stdout, args[2:])
 	case "serve":
-		err = serve(args[2], args[3])
+		err = serveAlone(args[2], args[3])
 	case "small-disk":
 		err = serveOnSmallDisk(args[2], args[3])
 	default:
@@ -127,28 +127,13 @@ func config(data, home string) (app.Config, error) {
 	}, nil
 }
 
-// serve is the server as a process of its own. It says its address on standard
-// output, and ends when standard input does.
-func serve(data, home string) error {
+// serveAlone is the server as a process of its own.
+func serveAlone(data, home string) error {
 	cfg, err := config(data, home)
 	if err != nil {
 		return err
 	}
-	srv, err := app.Open(cfg)
-	if err != nil {
-		return err
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	go func() {
-		_, _ = io.Copy(io.Discard, os.Stdin)
-		cancel()
-	}()
-	fmt.Println("http://" + l.Addr().String())
-	return srv.Serve(ctx, l)
+	return serve.UntilInputEnds(cfg)
 }
 
 // rig is a server and a client of it.
@@ -164,41 +149,22 @@ type rig struct {
 // start runs a server within the test, on data if that is not empty.
 func start(t *testing.T, data string, limits api.Limits) *rig {
 	t.Helper()
-	r := &rig{t: t, data: data, home: t.TempDir(), http: &http.Client{Transport: &http.Transport{}}}
+	home := t.TempDir()
 	if data == "" {
-		r.data = t.TempDir()
+		data = t.TempDir()
 	}
-	cfg, err := config(r.data, r.home)
+	cfg, err := config(data, home)
 	if err != nil {
 		t.Fatal(err)
 	}
 	cfg.Limits = limits
-	srv, err := app.Open(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.url = "http://" + l.Addr().String()
-	ctx, cancel := context.WithCancel(context.Background())
-	served := make(chan error, 1)
-	go func() { served <- srv.Serve(ctx, l) }()
-	stopped := false
-	r.stop = func() {
-		if stopped {
-			return
-		}
-		stopped = true
-		r.http.CloseIdleConnections()
-		cancel()
-		if err := <-served; err != nil {
-			t.Errorf("serve: %v", err)
-		}
-	}
-	t.Cleanup(r.stop)
-	return r
+	s := serve.Start(t, cfg)
+	return &rig{t: t, url: s.URL, data: data, home: home, http: s.Client, stop: s.Stop}
+}
+
+// of returns a client of a server that is a process.
+func of(t *testing.T, p *serve.Process, data, home string) *rig {
+	return &rig{t: t, url: p.URL, data: data, home: home, http: p.Client}
 }
 
 // send makes a request and decodes the answer into out, if that is not nil. A

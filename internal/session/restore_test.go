@@ -3,7 +3,6 @@ package session_test
 import (
 	"errors"
 	"fmt"
-	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -193,7 +192,7 @@ func still(pid int) bool {
 func TestServerKilled(t *testing.T) {
 	data, home := t.TempDir(), t.TempDir()
 	server := spawn(t, data, home)
-	r := &rig{t: t, url: server.url, data: data, home: home, http: &http.Client{Transport: &http.Transport{}}}
+	r := of(t, server, data, home)
 	defer r.http.CloseIdleConnections()
 	works := r.create(`{"agent":"keeper"}`).ID
 	r.promptAsync(works, "/silence", "")
@@ -213,16 +212,11 @@ func TestServerKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	await(t, "the prompt to go to another agent", func() bool { return count(r.events(resent), api.EventPromptResent) > 0 })
-	if err := syscall.Kill(server.PID(), syscall.SIGKILL); err != nil {
+	if err := server.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	<-server.Done()
 	server = spawn(t, data, home)
-	defer func() {
-		server.Stdin.Close()
-		<-server.Done()
-	}()
-	r.url = server.url
+	r.url = server.URL
 	for _, want := range []struct {
 		id, event string
 		n         int

@@ -1,7 +1,6 @@
 package session_test
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/testkit"
 )
 
 // TestReaders has many clients follow one session, one of which does not read.
@@ -63,15 +63,9 @@ func follow(ctx context.Context, t *testing.T, r *rig, id string, after uint64, 
 	}
 	defer resp.Body.Close()
 	var all []string
-	lines := bufio.NewScanner(resp.Body)
-	lines.Buffer(nil, 1<<20)
-	for lines.Scan() {
-		data, ok := strings.CutPrefix(lines.Text(), "data: ")
-		if !ok {
-			continue
-		}
-		all = append(all, data)
-		if stop(data) {
+	for e := range testkit.Events(resp.Body) {
+		all = append(all, e.Data)
+		if stop(e.Data) {
 			break
 		}
 	}

@@ -1,6 +1,7 @@
 // Package testkit is what the tests of several packages need: waiting for a
-// condition. It imports nothing of this module, so that the tests of every package
-// can use it; a database for tests is in a package below it.
+// condition, and reading an event stream. It imports nothing of this module, so that
+// the tests of every package can use it; whole servers and a database are in packages
+// below it.
 package testkit
 
 import (
