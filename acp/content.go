@@ -32,18 +32,31 @@ type ContentBlock struct {
 // TextBlock returns a block of text.
 func TextBlock(text string) ContentBlock { return ContentBlock{Type: ContentText, Text: text} }
 
-// MarshalJSON writes the text of a text block even if it is empty, since the
-// protocol requires the field.
+// MarshalJSON writes the fields that the protocol requires of a type even if they are
+// empty.
 func (b ContentBlock) MarshalJSON() ([]byte, error) {
 	type plain ContentBlock
-	if b.Type != ContentText {
-		return encode(plain(b))
+	switch b.Type {
+	case ContentText:
+		return encode(struct {
+			Type string          `json:"type"`
+			Text string          `json:"text"`
+			Meta json.RawMessage `json:"_meta,omitempty"`
+		}{b.Type, b.Text, b.Meta})
+	case ContentImage, ContentAudio:
+		return encode(struct {
+			plain
+			Data     string `json:"data"`
+			MimeType string `json:"mimeType"`
+		}{plain(b), b.Data, b.MimeType})
+	case ContentResourceLink:
+		return encode(struct {
+			plain
+			URI  string `json:"uri"`
+			Name string `json:"name"`
+		}{plain(b), b.URI, b.Name})
 	}
-	return encode(struct {
-		Type string          `json:"type"`
-		Text string          `json:"text"`
-		Meta json.RawMessage `json:"_meta,omitempty"`
-	}{b.Type, b.Text, b.Meta})
+	return encode(plain(b))
 }
 
 // A Prompt is what a turn starts with. It also reads from a bare string and from

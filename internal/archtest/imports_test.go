@@ -22,6 +22,7 @@ var rules = []rule{
 	// What the SDK consists of: who imports it links no server, database, or page.
 	{"api", "acp", "wire types need nothing but the standard library"},
 	{"acp", "", "the protocol needs nothing but the standard library"},
+	{"acp/schema", "acp github.com/google/jsonschema-go/jsonschema", "tests alone check frames against the schema"},
 	{"sdk", "api acp provider provider/local github.com/coder/websocket", "who imports the SDK must not link a server"},
 
 	// The floor: what everything stands on stands on nothing.

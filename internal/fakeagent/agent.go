@@ -26,7 +26,6 @@ type Options struct {
 
 	Version string    // what initialize says; empty means "builtin"
 	Stderr  io.Writer // nil drops what the agent says there
-	Dir     string    // for sessions that name no cwd; empty means the working folder
 
 	// Exit ends the process for /crash and must not return. Nil means os.Exit.
 	Exit func(code int)
@@ -47,13 +46,11 @@ const stopWait = 2 * time.Second
 func Run(ctx context.Context, in io.Reader, out io.Writer, opts Options) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	a, err := newAgent(ctx, cancel, opts)
-	if err != nil {
-		return err
-	}
+	a := newAgent(ctx, cancel, opts)
 	a.conn = acp.NewConn(in, out, acp.ConnOptions{Handle: a.handle, Invalid: a.invalid})
 	ended := make(chan error, 1)
 	go func() { ended <- a.conn.Run(ctx) }()
+	var err error
 	select {
 	case err = <-ended:
 	case <-ctx.Done():
@@ -79,11 +76,10 @@ type agent struct {
 	mu       sync.Mutex
 	deafOnce sync.Once
 	sessions map[string]*session
-	latest   *session
 	requests map[string]context.CancelFunc // prompts under way, by request id
 }
 
-func newAgent(ctx context.Context, quit context.CancelFunc, opts Options) (*agent, error) {
+func newAgent(ctx context.Context, quit context.CancelFunc, opts Options) *agent {
 	if opts.Version == "" {
 		opts.Version = "builtin"
 	}
@@ -93,17 +89,10 @@ func newAgent(ctx context.Context, quit context.CancelFunc, opts Options) (*agen
 	if opts.Exit == nil {
 		opts.Exit = os.Exit
 	}
-	if opts.Dir == "" {
-		dir, err := os.Getwd()
-		if err != nil {
-			return nil, fmt.Errorf("find working folder: %w", err)
-		}
-		opts.Dir = dir
-	}
 	return &agent{
 		opts: opts, store: store{dir: opts.StateDir}, ctx: ctx, quit: quit,
 		deaf: make(chan struct{}), sessions: map[string]*session{}, requests: map[string]context.CancelFunc{},
-	}, nil
+	}
 }
 
 // drain waits for the turns, which have been cancelled. One that writes to a
@@ -142,7 +131,13 @@ func (a *agent) handle(ctx context.Context, in *acp.Incoming) {
 		return
 	}
 	if in.Kind != acp.Request {
-		a.echo(in)
+		if !ofProtocol(in.Method) {
+			a.echo(in)
+		}
+		return
+	}
+	if err := checkParams(in); err != nil {
+		_ = in.Fail(err)
 		return
 	}
 	if in.Method == acp.MethodSessionPrompt {
@@ -150,7 +145,12 @@ func (a *agent) handle(ctx context.Context, in *acp.Incoming) {
 		return
 	}
 	answer, ok := a.methods()[in.Method]
-	if !ok {
+	switch {
+	case ok:
+	case ofProtocol(in.Method):
+		_ = in.Fail(acp.Errorf(acp.CodeMethodNotFound, "Method not found: %s", in.Method))
+		return
+	default:
 		a.echo(in)
 		return
 	}
@@ -209,7 +209,7 @@ func (a *agent) initialize(*acp.Incoming) (any, error) {
 		ProtocolVersion: acp.ProtocolVersion,
 		AgentCapabilities: acp.AgentCapabilities{
 			LoadSession:         true,
-			PromptCapabilities:  acp.PromptCapabilities{Image: true, EmbeddedContext: true},
+			PromptCapabilities:  acp.PromptCapabilities{Image: true, Audio: true, EmbeddedContext: true},
 			MCPCapabilities:     acp.MCPCapabilities{HTTP: true, SSE: true},
 			SessionCapabilities: acp.SessionCapabilities{List: acp.Present, Resume: acp.Present, Close: acp.Present},
 		},
@@ -218,8 +218,8 @@ func (a *agent) initialize(*acp.Incoming) (any, error) {
 	}, nil
 }
 
-// echo treats frames nobody knows as the agent of that name always did: clients
-// use it to test their wiring. The frame is repeated byte for byte.
+// echo treats frames outside of the protocol as the agent of that name always did:
+// clients use it to test their wiring. The frame is repeated byte for byte.
 func (a *agent) echo(in *acp.Incoming) {
 	if in.Line[0] != '{' {
 		return

@@ -43,7 +43,8 @@ func start(t *testing.T, opts Options) *client {
 	ar, cw := io.Pipe()
 	cr, aw := io.Pipe()
 	c := &client{t: t}
-	c.conn = acp.NewConn(cr, cw, acp.ConnOptions{Handle: c.handle, Invalid: func(line []byte, _ error) {
+	frames := &frames{t: t}
+	c.conn = acp.NewConn(cr, &lineWriter{to: cw, check: frames.fromClient}, acp.ConnOptions{Handle: c.handle, Invalid: func(line []byte, _ error) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		c.rubbish = append(c.rubbish, string(line))
@@ -51,7 +52,7 @@ func start(t *testing.T, opts Options) *client {
 	var wg sync.WaitGroup
 	wg.Go(func() { _ = c.conn.Run(context.Background()) })
 	wg.Go(func() {
-		if err := Run(context.Background(), ar, aw, opts); err != nil {
+		if err := Run(context.Background(), ar, &lineWriter{to: aw, check: frames.fromAgent}, opts); err != nil {
 			t.Errorf("agent: %v", err)
 		}
 		_ = aw.Close()
@@ -104,7 +105,7 @@ func (c *client) call(method string, params, result any) {
 func (c *client) open(cwd string) string {
 	c.t.Helper()
 	var r acp.SessionResult
-	c.call(acp.MethodSessionNew, acp.NewSessionRequest{CWD: cwd}, &r)
+	c.call(acp.MethodSessionNew, acp.NewSessionRequest{CWD: cwd, MCPServers: []acp.MCPServer{}}, &r)
 	return r.SessionID
 }
 
@@ -156,7 +157,7 @@ func TestInitialize(t *testing.T) {
 
 func TestPlainTalk(t *testing.T) {
 	c := start(t, Options{})
-	id := c.open("")
+	id := c.open(t.TempDir())
 	r := c.prompt(id, "hello there")
 	if r.StopReason != acp.StopEndTurn || r.Usage == nil || r.Usage.OutputTokens == 0 {
 		t.Errorf("result %+v", r)
@@ -168,7 +169,7 @@ func TestPlainTalk(t *testing.T) {
 	if text != "You said: hello there" || c.asked != 0 {
 		t.Errorf("text %q, asked %d", text, c.asked)
 	}
-	c.call(acp.MethodSessionPrompt, json.RawMessage(`{"sessionId":"`+id+`","prompt":"what did I say?"}`), nil)
+	c.prompt(id, "what did I say?")
 	if _, text, _ = c.take(); text != `You said before: "hello there"` {
 		t.Errorf("text %q", text)
 	}
@@ -270,7 +271,7 @@ func TestRefusals(t *testing.T) {
 	for _, path := range []string{"../a.txt", "/etc/a.txt", "link/a.txt", filepath.Join(outside, "a.txt")} {
 		c.prompt(id, "write `"+path+"` with x")
 	}
-	c.call(acp.MethodSetMode, map[string]string{"sessionId": id, "mode": "plan"}, nil)
+	c.call(acp.MethodSetMode, acp.SetModeRequest{SessionID: id, ModeID: "plan"}, nil)
 	c.take()
 	c.prompt(id, "write a.txt with x")
 	if kinds, text, _ := c.take(); strings.Contains(kinds, "tool_call") || !strings.Contains(text, "plan mode") {
@@ -291,7 +292,7 @@ func TestRefusals(t *testing.T) {
 
 func TestSettings(t *testing.T) {
 	c := start(t, Options{})
-	id := c.open("")
+	id := c.open(t.TempDir())
 	var r acp.SetConfigOptionResult
 	c.call(acp.MethodSetConfigOption, acp.SetConfigOptionRequest{SessionID: id, ConfigID: "thought_level", Value: "high"}, &r)
 	if o := acp.OptionByID(r.ConfigOptions, "thought_level"); o == nil || o.CurrentValue != "high" {
@@ -334,7 +335,7 @@ func TestSessionsSurvive(t *testing.T) {
 		t.Errorf("list %+v", list)
 	}
 	var r acp.SessionResult
-	c.call(acp.MethodSessionLoad, acp.LoadSessionRequest{SessionID: id, CWD: dir}, &r)
+	c.call(acp.MethodSessionLoad, acp.LoadSessionRequest{SessionID: id, CWD: dir, MCPServers: []acp.MCPServer{}}, &r)
 	if kinds, text, _ := c.take(); kinds != "user_message_chunk agent_thought_chunk agent_message_chunk agent_message_chunk" || text != "You said: the word is plum" {
 		t.Errorf("replay %s %q", kinds, text)
 	}
@@ -346,12 +347,12 @@ func TestSessionsSurvive(t *testing.T) {
 		t.Errorf("text %q", text)
 	}
 	c.call(acp.MethodSessionClose, acp.SessionRequest{SessionID: id}, nil)
-	c.call(acp.MethodSessionResume, acp.LoadSessionRequest{SessionID: id}, nil)
+	c.call(acp.MethodSessionResume, acp.LoadSessionRequest{SessionID: id, CWD: dir, MCPServers: []acp.MCPServer{}}, nil)
 	if kinds, _, _ := c.take(); kinds != "" {
 		t.Errorf("resume told %s", kinds)
 	}
 	var fault *acp.RPCError
-	if err := c.conn.Call(t.Context(), acp.MethodSessionLoad, acp.LoadSessionRequest{SessionID: "../x"}, nil); !errors.As(err, &fault) || fault.Code != acp.CodeResourceNotFound {
+	if err := c.conn.Call(t.Context(), acp.MethodSessionLoad, acp.LoadSessionRequest{SessionID: "../x", CWD: dir, MCPServers: []acp.MCPServer{}}, nil); !errors.As(err, &fault) || fault.Code != acp.CodeResourceNotFound {
 		t.Errorf("load of nothing: %v", err)
 	}
 }
@@ -399,7 +400,7 @@ func TestCancel(t *testing.T) {
 
 func TestTurnsOfASessionQueue(t *testing.T) {
 	c := start(t, Options{})
-	id := c.open("")
+	id := c.open(t.TempDir())
 	var wg sync.WaitGroup
 	for range 20 {
 		wg.Go(func() {
@@ -443,7 +444,14 @@ func TestDeaf(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- Run(ctx, ar, aw, Options{}) }()
 	lines := bufio.NewScanner(cr)
-	if _, err := io.WriteString(cw, `{"id":1,"method":"session/new"}`+"\n"+`{"id":2,"method":"session/prompt","params":{"prompt":"/deaf"}}`+"\n"); err != nil {
+	if _, err := fmt.Fprintf(cw, `{"id":1,"method":"session/new","params":{"cwd":%q,"mcpServers":[]}}`+"\n", t.TempDir()); err != nil {
+		t.Fatal(err)
+	}
+	var opened struct{ Result acp.SessionResult }
+	if !lines.Scan() || json.Unmarshal(lines.Bytes(), &opened) != nil {
+		t.Fatalf("got %s", lines.Text())
+	}
+	if _, err := fmt.Fprintf(cw, `{"id":2,"method":"session/prompt","params":{"sessionId":%q,"prompt":[{"type":"text","text":"/deaf"}]}}`+"\n", opened.Result.SessionID); err != nil {
 		t.Fatal(err)
 	}
 	for lines.Scan() && !strings.Contains(lines.Text(), `"id":2`) {
@@ -464,10 +472,7 @@ func TestDeaf(t *testing.T) {
 func BenchmarkBurst(b *testing.B) {
 	ctx, cancel := context.WithCancel(b.Context())
 	defer cancel()
-	a, err := newAgent(ctx, cancel, Options{})
-	if err != nil {
-		b.Fatal(err)
-	}
+	a := newAgent(ctx, cancel, Options{})
 	a.conn = acp.NewConn(strings.NewReader(""), io.Discard, acp.ConnOptions{})
 	t := &turn{agent: a, session: openSession(meta{ID: newID()}, nil)}
 	b.SetBytes(250)
@@ -485,7 +490,7 @@ func BenchmarkPrompt(b *testing.B) {
 	wg.Go(func() { _ = c.Run(context.Background()) })
 	wg.Go(func() { _ = Run(context.Background(), ar, aw, Options{StateDir: b.TempDir()}); _ = aw.Close() })
 	var s acp.SessionResult
-	if err := c.Call(b.Context(), acp.MethodSessionNew, nil, &s); err != nil {
+	if err := c.Call(b.Context(), acp.MethodSessionNew, acp.NewSessionRequest{CWD: b.TempDir(), MCPServers: []acp.MCPServer{}}, &s); err != nil {
 		b.Fatal(err)
 	}
 	p := acp.PromptRequest{SessionID: s.SessionID, Prompt: acp.Prompt{acp.TextBlock("hello")}}

@@ -52,7 +52,8 @@ of them at once with stop reason "cancelled", unless said otherwise:
   /crash [CODE]          end at once with CODE (1) and no answer
   /help                  this list
 
-Unknown methods are echoed: a notification mock/echo, then {"echoed": ...}.
+Methods outside of the protocol are echoed: a notification mock/echo, then
+{"echoed": ...}.
 `
 
 // Usage is the help text of the agent.

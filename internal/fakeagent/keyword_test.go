@@ -15,7 +15,7 @@ import (
 func TestKeywords(t *testing.T) {
 	var stderr bytes.Buffer
 	c := start(t, Options{Stderr: &stderr})
-	id := c.open("")
+	id := c.open(t.TempDir())
 	c.prompt(id, "/echo a b")
 	if kinds, text, _ := c.take(); text != "a b" || !strings.HasPrefix(kinds, "agent_message_chunk") {
 		t.Errorf("echo: %s %q", kinds, text)
@@ -58,17 +58,14 @@ func canceled() context.Context {
 
 func newTurn(t *testing.T) *turn {
 	ctx, cancel := context.WithCancel(t.Context())
-	a, err := newAgent(ctx, cancel, Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	a := newAgent(ctx, cancel, Options{})
 	a.conn = acp.NewConn(strings.NewReader(""), io.Discard, acp.ConnOptions{})
 	return &turn{agent: a, session: openSession(meta{ID: "s"}, nil)}
 }
 
 func TestBurst(t *testing.T) {
 	c := start(t, Options{})
-	id := c.open("")
+	id := c.open(t.TempDir())
 	c.prompt(id, "/burst 5000 300")
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -94,8 +91,8 @@ func TestHangAtOnce(t *testing.T) {
 func TestHangAndCrash(t *testing.T) {
 	codes := make(chan int, 1)
 	c := start(t, Options{Exit: func(code int) { codes <- code }})
-	id := c.open("")
-	other := c.open("")
+	id := c.open(t.TempDir())
+	other := c.open(t.TempDir())
 	ctx, cancel := context.WithCancel(t.Context())
 	hung := make(chan error, 1)
 	go func() {

@@ -62,14 +62,10 @@ func newID() string {
 	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }
 
-// session finds an open session. Without an id it is the one opened last, since
-// some clients lose the id they were given.
+// session finds an open session.
 func (a *agent) session(id string) (*session, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if id == "" && a.latest != nil {
-		return a.latest, nil
-	}
 	if s := a.sessions[id]; s != nil {
 		return s, nil
 	}
@@ -80,7 +76,6 @@ func (a *agent) addSession(s *session) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.sessions[s.id] = s
-	a.latest = s
 }
 
 func (a *agent) newSession(in *acp.Incoming) (any, error) {
@@ -90,22 +85,12 @@ func (a *agent) newSession(in *acp.Incoming) (any, error) {
 	if err := in.Decode(&p); err != nil {
 		return nil, err
 	}
-	s := openSession(meta{ID: newID(), CWD: a.folder(p.CWD), Model: models[0].ModelID, Mode: modes[0].ID, Thought: "medium", Updated: now()}, nil)
+	s := openSession(meta{ID: newID(), CWD: filepath.Clean(p.CWD), Model: models[0].ModelID, Mode: modes[0].ID, Thought: "medium", Updated: now()}, nil)
 	if err := a.store.save(s); err != nil {
 		return nil, err
 	}
 	a.addSession(s)
 	return s.describe(true), nil
-}
-
-func (a *agent) folder(cwd string) string {
-	if cwd == "" {
-		return a.opts.Dir
-	}
-	if filepath.IsAbs(cwd) {
-		return filepath.Clean(cwd)
-	}
-	return filepath.Join(a.opts.Dir, cwd)
 }
 
 // loadSession opens a session and tells its history again.
@@ -149,15 +134,10 @@ func (a *agent) reopen(in *acp.Incoming) (*session, error) {
 		s = openSession(m, history)
 		a.addSession(s)
 	}
-	if p.CWD != "" {
-		s.mu.Lock()
-		s.meta.CWD = a.folder(p.CWD)
-		s.mu.Unlock()
-		if err := a.store.save(s); err != nil {
-			return nil, err
-		}
-	}
-	return s, nil
+	s.mu.Lock()
+	s.meta.CWD = filepath.Clean(p.CWD)
+	s.mu.Unlock()
+	return s, a.store.save(s)
 }
 
 func (a *agent) listSessions(in *acp.Incoming) (any, error) {
@@ -203,27 +183,24 @@ func (a *agent) closeSession(in *acp.Incoming) (any, error) {
 	if a.store.dir != "" {
 		delete(a.sessions, s.id)
 	}
-	if a.latest == s {
-		a.latest = nil
-	}
 	return nil, nil
 }
 
 func (a *agent) setMode(in *acp.Incoming) (any, error) {
-	var p struct{ SessionID, ModeID, Mode string }
+	var p acp.SetModeRequest
 	if err := in.Decode(&p); err != nil {
 		return nil, err
 	}
-	_, err := a.set(p.SessionID, acp.CategoryMode, p.ModeID, p.Mode)
+	_, err := a.set(p.SessionID, acp.CategoryMode, p.ModeID)
 	return nil, err
 }
 
 func (a *agent) setModel(in *acp.Incoming) (any, error) {
-	var p struct{ SessionID, ModelID, Model string }
+	var p acp.SetModelRequest
 	if err := in.Decode(&p); err != nil {
 		return nil, err
 	}
-	s, err := a.set(p.SessionID, acp.CategoryModel, p.ModelID, p.Model)
+	s, err := a.set(p.SessionID, acp.CategoryModel, p.ModelID)
 	if err == nil {
 		a.sendUpdate(s, acp.Update{Kind: acp.UpdateConfigOption, ConfigOptions: s.options()})
 	}
@@ -235,21 +212,17 @@ func (a *agent) setConfigOption(in *acp.Incoming) (any, error) {
 	if err := in.Decode(&p); err != nil {
 		return nil, err
 	}
-	s, err := a.set(p.SessionID, p.ConfigID, p.Value, "")
+	s, err := a.set(p.SessionID, p.ConfigID, p.Value)
 	if err != nil {
 		return nil, err
 	}
 	return acp.SetConfigOptionResult{ConfigOptions: s.options()}, nil
 }
 
-// set changes one setting, and tells of a new mode. The value is the first of the
-// two that is not empty, as some clients use another name for the field. Options are
-// not told beside an answer that has them: clients may read updates late, and would
-// take back what was answered since.
-func (a *agent) set(sessionID, option, value, other string) (*session, error) {
-	if value == "" {
-		value = other
-	}
+// set changes one setting, and tells of a new mode. Options are not told beside an
+// answer that has them: clients may read updates late, and would take back what was
+// answered since.
+func (a *agent) set(sessionID, option, value string) (*session, error) {
 	s, err := a.session(sessionID)
 	if err != nil {
 		return nil, err
