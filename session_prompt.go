@@ -94,6 +94,7 @@ type turnWatch struct {
 	first uint64        // event of the prompt, once it has come
 	call  string        // id of the prompt
 	text  strings.Builder
+	after acp.MessageBorder
 	ended *api.SessionTurn // what the events say of the end
 	err   error            // with which the agent ended the turn
 }
@@ -230,14 +231,29 @@ func (w *turnWatch) take(e SessionEvent) {
 			w.call, w.first = string(m.ID), e.EventIndex
 		}
 	case acp.MethodSessionUpdate:
-		if u, ok := e.Update(); ok && w.call != "" && u.Kind == acp.UpdateAgentMessage {
-			w.text.WriteString(u.Content.Text)
+		if u, ok := e.Update(); ok && w.call != "" {
+			w.say(&u.Update)
 		}
 	case "":
 		if w.call != "" && e.Sender == "agent" && string(m.ID) == w.call {
 			w.end(e, m)
 		}
 	}
+}
+
+// say adds what the agent says to the text of the turn.
+func (w *turnWatch) say(u *acp.Update) {
+	if u.Kind == acp.UpdateAgentMessage && u.Content.Text == "" {
+		return
+	}
+	begins := w.after.Begins(u.Kind, u.MessageID)
+	if u.Kind != acp.UpdateAgentMessage {
+		return
+	}
+	if begins && w.text.Len() > 0 {
+		w.text.WriteString(acp.MessageSeparator)
+	}
+	w.text.WriteString(u.Content.Text)
 }
 
 // ours reports whether an event is the prompt of this turn. Without a queue

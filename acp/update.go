@@ -29,6 +29,7 @@ type SessionNotification struct {
 type Update struct {
 	Kind          string
 	Content       ContentBlock   // the three message chunks
+	MessageID     string         // likewise: of which message; empty where the agent gives none
 	ToolCall      ToolCall       // tool_call and tool_call_update
 	Plan          []PlanEntry    // plan
 	Commands      []Command      // available_commands_update
@@ -87,8 +88,9 @@ func (u *Update) UnmarshalJSON(data []byte) error {
 		return json.Unmarshal(data, &u.Usage)
 	case UpdateUserMessage, UpdateAgentMessage, UpdateAgentThought:
 		return json.Unmarshal(data, &struct {
-			Content *ContentBlock `json:"content"`
-		}{&u.Content})
+			Content   *ContentBlock `json:"content"`
+			MessageID *string       `json:"messageId"`
+		}{&u.Content, &u.MessageID})
 	case UpdatePlan, UpdateCommands, UpdateCurrentMode, UpdateConfigOption:
 		return json.Unmarshal(data, &struct {
 			Plan          *[]PlanEntry    `json:"entries"`
@@ -110,8 +112,9 @@ func (u Update) MarshalJSON() ([]byte, error) {
 	case UpdateUserMessage, UpdateAgentMessage, UpdateAgentThought:
 		return encode(struct {
 			kind
-			Content ContentBlock `json:"content"`
-		}{k, u.Content})
+			Content   ContentBlock `json:"content"`
+			MessageID string       `json:"messageId,omitempty"`
+		}{k, u.Content, u.MessageID})
 	case UpdateToolCall, UpdateToolCallDelta:
 		return encode(struct {
 			kind

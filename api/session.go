@@ -269,6 +269,8 @@ type SessionMessage struct {
 	Event uint64 `json:"event" doc:"Number of its first event"`
 	Tool  string `json:"tool,omitempty" doc:"Id of the tool call"`
 	State string `json:"state,omitempty" doc:"Of the tool call"`
+
+	MessageID string `json:"messageId,omitempty" doc:"Id of the message, where the agent gives one"`
 }
 
 // SessionTranscript is a session for people and programs that want no frames.

@@ -379,6 +379,36 @@ test("a folder that is missing is made", async () => {
   assert.ok(fs.statSync(folder).isDirectory());
 });
 
+test("two messages of a turn stand apart, and errors give their reasons", async () => {
+  const speaking = await startServer({ args: ["--agent-command", `speaking=${process.execPath} ${new URL("speaking-agent.mjs", import.meta.url).pathname}`] });
+  try {
+    const send = (path, body) =>
+      fetch(`${speaking.url}/v1/sessions${path}`, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) });
+    const { id } = await (await send("", { agent: "speaking", cwd: speaking.home, permissions: { default: "allow" } })).json();
+    await page.goto(`${speaking.url}/ui/#/sessions/${id}`);
+    await page.getByLabel("Prompt").waitFor();
+    const turn = await (await send(`/${id}/prompt`, { prompt: "speak" })).json();
+    assert.equal(turn.text, "first message\n\nsecond message\n\nthird message");
+    for (const message of ["first message", "second message", "third message"]) {
+      await page.getByText(message, { exact: true }).waitFor();
+    }
+    for (const kind of ["object", "text", "nested"]) {
+      await send(`/${id}/prompt`, { prompt: kind });
+      await page.locator(".fault", { hasText: `the key of ${kind} has expired` }).waitFor();
+    }
+    await page.getByRole("link", { name: /Events/ }).click();
+    await page.locator(".frame", { hasText: "the key of nested has expired" }).waitFor();
+    await fetch(`${speaking.url}/v1/sessions/${id}`, { method: "DELETE" });
+    await page.getByLabel("Sender").selectOption("server");
+    await page.locator(".frame .from.server").first().waitFor();
+    assert.equal(await page.locator(".frame .from:not(.server)").count(), 0, "events of others pass the filter");
+  } finally {
+    await page.goto("about:blank");
+    await speaking.stop();
+    await page.goto(`${server.url}/ui/?token=${encodeURIComponent(token)}`);
+  }
+});
+
 test("a server that was killed is missed, and its sessions go on", async () => {
   await newSession();
   await prompt("hello there");

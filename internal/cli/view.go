@@ -25,6 +25,7 @@ type view struct {
 	where io.Writer               // the stream that was written to last
 	open  bool                    // that stream is in the middle of a line
 	kind  string                  // of the last message chunk
+	after acp.MessageBorder
 }
 
 func newView(g *globals) *view {
@@ -154,12 +155,14 @@ func (v *view) update(u sandboxagent.Update) {
 	}
 	switch u.Kind {
 	case acp.UpdateAgentMessage:
-		v.chunk(v.g.env.Out, u.Kind, v.safe(v.g.env.Out, u.Content.Text))
+		v.chunk(v.g.env.Out, &u.Update, v.safe(v.g.env.Out, u.Content.Text))
 	case acp.UpdateAgentThought:
-		v.chunk(v.g.env.Err, u.Kind, v.paint(dim, v.safe(v.g.env.Err, u.Content.Text)))
+		v.chunk(v.g.env.Err, &u.Update, v.paint(dim, v.safe(v.g.env.Err, u.Content.Text)))
 	case acp.UpdatePlan:
+		v.after.Begins(u.Kind, "")
 		v.plan(u.Plan)
 	case acp.UpdateToolCall, acp.UpdateToolCallDelta:
+		v.after.Begins(u.Kind, "")
 		v.call(u.ToolCall)
 	case sandboxagent.UpdatePermission:
 		v.call(u.Permission.ToolCall)
@@ -171,10 +174,19 @@ func (v *view) update(u sandboxagent.Update) {
 	}
 }
 
-func (v *view) chunk(w io.Writer, kind, text string) {
-	if v.kind != kind {
+// chunk shows the next part of a message. Another message of the same kind stands
+// after an empty line.
+func (v *view) chunk(w io.Writer, u *acp.Update, text string) {
+	if u.Content.Text == "" {
+		return
+	}
+	switch begins := v.after.Begins(u.Kind, u.MessageID); {
+	case v.kind != u.Kind:
 		v.line()
-		v.kind = kind
+		v.kind = u.Kind
+	case begins:
+		v.line()
+		v.write(w, "\n")
 	}
 	v.write(w, text)
 }

@@ -66,8 +66,9 @@ func (s *session) messages(ctx context.Context) ([]api.SessionMessage, error) {
 type script struct {
 	list  []api.SessionMessage
 	text  strings.Builder // of the newest message, if it is spoken
-	tools map[string]int  // index of tool calls in list
-	plan  int             // index of the plan in list, plus one
+	after acp.MessageBorder
+	tools map[string]int // index of tool calls in list
+	plan  int            // index of the plan in list, plus one
 
 	waiting map[string]string // prompts that the agent does not have yet, by turn
 	started string            // turn whose prompt is the next one that the agent gets
@@ -86,15 +87,15 @@ func (sc *script) flush() {
 	}
 }
 
-// speak adds to the newest message if it is of that role, else starts one.
-func (sc *script) speak(role, text string, e journal.Entry) {
-	if text == "" {
+// speak adds to the newest message, or starts one.
+func (sc *script) speak(role string, u *acp.Update, e journal.Entry) {
+	if u.Content.Text == "" {
 		return
 	}
-	if sc.text.Len() == 0 || sc.list[len(sc.list)-1].Role != role {
-		sc.add(api.SessionMessage{Role: role, At: e.Time, Event: e.Seq})
+	if begins := sc.after.Begins(u.Kind, u.MessageID); begins || sc.text.Len() == 0 || sc.list[len(sc.list)-1].Role != role {
+		sc.add(api.SessionMessage{Role: role, At: e.Time, Event: e.Seq, MessageID: u.MessageID})
 	}
-	sc.text.WriteString(text)
+	sc.text.WriteString(u.Content.Text)
 }
 
 // talk are parts of the frames that a transcript is made of; all others are
@@ -229,10 +230,11 @@ func isPrimer(b acp.ContentBlock) bool {
 func (sc *script) update(u *acp.Update, e journal.Entry) {
 	switch u.Kind {
 	case acp.UpdateAgentMessage:
-		sc.speak(roleAgent, u.Content.Text, e)
+		sc.speak(roleAgent, u, e)
 	case acp.UpdateAgentThought:
-		sc.speak(roleThought, u.Content.Text, e)
+		sc.speak(roleThought, u, e)
 	case acp.UpdatePlan:
+		sc.after.Begins(u.Kind, "")
 		lines := make([]string, 0, len(u.Plan))
 		for _, p := range u.Plan {
 			lines = append(lines, fmt.Sprintf("[%s] %s", p.Status, p.Content))
@@ -244,6 +246,7 @@ func (sc *script) update(u *acp.Update, e journal.Entry) {
 		}
 		sc.plan = 1 + sc.add(api.SessionMessage{Role: rolePlan, Text: text, At: e.Time, Event: e.Seq})
 	case acp.UpdateToolCall, acp.UpdateToolCallDelta:
+		sc.after.Begins(u.Kind, "")
 		i, found := sc.tools[u.ToolCall.ID]
 		if !found {
 			i = sc.add(api.SessionMessage{Role: roleTool, At: e.Time, Event: e.Seq, Tool: u.ToolCall.ID})

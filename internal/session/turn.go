@@ -37,6 +37,7 @@ type turn struct {
 	start, last uint64     // events of the request and of its answer
 	used        *acp.Usage // as the answer tells
 	text        strings.Builder
+	after       acp.MessageBorder
 	cut         bool
 	cancelled   bool
 }
@@ -389,8 +390,14 @@ func (t *turn) frame() ([]byte, error) {
 	return acp.RequestFrame(id, acp.MethodSessionPrompt, acp.PromptRequest{SessionID: sid, Prompt: blocks})
 }
 
-// say adds to the text of the turn. The caller holds the session's mu.
-func (t *turn) say(text string, limit int) {
+// say adds a chunk to the text of the turn. The caller holds the session's mu.
+func (t *turn) say(text, messageID string, limit int) {
+	if text == "" {
+		return
+	}
+	if t.after.Begins(acp.UpdateAgentMessage, messageID) && t.text.Len() > 0 {
+		text = acp.MessageSeparator + text
+	}
 	if room := limit - t.text.Len(); len(text) > room {
 		text, t.cut = clip(text, max(room, 0)), true
 	}

@@ -35,9 +35,12 @@ func updateKind(frame []byte) string {
 
 // updated takes an update of the agent into the record and the turn.
 func (s *session) updated(frame []byte) {
-	switch updateKind(frame) {
-	case acp.UpdateAgentThought, acp.UpdatePlan, acp.UpdateCommands, acp.UpdateUserMessage:
+	switch kind := updateKind(frame); kind {
+	case acp.UpdateCommands, acp.UpdateUserMessage:
 		return // changes nothing here
+	case acp.UpdateAgentThought, acp.UpdatePlan:
+		s.interrupted(kind)
+		return
 	case acp.UpdateAgentMessage:
 		s.said(frame)
 		return
@@ -70,7 +73,8 @@ func (s *session) said(frame []byte) {
 	var n struct {
 		Params struct {
 			Update struct {
-				Content struct {
+				MessageID string `json:"messageId"`
+				Content   struct {
 					Type string `json:"type"`
 					Text string `json:"text"`
 				} `json:"content"`
@@ -83,7 +87,16 @@ func (s *session) said(frame []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.turn != nil {
-		s.turn.say(n.Params.Update.Content.Text, s.m.cfg.Limits.TextBytes)
+		s.turn.say(n.Params.Update.Content.Text, n.Params.Update.MessageID, s.m.cfg.Limits.TextBytes)
+	}
+}
+
+// interrupted notes that the agent does something else than to speak.
+func (s *session) interrupted(kind string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.turn != nil {
+		s.turn.after.Begins(kind, "")
 	}
 }
 
@@ -94,9 +107,16 @@ func (s *session) apply(u *acp.Update) bool {
 	switch u.Kind {
 	case acp.UpdateAgentMessage:
 		if s.turn != nil && u.Content.Type == acp.ContentText {
-			s.turn.say(u.Content.Text, s.m.cfg.Limits.TextBytes)
+			s.turn.say(u.Content.Text, u.MessageID, s.m.cfg.Limits.TextBytes)
+		}
+	case acp.UpdateAgentThought, acp.UpdatePlan:
+		if s.turn != nil {
+			s.turn.after.Begins(u.Kind, "")
 		}
 	case acp.UpdateToolCall, acp.UpdateToolCallDelta:
+		if s.turn != nil {
+			s.turn.after.Begins(u.Kind, "")
+		}
 		s.remember(u.ToolCall)
 	case acp.UpdateUsage:
 		r.Usage.ContextUsed, r.Usage.ContextSize = u.Usage.Used, u.Usage.Size

@@ -5,7 +5,7 @@ import { type Json, number, object, objects, text } from "./shape";
 export type { Json };
 
 /** One JSON-RPC frame of a session. */
-export type Frame = { seq: number; at: number; sender: "client" | "agent"; connection: string; payload: Json };
+export type Frame = { seq: number; at: number; sender: "client" | "agent" | "server"; connection: string; payload: Json };
 
 export type Diff = { path: string; oldText: string | null; newText: string };
 
@@ -38,6 +38,8 @@ export class Conversation {
   options: Json[] = [];
   private modes?: Json;
   private models?: Json;
+  /** The message that the agent speaks, until it says or does something else. */
+  private speaking?: { kind: string; id: string };
   private calls = new Map<string, { method: string; at: number; replay: boolean }>();
 
   /** The questions nobody has answered, the oldest first. */
@@ -79,10 +81,10 @@ export class Conversation {
     if (call.method === "session/prompt") {
       this.running = false;
       this.abandon();
-      if (error) this.items.push({ kind: "error", key: f.seq, text: text(error.message) || JSON.stringify(error) });
+      if (error) this.items.push({ kind: "error", key: f.seq, text: faultText(error) });
       else this.items.push({ kind: "end", key: f.seq, reason: text(result?.stopReason), tokens: number(result?.usage?.totalTokens), ms: f.at - call.at });
     } else if (error) {
-      this.items.push({ kind: "error", key: f.seq, text: `${call.method}: ${text(error.message)}` });
+      this.items.push({ kind: "error", key: f.seq, text: `${call.method}: ${faultText(error)}` });
     } else if (result) {
       if (result.configOptions) this.options = objects(result.configOptions);
       if (result.modes) this.modes = object(result.modes);
@@ -94,12 +96,13 @@ export class Conversation {
     for (const call of this.calls.values()) if (call.replay) return;
     switch (u.sessionUpdate) {
       case "agent_message_chunk":
-        return this.say("agent", f.seq, blockText(u.content));
+        return this.say("agent", f.seq, u);
       case "agent_thought_chunk":
-        return this.say("thought", f.seq, blockText(u.content));
+        return this.say("thought", f.seq, u);
       case "user_message_chunk":
-        return this.say("user", f.seq, blockText(u.content));
+        return this.say("user", f.seq, u);
       case "plan": {
+        this.speaking = undefined;
         const old = this.thisTurn().find((i) => i.kind === "plan");
         const entries = objects(u.entries).map((e) => ({ content: text(e.content), status: text(e.status) || "pending" }));
         if (old?.kind === "plan") {
@@ -110,6 +113,8 @@ export class Conversation {
         return;
       }
       case "tool_call":
+        this.speaking = undefined;
+      // falls through
       case "tool_call_update": {
         const item = this.tool(f.seq, u);
         const q = item.question;
@@ -144,7 +149,7 @@ export class Conversation {
       if (method === "_adapter/agent_exited") this.exited = true;
       this.running = false;
       this.abandon();
-      const why = text(params?.reason ?? params?.message ?? params?.stderr);
+      const why = text(params?.error ?? params?.reason ?? params?.message ?? params?.stderr);
       this.items.push({ kind: "note", key: f.seq, text: ends[method] + (why ? `\n${why}` : "") });
     } else if (method === "_session/restored") {
       this.items.push({ kind: "note", key: f.seq, text: `The session came back to an agent (${text(params?.how)}).` });
@@ -187,9 +192,15 @@ export class Conversation {
     return item;
   }
 
-  private say(kind: "user" | "agent" | "thought", seq: number, words: string) {
+  /** A chunk without an id is of the same message as the one before it. */
+  private say(kind: "user" | "agent" | "thought", seq: number, u: Json) {
+    const words = blockText(u.content);
+    if (words === "") return;
+    const id = text(u.messageId);
     const last = this.items.at(-1);
-    if (last?.kind === kind) {
+    const same = this.speaking?.kind === kind && (id === "" || this.speaking.id === "" || this.speaking.id === id);
+    this.speaking = { kind, id: (same && this.speaking?.id) || id };
+    if (last?.kind === kind && same) {
       last.text += words;
       touch(last);
     } else this.items.push({ kind, key: seq, text: words });
@@ -224,6 +235,39 @@ export class Conversation {
     }
     return list;
   }
+}
+
+/** The members of an error's data that agents give the reason in, the more precise
+ * ones first, as package acp of the server has them. */
+const reasonKeys = ["message", "details", "detail", "reason", "errorMessage", "error_message", "error", "description", "cause", "data", "body", "response", "errors"];
+
+/** The reason in the data of an error: a text, or a member of an object or of one in
+ * a list, also in a text that is JSON itself. */
+function reasonIn(data: unknown, depth = 0): string {
+  if (depth > 6) return "";
+  if (typeof data === "string") {
+    if (!data.trim().startsWith("{")) return data;
+    try {
+      return reasonIn(JSON.parse(data), depth + 1) || data;
+    } catch {
+      return data;
+    }
+  }
+  const inner = Array.isArray(data) ? objects(data) : reasonKeys.map((k) => object(data)[k]);
+  for (const value of inner) {
+    const reason = reasonIn(value, depth + 1);
+    if (reason) return reason;
+  }
+  return "";
+}
+
+/** What an error of the protocol says, with the reason that many agents give in its
+ * data alone. */
+export function faultText(error: Json): string {
+  const message = text(error?.message);
+  const reason = reasonIn(error?.data).replace(/\s+/g, " ").trim().slice(0, 1000);
+  if (!reason || message.includes(reason)) return message || JSON.stringify(error);
+  return message ? `${message.replace(/\.$/, "")}: ${reason}` : reason;
 }
 
 function touch(item: Item) {

@@ -2,7 +2,7 @@
 
 import { useMemo, useState } from "preact/hooks";
 import type { Frame } from "./conversation";
-import { blockText } from "./conversation";
+import { blockText, faultText } from "./conversation";
 import { Guard } from "./guard";
 import { object, objects, text } from "./shape";
 import { Copy, clock } from "./text";
@@ -19,7 +19,7 @@ function describe(f: Frame): { name: string; hint: string } {
   }
   if (method === "session/prompt") return { name: method, hint: objects(params?.prompt).map(blockText).join(" ") };
   if (method) return { name: text(method), hint: text(params?.toolCall?.title) || text(params?.cwd) || text(params?.reason) };
-  if (error) return { name: "error", hint: `${text(id)}: ${text(error.message)}` };
+  if (error) return { name: "error", hint: `${text(id)}: ${faultText(error)}` };
   return { name: "result", hint: [text(id), text(result?.stopReason)].filter(Boolean).join(": ") };
 }
 
@@ -46,9 +46,10 @@ export function Frames({ frames }: { frames: Frame[] }) {
       <div class="row filter">
         <input type="search" placeholder="Filter" aria-label="Filter events" value={filter} onInput={(e) => setFilter(e.currentTarget.value)} />
         <select aria-label="Sender" value={sender} onChange={(e) => setSender(e.currentTarget.value)}>
-          <option value="">both sides</option>
+          <option value="">all senders</option>
           <option value="client">client</option>
           <option value="agent">agent</option>
+          <option value="server">server</option>
         </select>
         <span class="dim grow">{matching.length} of {count}</span>
         <button type="button" onClick={save}>Save</button>
@@ -70,7 +71,7 @@ function Row({ frame }: { frame: Frame }) {
       <summary>
         <span class="dim seq">{frame.seq}</span>
         <span class="dim time">{clock(frame.at)}</span>
-        <span class={`from ${frame.sender}`} title={`from the ${frame.sender}`}>{frame.sender === "client" ? "→" : "←"}</span>
+        <span class={`from ${frame.sender}`} title={`from the ${frame.sender}`}>{frame.sender === "client" ? "→" : frame.sender === "server" ? "•" : "←"}</span>
         <b>{name}</b>
         <span class="dim preview">{hint.slice(0, 300)}</span>
       </summary>

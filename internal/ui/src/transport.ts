@@ -3,7 +3,7 @@
 // sessions of the server, for every other one.
 
 import { Problem, call, follow, send } from "./api";
-import { type Choice, Conversation, type Frame, type Json, type Question } from "./conversation";
+import { type Choice, Conversation, faultText, type Frame, type Json, type Question } from "./conversation";
 import { Value } from "./value";
 
 export abstract class Transport {
@@ -152,7 +152,7 @@ export class AgentTransport extends Transport {
       this.note("agent", { jsonrpc: "2.0", id, error: { code: 0, message: fault.message, data: { source: "inspector" } } });
       throw fault;
     });
-    if (reply?.error && method !== "session/prompt") throw new Problem(0, String(reply.error.code), reply.error.message);
+    if (reply?.error && method !== "session/prompt") throw new Problem(0, String(reply.error.code), faultText(reply.error));
     return reply?.result;
   }
 
