@@ -70,8 +70,8 @@ type lab struct {
 	runs     int
 }
 
-// openLab finds or makes both servers. The caller closes it.
-func openLab(ctx context.Context, o options) (*lab, error) {
+// openLab finds or makes both servers, or ours alone. The caller closes it.
+func openLab(ctx context.Context, o options, alone bool) (*lab, error) {
 	l := &lab{started: time.Now(), loadAvg: loadAverage()}
 	var err error
 	if l.self, err = os.Executable(); err != nil {
@@ -80,8 +80,10 @@ func openLab(ctx context.Context, o options) (*lab, error) {
 	if l.programs[ours], err = findOurs(ctx, o.ours); err != nil {
 		return nil, err
 	}
-	if l.programs[theirs], err = findPeer(ctx, o.peer); err != nil {
-		return nil, err
+	if !alone {
+		if l.programs[theirs], err = findPeer(ctx, o.peer); err != nil {
+			return nil, err
+		}
 	}
 	l.dir, err = os.MkdirTemp("", "bench")
 	return l, err

@@ -74,7 +74,8 @@ func run(ctx context.Context, args []string) error {
 	if o.rounds < 1 || o.rounds > 100 {
 		return fmt.Errorf("-rounds %d: use 1 to 100", o.rounds)
 	}
-	lab, err := openLab(ctx, o)
+	alone := !slices.ContainsFunc(chosen, func(w work) bool { return w.oursOnly == "" })
+	lab, err := openLab(ctx, o, alone)
 	if err != nil {
 		return err
 	}
@@ -124,7 +125,7 @@ func workNames() []string {
 }
 
 // allWork is everything that is measured, in the order of the report.
-var allWork = slices.Concat(serverWork, acpWork, fileWork, processWork)
+var allWork = slices.Concat(serverWork, acpWork, fileWork, processWork, sandboxWork)
 
 // newReader is for streams that are read at full speed.
 func newReader(r interface{ Read([]byte) (int, error) }) *bufio.Reader {
