@@ -163,7 +163,7 @@ func cannot(verb string) error {
 // Pause stops everything in the sandbox where it is. Calls of the client fail until
 // [Sandbox.Resume].
 func (s *Sandbox) Pause(ctx context.Context) error {
-	if p, ok := s.provider.(provider.Pauser); ok {
+	if p, ok := provider.As[provider.Pauser](s.provider); ok {
 		return p.Pause(ctx, s.id)
 	}
 	return cannot("pause")
@@ -171,7 +171,7 @@ func (s *Sandbox) Pause(ctx context.Context) error {
 
 // Resume lets a paused sandbox go on.
 func (s *Sandbox) Resume(ctx context.Context) error {
-	if p, ok := s.provider.(provider.Resumer); ok {
+	if p, ok := provider.As[provider.Resumer](s.provider); ok {
 		return p.Resume(ctx, s.id)
 	}
 	return cannot("resume")
@@ -181,7 +181,7 @@ func (s *Sandbox) Resume(ctx context.Context) error {
 // sessions stay; a session comes back with its next prompt. It also starts a sandbox
 // that was killed, or has failed.
 func (s *Sandbox) Restart(ctx context.Context) error {
-	p, ok := s.provider.(provider.Restarter)
+	p, ok := provider.As[provider.Restarter](s.provider)
 	if !ok {
 		return cannot("restart")
 	}
@@ -192,7 +192,7 @@ func (s *Sandbox) Restart(ctx context.Context) error {
 
 // Kill ends everything in the sandbox at once. Its files stay.
 func (s *Sandbox) Kill(ctx context.Context) error {
-	if p, ok := s.provider.(provider.Killer); ok {
+	if p, ok := provider.As[provider.Killer](s.provider); ok {
 		return p.Kill(ctx, s.id)
 	}
 	return cannot("kill")
@@ -209,7 +209,7 @@ func (s *Sandbox) Destroy(ctx context.Context) error {
 // Exec runs a command in the sandbox to its end. A command that does not end well is
 // no error.
 func (s *Sandbox) Exec(ctx context.Context, name string, arg ...string) (*api.ProcessRunResult, error) {
-	if p, ok := s.provider.(provider.Execer); ok {
+	if p, ok := provider.As[provider.Execer](s.provider); ok {
 		return p.Exec(ctx, s.id, api.ProcessRunRequest{Command: name, Args: arg})
 	}
 	return nil, cannot("run a command in")
@@ -217,7 +217,7 @@ func (s *Sandbox) Exec(ctx context.Context, name string, arg ...string) (*api.Pr
 
 // Logs returns the newest output of the server and of what started it.
 func (s *Sandbox) Logs(ctx context.Context) ([]byte, error) {
-	if p, ok := s.provider.(provider.Logger); ok {
+	if p, ok := provider.As[provider.Logger](s.provider); ok {
 		return p.Logs(ctx, s.id)
 	}
 	return nil, cannot("read the log of")

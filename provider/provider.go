@@ -4,9 +4,10 @@
 // line share.
 //
 // A provider has four duties, see [Provider]. What else it can do is an ability
-// that its value implements, found by assertion:
+// that its value implements, found by assertion, or by [As], which looks through
+// wrappers such as [WithLog] and [WithRetry]:
 //
-//	if p, ok := p.(provider.Pauser); ok {
+//	if p, ok := provider.As[provider.Pauser](p); ok {
 //		err = p.Pause(ctx, id)
 //	}
 //

@@ -22,7 +22,7 @@ var sandboxActions = []struct {
 		"Stop everything in a sandbox where it is, until resume. Without an ID the agents and\nprocesses of the server at the endpoint are stopped, which answers on.",
 		(*sandboxagent.Client).PauseSandbox,
 		func(p provider.Provider) func(context.Context, string) error {
-			if p, ok := p.(provider.Pauser); ok {
+			if p, ok := provider.As[provider.Pauser](p); ok {
 				return p.Pause
 			}
 			return nil
@@ -31,7 +31,7 @@ var sandboxActions = []struct {
 		"Let a paused sandbox go on. Without an ID that is the server at the endpoint.",
 		(*sandboxagent.Client).ResumeSandbox,
 		func(p provider.Provider) func(context.Context, string) error {
-			if p, ok := p.(provider.Resumer); ok {
+			if p, ok := provider.As[provider.Resumer](p); ok {
 				return p.Resume
 			}
 			return nil
@@ -40,7 +40,7 @@ var sandboxActions = []struct {
 		"End everything in a sandbox and start its server again, also one that was killed or has\nfailed. Files and sessions stay; a session comes back with its next prompt. Without an\nID the agents and processes of the server at the endpoint are ended.",
 		(*sandboxagent.Client).RestartSandbox,
 		func(p provider.Provider) func(context.Context, string) error {
-			if p, ok := p.(provider.Restarter); ok {
+			if p, ok := provider.As[provider.Restarter](p); ok {
 				return p.Restart
 			}
 			return nil
@@ -52,7 +52,7 @@ var sandboxActions = []struct {
 		"End everything in a sandbox at once. Its files stay, and restart brings it back. Without\nan ID the server at the endpoint is ended, without asking agents and processes first.",
 		(*sandboxagent.Client).KillSandbox,
 		func(p provider.Provider) func(context.Context, string) error {
-			if p, ok := p.(provider.Killer); ok {
+			if p, ok := provider.As[provider.Killer](p); ok {
 				return p.Kill
 			}
 			return nil

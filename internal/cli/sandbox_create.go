@@ -182,7 +182,7 @@ func (g *globals) createSandbox(ctx context.Context, name string, spec provider.
 		note("the sandbox changes " + dir + " itself; .git is read-only there")
 		note("nested repositories, submodules, .envrc, and build files can be changed: look at them before you run what they name")
 	}
-	if pruner, ok := p.(provider.Pruner); ok {
+	if pruner, ok := provider.As[provider.Pruner](p); ok {
 		if _, err := pruner.Prune(ctx); err != nil {
 			fmt.Fprintln(g.env.Err, "sandbox-agent: prune:", err)
 		}

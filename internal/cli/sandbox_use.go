@@ -120,7 +120,7 @@ megabyte. It is there also when the sandbox has failed.`,
 			if err != nil {
 				return err
 			}
-			logger, ok := s.provider.(provider.Logger)
+			logger, ok := provider.As[provider.Logger](s.provider)
 			if !ok {
 				return cannotSandbox(s, "keep a log of")
 			}
@@ -151,7 +151,7 @@ see them.`,
 			if err != nil {
 				return err
 			}
-			setter, ok := s.provider.(provider.KeySetter)
+			setter, ok := provider.As[provider.KeySetter](s.provider)
 			if !ok {
 				return cannotSandbox(s, "hand keys to")
 			}
@@ -203,7 +203,7 @@ func (g *globals) removeSandbox(ctx context.Context, name string, discard bool) 
 	if err != nil {
 		return err
 	}
-	keeper, ok := s.provider.(provider.Keeper)
+	keeper, ok := provider.As[provider.Keeper](s.provider)
 	if ok && !discard {
 		n, err := keeper.Kept(ctx, s.ID)
 		if err != nil {
@@ -229,7 +229,7 @@ No sandbox that sandbox ls shows is removed.`,
 			makers, cfg := g.providers()
 			total := provider.Pruned{Failed: []string{}, Removed: []string{}}
 			for _, maker := range makers {
-				pruner, ok := maker.New(cfg).(provider.Pruner)
+				pruner, ok := provider.As[provider.Pruner](maker.New(cfg))
 				if !ok {
 					continue
 				}
