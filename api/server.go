@@ -20,6 +20,7 @@ type Version struct {
 	OS        string `json:"os"`
 	Arch      string `json:"arch"`
 	DataDir   string `json:"dataDir,omitempty" doc:"Directory where the server keeps what lasts"`
+	AgentUser string `json:"agentUser,omitempty" doc:"User that agents and processes run as, if it is not the user of the server"`
 	StartedAt int64  `json:"startedAt,omitempty" doc:"Start of the server, Unix milliseconds; absent from a program that is none"`
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/sandboxagent/sandboxagent/api"
 	"github.com/sandboxagent/sandboxagent/internal/child"
+	"github.com/sandboxagent/sandboxagent/internal/child/user"
 	"github.com/sandboxagent/sandboxagent/internal/lazyregexp"
 )
 
@@ -40,6 +41,10 @@ type Config struct {
 	// Store is a directory with agents that were installed on the host, which this
 	// catalogue does not change. With one, Launch does not install. Empty means none.
 	Store string
+
+	// User is who runs npm and agents, and who owns what is installed; nil means the
+	// user of this program.
+	User *user.User
 
 	NPM string // the npm program; empty means that on PATH
 

@@ -64,7 +64,11 @@ func (c *Catalogue) install(ctx context.Context, in *install, progress func(api.
 			progress(api.AgentInstallEvent{Agent: in.a.ID, Phase: phase, Message: message})
 		}
 	}
-	result, err := in.run(ctx)
+	var result *api.AgentInstallResult
+	err := c.cfg.User.Do(func() (err error) {
+		result, err = in.run(ctx)
+		return err
+	})
 	if err != nil {
 		var problem *api.Error
 		if errors.As(err, &problem) {
@@ -368,7 +372,7 @@ func (in *install) verify(ctx context.Context, rec *record) error {
 func (c *Catalogue) tryLauncher(ctx context.Context, path string, args ...string) (*output, error) {
 	limit, cancel := context.WithTimeout(ctx, verifyTimeout)
 	defer cancel()
-	out, err := run(limit, child.Spec{Path: path, Args: append(args, "--help"), Env: installEnv(c.cfg.Env)}, nil)
+	out, err := run(limit, child.Spec{Path: path, Args: append(args, "--help"), Env: installEnv(c.cfg.Env), User: c.cfg.User}, nil)
 	if ctx.Err() == nil && limit.Err() != nil {
 		return out, nil
 	}
@@ -408,6 +412,10 @@ func sweep(root string, keep ...string) {
 // running, but may miss files. One that is nowhere is no error; one that is
 // installed elsewhere is a conflict.
 func (c *Catalogue) Uninstall(ctx context.Context, id string) error {
+	return c.cfg.User.Do(func() error { return c.uninstall(ctx, id) })
+}
+
+func (c *Catalogue) uninstall(ctx context.Context, id string) error {
 	c.installs.RLock()
 	defer c.installs.RUnlock()
 	a, err := c.Agent(id)

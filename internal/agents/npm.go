@@ -96,7 +96,7 @@ func (c *Catalogue) npm(ctx context.Context, dir string, args, names []string, p
 	ctx, cancel := context.WithTimeout(ctx, npmTimeout)
 	defer cancel()
 	progress("download", "npm: "+strings.Join(names, " "))
-	out, err := run(ctx, child.Spec{Path: npm, Args: args, Dir: dir, Env: installEnv(c.cfg.Env)}, func(line string) bool {
+	out, err := run(ctx, child.Spec{Path: npm, Args: args, Dir: dir, Env: installEnv(c.cfg.Env), User: c.cfg.User}, func(line string) bool {
 		if told := npmStep(line); told != "" {
 			progress("download", told)
 		}

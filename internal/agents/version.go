@@ -78,7 +78,7 @@ func (c *Catalogue) askVersion(ctx context.Context, path string) (string, error)
 	defer cancel()
 	var last error
 	for _, arg := range []string{"--version", "version", "-V"} {
-		o, err := run(ctx, child.Spec{Path: path, Args: []string{arg}, Env: installEnv(c.cfg.Env)}, nil)
+		o, err := run(ctx, child.Spec{Path: path, Args: []string{arg}, Env: installEnv(c.cfg.Env), User: c.cfg.User}, nil)
 		if ctx.Err() != nil {
 			return "", fmt.Errorf("no answer within %v", probeTimeout)
 		}

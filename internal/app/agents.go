@@ -13,6 +13,7 @@ import (
 	"github.com/sandboxagent/sandboxagent/acp"
 	"github.com/sandboxagent/sandboxagent/internal/agents"
 	"github.com/sandboxagent/sandboxagent/internal/bridge"
+	"github.com/sandboxagent/sandboxagent/internal/child/user"
 	"github.com/sandboxagent/sandboxagent/internal/session"
 	"github.com/sandboxagent/sandboxagent/internal/settings"
 )
@@ -22,7 +23,8 @@ import (
 type knownAgents struct {
 	*agents.Catalogue
 	settings *settings.Settings
-	home     string // of the server
+	home     string     // of the server
+	user     *user.User // who agents run as; nil means the user of the server
 	log      *slog.Logger
 }
 
@@ -34,17 +36,22 @@ func (k knownAgents) Known(agent string) error {
 
 // Launch implements [session.Agents].
 func (k knownAgents) Launch(ctx context.Context, agent string) (bridge.Spec, error) {
-	command, err := k.Catalogue.Launch(ctx, agent)
+	var command agents.Command
+	err := k.user.Do(func() (err error) {
+		command, err = k.Catalogue.Launch(ctx, agent)
+		return err
+	})
 	if err != nil {
 		return bridge.Spec{}, err
 	}
-	return bridge.Spec{Path: command.Path, Args: command.Args, Env: command.Env, Dir: cmp.Or(command.Dir, k.startDirectory())}, nil
+	return bridge.Spec{Path: command.Path, Args: command.Args, Env: command.Env, User: k.user, Dir: cmp.Or(command.Dir, k.startDirectory())}, nil
 }
 
 // startDirectory is where an agent starts whose session is not known yet: in that
-// of the server, as an empty string says, unless it was removed.
+// of the server, as an empty string says, unless it was removed, or agents run as
+// another user, who may not enter it.
 func (k knownAgents) startDirectory() string {
-	if _, err := os.Getwd(); err == nil {
+	if _, err := os.Getwd(); err == nil && k.user == nil {
 		return ""
 	}
 	if info, err := os.Stat(k.home); err == nil && info.IsDir() {
@@ -67,7 +74,15 @@ func (k knownAgents) CheckStored(what string, data []byte) (err error) {
 // for them: those of the working directory, and those of the session, which win.
 // Skills that cannot be had are logged; a broken configuration of MCP servers fails
 // the request, since the agent would lack tools without a word.
-func (k knownAgents) Prepare(ctx context.Context, agent string, own session.Stored, params json.RawMessage) (json.RawMessage, error) {
+func (k knownAgents) Prepare(ctx context.Context, agent string, own session.Stored, params json.RawMessage) (prepared json.RawMessage, err error) {
+	err = k.user.Do(func() (err error) {
+		prepared, err = k.prepare(ctx, agent, own, params)
+		return err
+	})
+	return prepared, err
+}
+
+func (k knownAgents) prepare(ctx context.Context, agent string, own session.Stored, params json.RawMessage) (json.RawMessage, error) {
 	var opened struct {
 		CWD string `json:"cwd"`
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/sandboxagent/sandboxagent/api"
 	"github.com/sandboxagent/sandboxagent/internal/agents"
 	"github.com/sandboxagent/sandboxagent/internal/bridge"
+	"github.com/sandboxagent/sandboxagent/internal/child/user"
 	"github.com/sandboxagent/sandboxagent/internal/compat"
 	"github.com/sandboxagent/sandboxagent/internal/files"
 	"github.com/sandboxagent/sandboxagent/internal/httpkit"
@@ -38,6 +39,11 @@ type Config struct {
 	Home      string   // what relative paths of files start from, and where credentials are looked for
 	WorkDir   string   // where sessions work that name no directory; empty means Home
 	Env       []string // environment of agents and processes, as KEY=value
+
+	// User is who agents and processes run as, with its home in Home, and with whose
+	// rights clients reach files. What agents need is kept in the home. Nil means the
+	// user of this program.
+	User *user.User
 
 	// Store keeps the events in place of the file of the journal; the server closes
 	// it. Nil means the file.
@@ -83,7 +89,7 @@ func Open(cfg Config) (*server.Server, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	cfg.Version = cmp.Or(cfg.Version, "devel")
-	cfg.Env = withoutToken(cfg.Env)
+	cfg.Env = cfg.User.Environ(withoutToken(cfg.Env))
 	if cfg.Journal == MemoryJournal {
 		cfg.Limits.MaxJournalTotalBytes = cmp.Or(cfg.Limits.MaxJournalTotalBytes, memoryJournalBytes)
 	}
@@ -92,7 +98,7 @@ func Open(cfg Config) (*server.Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	return server.New(server.Config{
+	config := server.Config{
 		Version:      cfg.Version,
 		Commit:       cfg.Commit,
 		DataDir:      cfg.DataDir,
@@ -103,7 +109,11 @@ func Open(cfg Config) (*server.Server, error) {
 		Limits:       cfg.Limits,
 		Logger:       cfg.Logger,
 		Stop:         cfg.Stop,
-	}, nouns), nil
+	}
+	if cfg.User != nil {
+		config.AgentUser, config.AsUser = cfg.User.Name, cfg.User.Do
+	}
+	return server.New(config, nouns), nil
 }
 
 // withoutToken returns an environment for children: what has the token of a server is
@@ -118,8 +128,15 @@ func open(cfg Config) (n server.Nouns, err error) {
 		return n, err
 	}
 	n.Children = new(bridge.Roster)
+	data, processDir := cfg.DataDir, ""
+	if cfg.User != nil {
+		// The data directory is closed to the user.
+		data, processDir = filepath.Join(cfg.Home, ".local", "share", "sandbox-agent"), cfg.Home
+		cfg.AgentsDir = data
+	}
 	n.Agents = agents.New(agents.Config{
 		DataDir:           cmp.Or(cfg.AgentsDir, cfg.DataDir),
+		User:              cfg.User,
 		Home:              cfg.Home,
 		Env:               cfg.Env,
 		SelfExe:           cfg.SelfExe,
@@ -129,9 +146,9 @@ func open(cfg Config) (n server.Nouns, err error) {
 		Store:             cfg.AgentStore,
 		Logger:            cfg.Logger,
 	})
-	n.Settings = settings.New(settings.Options{Directory: cfg.Home, Data: cfg.DataDir, Env: cfg.Env, Log: cfg.Logger})
-	n.Files = files.New(filesConfig(cfg, cfg.Limits))
-	if err := n.Files.Recover(); err != nil {
+	n.Settings = settings.New(settings.Options{Directory: cfg.Home, Data: data, Env: cfg.Env, User: cfg.User, Log: cfg.Logger})
+	n.Files = files.New(filesConfig(cfg, data))
+	if err := cfg.User.Do(n.Files.Recover); err != nil {
 		cfg.Logger.Warn("recover files that a killed server was changing", "error", err)
 	}
 	hubs := compat.NewHubs(n.Journal, cfg.Logger)
@@ -139,7 +156,7 @@ func open(cfg Config) (n server.Nouns, err error) {
 		Journal:  n.Journal,
 		Mirror:   hubs,
 		Volatile: cfg.Journal == MemoryJournal,
-		Agents:   knownAgents{n.Agents, n.Settings, cfg.Home, cfg.Logger},
+		Agents:   knownAgents{n.Agents, n.Settings, cfg.Home, cfg.User, cfg.Logger},
 		Bridge:   bridgeLimits(cfg.Limits),
 		Roster:   n.Children,
 		CWD:      cmp.Or(cfg.WorkDir, cfg.Home),
@@ -151,7 +168,7 @@ func open(cfg Config) (n server.Nouns, err error) {
 		return n, errors.Join(err, n.Journal.Close())
 	}
 	n.Clients = compat.New(n.Sessions, hubs, cfg.Version)
-	n.Processes = process.NewSupervisor(process.Config{Limits: processLimits(cfg.Limits), Env: cfg.Env, Logger: cfg.Logger, Roster: n.Children})
+	n.Processes = process.NewSupervisor(process.Config{Limits: processLimits(cfg.Limits), DefaultDir: processDir, Env: cfg.Env, User: cfg.User, Logger: cfg.Logger, Roster: n.Children})
 	return n, nil
 }
 

@@ -129,10 +129,12 @@ func processLimits(l api.Limits) process.Limits {
 	}
 }
 
-func filesConfig(cfg Config, l api.Limits) files.Config {
+// filesConfig configures the file routes, which keep their notes in data.
+func filesConfig(cfg Config, data string) files.Config {
+	l := cfg.Limits
 	return files.Config{
 		Home:             cfg.Home,
-		Notes:            filepath.Join(cfg.DataDir, "unfinished"),
+		Notes:            filepath.Join(data, "unfinished"),
 		MaxFileBytes:     l.MaxFileBytes,
 		MaxUploadBytes:   l.MaxUploadBytes,
 		MaxUploadEntries: l.MaxUploadEntries,

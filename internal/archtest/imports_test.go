@@ -36,7 +36,8 @@ var rules = []rule{
 	{"internal/child/conceal", "", "the parent of a server is made of it, and has to be small"},
 	{"internal/child/reaper", "internal/child/cgroup internal/child/conceal internal/child/tree internal/memory", "the parent of a server has to be small"},
 	{"internal/child/reaper/early", "internal/child/reaper", "the parent of a server is made before anything else"},
-	{"internal/child", "internal/child/cgroup internal/child/tree golang.org/x/sys github.com/creack/pty", "the only package that starts children of the server"},
+	{"internal/child/user", "golang.org/x/sys", "who children run as, and with whose rights files are touched"},
+	{"internal/child", "internal/child/cgroup internal/child/tree internal/child/user golang.org/x/sys github.com/creack/pty", "the only package that starts children of the server"},
 	{"internal/ui", "", "the page is data"},
 
 	// The nouns do the work. They know neither HTTP handlers, nor the SDK, nor
@@ -47,16 +48,17 @@ var rules = []rule{
 		api
 		internal/atomicfile
 		internal/child
+		internal/child/user
 		internal/credentials
 		internal/filelock
 		internal/lazyregexp
 		internal/shellwords`, "the catalogue knows what agents say, and starts no session"},
 	{"internal/ignore", "github.com/bmatcuk/doublestar/v4", "one reader of ignore files"},
 	{"internal/files", "api internal/filelock internal/ignore github.com/bmatcuk/doublestar/v4 github.com/fsnotify/fsnotify github.com/klauspost/compress golang.org/x/sys", "the file system of the user"},
-	{"internal/git", "api internal/child", "git runs as a child like others"},
+	{"internal/git", "api internal/child internal/child/user", "git runs as a child like others"},
 	{"internal/changes", "api internal/filelock internal/git internal/ignore internal/atomicfile internal/protected golang.org/x/sys", "a tree that others write is read in one place"},
-	{"internal/settings", "api internal/atomicfile internal/filelock internal/git", "settings start no MCP server"},
-	{"internal/process", "api internal/child golang.org/x/sys", "the processes of the user"},
+	{"internal/settings", "api internal/atomicfile internal/child/user internal/filelock internal/git", "settings start no MCP server"},
+	{"internal/process", "api internal/child internal/child/user golang.org/x/sys", "the processes of the user"},
 	{"internal/journal", "api", "the journal knows streams, not what is in them"},
 	{"internal/journal/journaltest", "api internal/journal", "the suite of all stores"},
 	{"internal/journal/sqlite", "api internal/atomicfile internal/filelock internal/journal internal/journal/sqlite/tail github.com/pressly/goose/v3 modernc.org/sqlite", "one store, one library"},
@@ -107,6 +109,7 @@ var rules = []rule{
 		api
 		internal/agents
 		internal/bridge
+		internal/child/user
 		internal/compat
 		internal/files
 		internal/httpkit
@@ -128,6 +131,7 @@ var rules = []rule{
 		internal/child/conceal
 		internal/child/reaper
 		internal/child/tree
+		internal/child/user
 		internal/credentials
 		internal/fakeagent
 		internal/fakemodel

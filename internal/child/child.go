@@ -16,6 +16,7 @@ import (
 
 	"github.com/sandboxagent/sandboxagent/internal/child/cgroup"
 	"github.com/sandboxagent/sandboxagent/internal/child/tree"
+	"github.com/sandboxagent/sandboxagent/internal/child/user"
 )
 
 // DefaultDrain is how long after the exit of a child its output may still grow
@@ -43,6 +44,10 @@ type Spec struct {
 
 	// Files become the descriptors 3, 4, ... of the child. The caller closes them.
 	Files []*os.File
+
+	// User is who runs the child, with no way to gain rights, and who owns its pipes or
+	// its terminal; nil means the user of this program.
+	User *user.User
 
 	// Sys is what else the system is to do for the child, such as giving it another
 	// user; nil means nothing. Its session and terminal are set by Start.
@@ -150,6 +155,9 @@ func Start(spec Spec) (*Child, error) {
 		*cmd.SysProcAttr = *spec.Sys
 	}
 	cmd.SysProcAttr.Setsid = true
+	if spec.User != nil {
+		cmd.SysProcAttr.Credential = spec.User.Credential()
+	}
 	c := &Child{done: make(chan struct{}), roster: spec.Roster}
 	leave, err := spec.Roster.enter()
 	if err != nil {
@@ -158,8 +166,18 @@ func Start(spec Spec) (*Child, error) {
 	defer leave()
 	theirs, err := c.connect(cmd, spec)
 	defer closeAll(theirs)
-	if err == nil {
+	switch {
+	case err != nil:
+	case spec.User == nil:
 		cmd, err = c.startGrouped(cmd)
+	default:
+		err = own(theirs, spec.User)
+		if err == nil {
+			err = spec.User.Start(func() (err error) {
+				cmd, err = c.startGrouped(cmd)
+				return err
+			})
+		}
 	}
 	if err != nil {
 		c.CloseStreams()
@@ -170,6 +188,17 @@ func Start(spec Spec) (*Child, error) {
 	spec.Roster.add(c)
 	go c.wait(cmd, spec.Drain)
 	return c, nil
+}
+
+// own makes the streams of a child files of its user, who could not open /dev/stdout or
+// the terminal otherwise.
+func own(streams []*os.File, u *user.User) error {
+	for _, file := range streams {
+		if err := file.Chown(int(u.UID), int(u.GID)); err != nil {
+			return fmt.Errorf("hand over a stream: %w", err)
+		}
+	}
+	return nil
 }
 
 // startGrouped starts a child in a control group of its own, where there are such. It

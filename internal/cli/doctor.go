@@ -231,6 +231,9 @@ func (g *globals) checkServer(ctx context.Context) machineCheck {
 		return c
 	}
 	c.Detail = fmt.Sprintf("%s answers: %s %s, %s/%s", client.BaseURL(), version.Name, version.Version, version.OS, version.Arch)
+	if version.AgentUser != "" {
+		c.Detail += ", agents run as user " + version.AgentUser
+	}
 	return c
 }
 

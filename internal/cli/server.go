@@ -46,6 +46,8 @@ type serverOptions struct {
 	limits            []string
 	stopWithInput     bool
 	noTelemetry       bool
+	agentUser         string
+	agentHome         string
 }
 
 func newServer(g *globals) *cobra.Command {
@@ -59,6 +61,11 @@ The address is printed on standard output once the server answers. Without a
 token only this machine can reach the server: an address that others can reach
 needs a token (--token, $SANDBOX_AGENT_TOKEN or --token-file), or --no-token to
 say that you know. Agents and processes do not inherit the token.
+
+With --agent-user a server of root runs agents, processes, terminals, and installs as
+that user, without capabilities, and does what clients say to files with the rights
+of that user. Its token, its data directory, and its socket are out of their reach.
+Without it, whatever an agent starts has the rights of the server.
 
 SIGINT, SIGTERM and SIGHUP end streams, agents and processes, and then the server,
 within --shutdown-timeout. A SIGHUP that is ignored from the start, as under nohup,
@@ -89,6 +96,8 @@ the two is killed, nothing that they have started is left.`,
 	f.DurationVar(&o.shutdownTimeout, "shutdown-timeout", 0, "time that stopping takes at most (default 10s)")
 	f.StringArrayVar(&o.limits, "limit", nil, "set a bound, as NAME=VALUE (repeatable); GET /v1/limits shows them all")
 	f.BoolVar(&o.stopWithInput, "stop-with-stdin", false, "stop also when standard input ends, as it does with the program that holds it")
+	f.StringVar(&o.agentUser, "agent-user", "", "run agents and processes as this user: a name, or a number with an optional :GROUP; the server has to be root")
+	f.StringVar(&o.agentHome, "agent-home", "", "home directory of --agent-user (default that of the account, else "+agentHomes+"/UID)")
 	f.BoolVar(&o.noTelemetry, "no-telemetry", false, "accepted for compatibility; there is no telemetry")
 	return cmd
 }
@@ -133,6 +142,9 @@ func runServer(ctx context.Context, g *globals, o *serverOptions) error {
 	}
 	cfg, err := g.serverConfig(o, log)
 	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	if err := g.setAgentUser(&cfg, o, listener.Addr()); err != nil {
 		return errors.Join(err, listener.Close())
 	}
 	ctx, cancel := context.WithCancel(ctx)

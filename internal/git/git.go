@@ -16,6 +16,7 @@ import (
 
 	"github.com/sandboxagent/sandboxagent/api"
 	"github.com/sandboxagent/sandboxagent/internal/child"
+	"github.com/sandboxagent/sandboxagent/internal/child/user"
 )
 
 // Git is the git program of a machine. The zero value has an
@@ -23,6 +24,8 @@ import (
 type Git struct {
 	Program string   // its path; "git" in the PATH of Env when empty
 	Env     []string // the environment, of which variables of git itself are left out
+
+	User *user.User // who runs it; nil means the user of this program
 }
 
 // Command is one git command. Dir is required.
@@ -71,7 +74,8 @@ func (g Git) Run(ctx context.Context, cmd Command) error {
 		program = "git"
 	}
 	proc, err := child.Start(child.Spec{
-		Path: program, Args: append(append([]string(nil), safe...), cmd.Args...), Dir: cmd.Dir, Env: g.environ(cmd), Stdin: cmd.Stdin != nil,
+		Path: program, Args: append(append([]string(nil), safe...), cmd.Args...), Dir: cmd.Dir, Env: g.environ(cmd),
+		Stdin: cmd.Stdin != nil, User: g.User,
 	})
 	if err != nil {
 		return &NotFoundError{err}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/sandboxagent/sandboxagent/api"
 	"github.com/sandboxagent/sandboxagent/internal/child"
+	"github.com/sandboxagent/sandboxagent/internal/child/user"
 )
 
 // Limits bounds what a [Supervisor] holds and waits for. Zeros mean the defaults.
@@ -56,6 +57,7 @@ type Config struct {
 	Env        []string // what processes get, and a standard PATH if it has none
 	Logger     *slog.Logger
 
+	User   *user.User    // who the processes run as; nil means the user of this program
 	Roster *child.Roster // what the processes are paused with; nil means one of their own
 }
 
@@ -69,6 +71,7 @@ type Supervisor struct {
 	limits     Limits
 	defaultDir string
 	env        []string
+	user       *user.User
 	log        *slog.Logger
 	roster     *child.Roster
 
@@ -92,6 +95,7 @@ func NewSupervisor(cfg Config) *Supervisor {
 		limits:     cfg.Limits.withDefaults(),
 		defaultDir: cfg.DefaultDir,
 		env:        child.WithPath(cfg.Env),
+		user:       cfg.User,
 		log:        cfg.Logger,
 		roster:     cfg.Roster,
 		processes:  make(map[string]*process),
@@ -205,7 +209,7 @@ func (s *Supervisor) spec(command string, args []string, cwd *string, env map[st
 	if strings.TrimSpace(command) == "" {
 		return child.Spec{}, api.InvalidRequest(api.CodeCommandEmpty, "command must not be empty")
 	}
-	spec := child.Spec{Path: command, Args: args, Dir: s.defaultDir, Env: slices.Clone(s.env), Roster: s.roster}
+	spec := child.Spec{Path: command, Args: args, Dir: s.defaultDir, Env: slices.Clone(s.env), User: s.user, Roster: s.roster}
 	if cwd != nil && *cwd != "" {
 		spec.Dir = *cwd
 	}

@@ -64,6 +64,7 @@ func (s *Server) getVersion(context.Context, *struct{}) (*body[api.Version], err
 		OS:        runtime.GOOS,
 		Arch:      runtime.GOARCH,
 		DataDir:   s.cfg.DataDir,
+		AgentUser: s.cfg.AgentUser,
 		StartedAt: s.started.UnixMilli(),
 	}, nil)
 }

@@ -37,6 +37,11 @@ type Config struct {
 	AllowedHosts []string // Host names served without a token beside loopback; * means any
 	CORS         httpkit.CORS
 
+	// AgentUser is who agents and processes run as, and AsUser calls a function with the
+	// rights to files of that user. Empty and nil mean the user of this program.
+	AgentUser string
+	AsUser    func(func() error) error
+
 	Ballast int // bytes to allocate and never touch, see package app
 
 	Limits api.Limits // all of them

@@ -151,4 +151,6 @@ func (s *Settings) fetch(ctx context.Context, home string, remote git.Remote, re
 	return nil
 }
 
-func (s *Settings) git() git.Git { return git.Git{Program: s.opts.Git, Env: s.opts.Env} }
+func (s *Settings) git() git.Git {
+	return git.Git{Program: s.opts.Git, Env: s.opts.Env, User: s.opts.User}
+}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/child/user"
 )
 
 // Options says where things are and what is too much. Directory, Data and Log
@@ -20,6 +21,8 @@ type Options struct {
 	Data      string   // folder of the server's own data; skills are fetched below it
 	Env       []string // where variables named by MCP entries are looked up, and git's environment
 	Log       *slog.Logger
+
+	User *user.User // who runs git; nil means the user of this program
 
 	Git          string        // path of git; looked up in PATH of Env when empty
 	GitHub       string        // address before owner/repo; https://github.com when empty
