@@ -7,10 +7,13 @@ LDFLAGS  = -s -w -X github.com/sandboxagent/sandboxagent/internal/cli.commit=$(C
 # How long the server is killed and revived at random.
 CHAOSTIME ?= 60s
 
-.PHONY: build test check gen ui conformance bench fuzz
+.PHONY: build release test check gen ui conformance bench fuzz
 
 build: ## the static binary, in bin/
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "$(LDFLAGS)" -o bin/ ./cmd/...
+
+release: ## the binaries of all systems, their components, and checksums, in dist/
+	release/build
 
 test: ## everything that needs no network, with the race detector; a skip is a failure
 	STEP=test .ci/gotest -race -shuffle=on ./...

@@ -90,10 +90,12 @@ func (e Environment) lookup(key string) string {
 	return ""
 }
 
-// withoutToken returns the variables but the token of the server, which is the
-// power over the sandbox and no business of what runs in it.
-func (e Environment) withoutToken() []string {
-	return slices.DeleteFunc(slices.Clone(e.Env), func(kv string) bool { return strings.HasPrefix(kv, "SANDBOX_AGENT_TOKEN") })
+// forChildren returns the variables but those that are for the server alone: its
+// token, or the file that has it, and the socket of the service manager.
+func (e Environment) forChildren() []string {
+	return slices.DeleteFunc(slices.Clone(e.Env), func(kv string) bool {
+		return strings.HasPrefix(kv, "SANDBOX_AGENT_TOKEN") || strings.HasPrefix(kv, "NOTIFY_SOCKET=")
+	})
 }
 
 // dataDir is where everything that lasts is kept unless --data-dir says else.

@@ -183,7 +183,7 @@ func (o *daemonOptions) spawn(ctx context.Context, files daemonFiles) error {
 		args = append(args, "--log-level", o.g.logLevel)
 	}
 	o.say("starting daemon at %s (logs: %s)", o.url(), files.log)
-	daemon, err := child.StartDetached(child.Spec{Path: o.g.env.Exe, Args: args, Dir: o.g.env.Dir, Env: o.g.env.withoutToken(), Files: inherited}, log)
+	daemon, err := child.StartDetached(child.Spec{Path: o.g.env.Exe, Args: args, Dir: o.g.env.Dir, Env: o.g.env.forChildren(), Files: inherited}, log)
 	if err != nil {
 		return err
 	}

@@ -192,7 +192,7 @@ func (g *globals) checkProgram(ctx context.Context, name, use string) machineChe
 }
 
 func (g *globals) versionOf(ctx context.Context, name string) (string, error) {
-	proc, err := child.Start(child.Spec{Path: name, Args: []string{"--version"}, Dir: g.env.Dir, Env: g.env.withoutToken()})
+	proc, err := child.Start(child.Spec{Path: name, Args: []string{"--version"}, Dir: g.env.Dir, Env: g.env.forChildren()})
 	if err != nil {
 		return "", err
 	}

@@ -53,7 +53,7 @@ func (g *globals) catalogue() *agents.Catalogue {
 	return agents.New(agents.Config{
 		DataDir:  g.data(),
 		Home:     g.env.Home,
-		Env:      g.env.withoutToken(),
+		Env:      g.env.forChildren(),
 		SelfExe:  g.env.Exe,
 		Store:    g.env.lookup(api.EnvAgentStore),
 		Registry: g.env.lookup("SANDBOX_AGENT_ACP_REGISTRY_URL"),

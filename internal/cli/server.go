@@ -190,6 +190,15 @@ func runServer(ctx context.Context, g *globals, o *serverOptions) error {
 	if err := g.announce(listener.Addr(), o); err != nil {
 		log.Warn("print address", "error", err)
 	}
+	manager := g.env.lookup("NOTIFY_SOCKET")
+	if err := notifyManager(manager, "READY=1"); err != nil {
+		log.Warn("report the start", "error", err)
+	}
+	defer context.AfterFunc(ctx, func() {
+		if err := notifyManager(manager, "STOPPING=1"); err != nil {
+			log.Warn("report the end", "error", err)
+		}
+	})()
 	err = errors.Join(serve(ctx, listener), withdraw())
 	child.EndOrphans()
 	return err
@@ -225,7 +234,7 @@ func (g *globals) serverConfig(o *serverOptions, log *slog.Logger) (app.Config, 
 		DataDir:           g.data(),
 		Journal:           o.journal,
 		Home:              g.env.Home,
-		Env:               g.env.withoutToken(),
+		Env:               g.env.forChildren(),
 		SelfExe:           g.env.Exe,
 		AllowedHosts:      o.allowHosts,
 		CORS:              o.cors,
