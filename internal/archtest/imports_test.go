@@ -78,7 +78,8 @@ var rules = []rule{
 	{"provider/all", "provider provider/bubblewrap provider/local", "the readable list"},
 	{"provider/providertest", "api provider", "the suite of all providers"},
 	{"internal/shim", "api internal/atomicfile internal/child internal/filelock provider golang.org/x/sys", "a client of shims is light: the SDK has it"},
-	{"internal/shim/run", "api internal/child internal/shim internal/shim/model provider golang.org/x/net golang.org/x/sys", "the shim itself, which the command line alone links"},
+	{"internal/shim/run", "api internal/child internal/shim internal/shim/capture internal/shim/model provider github.com/google/nftables github.com/vishvananda/netlink golang.org/x/net golang.org/x/sys", "the shim itself, which the command line alone links"},
+	{"internal/shim/capture", "github.com/vishvananda/netlink golang.org/x/net golang.org/x/sys", "the capture knows addresses and names, and no sandbox"},
 	{"internal/shim/model", "internal/credentials golang.org/x/net", "the forwarder knows models and keys, and no sandbox"},
 
 	// Scripted counterparts, without which nothing could be tried offline.

@@ -43,7 +43,8 @@ runs there can do whatever you can.
 
 The network none has nothing but a loopback. The network model reaches model providers
 with the keys of your environment and of your agents, which the sandbox never sees; it
-is what agents other than the mock need.
+is what agents other than the mock need. The network open also reaches the internet, but
+no address of this machine or of a private network.
 
 The workspace is an empty directory of the sandbox, or with --workspace a directory
 of this machine, which the sandbox changes at once; its .git is read-only there.
@@ -89,7 +90,7 @@ them fails, nothing is left of the sandbox.`,
 	f.StringVar(&o.root, "root", "", "directory with a root file system to use in place of this machine's")
 	f.StringVarP(&o.workspace, "workspace", "w", "", "directory to work in")
 	f.StringVar(&o.mode, "mode", "", "how the workspace comes about: bind or empty (default bind with --workspace, else empty)")
-	f.StringVar(&o.network, "network", "", "what it has of a network: none or model (default model with --agent, if that needs one)")
+	f.StringVar(&o.network, "network", "", "what it has of a network: none, model, or open (default model with --agent, if that needs one)")
 	f.StringArrayVar(&o.env, "env", nil, "variable for all that runs in it, as NAME=VALUE (repeatable)")
 	f.StringArrayVar(&o.files, "file", nil, "file to write into it, as PATH=FILE; PATH is below the workspace, absolute, or begins with ~/ (repeatable)")
 	f.StringArrayVar(&o.bootstrap, "bootstrap", nil, "line for sh to run in the workspace (repeatable)")
@@ -105,7 +106,7 @@ them fails, nothing is left of the sandbox.`,
 	must(cmd.RegisterFlagCompletionFunc("agent", g.completeAgent))
 	complete("provider", names...)
 	complete("mode", string(provider.WorkspaceBind), string(provider.WorkspaceEmpty))
-	complete("network", string(provider.NetworkNone), string(provider.NetworkModel))
+	complete("network", string(provider.NetworkNone), string(provider.NetworkModel), string(provider.NetworkOpen))
 	return cmd
 }
 

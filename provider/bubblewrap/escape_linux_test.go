@@ -27,20 +27,23 @@ func TestEscapeUnprivileged(t *testing.T) {
 func TestEscape(t *testing.T) {
 	needBwrap(t)
 	for _, network := range []provider.Network{provider.NetworkNone, provider.NetworkModel} {
-		t.Run("network "+string(network), func(t *testing.T) {
-			e := newEscape(t, network)
-			t.Run("reach the network of the host", e.network)
-			t.Run("open sockets that no namespace contains", e.sockets)
-			t.Run("read the host", e.files)
-			t.Run("see or signal processes of the host", e.processes)
-			t.Run("reach another sandbox", e.otherSandbox)
-			t.Run("use refused system calls", e.calls)
-			t.Run("leave a set-id file on the host", e.setID)
-			t.Run("call by another architecture", e.foreign)
-			t.Run("use a descriptor of the creator", e.descriptors)
-		})
+		t.Run("network "+string(network), func(t *testing.T) { escapes(t, network) })
 	}
 	t.Run("have git on the host run a program", gitOnHost)
+}
+
+// escapes tries what depends on the network, and what must not.
+func escapes(t *testing.T, network provider.Network) {
+	e := newEscape(t, network)
+	t.Run("reach the network of the host", e.network)
+	t.Run("open sockets that no namespace contains", e.sockets)
+	t.Run("read the host", e.files)
+	t.Run("see or signal processes of the host", e.processes)
+	t.Run("reach another sandbox", e.otherSandbox)
+	t.Run("use refused system calls", e.calls)
+	t.Run("leave a set-id file on the host", e.setID)
+	t.Run("call by another architecture", e.foreign)
+	t.Run("use a descriptor of the creator", e.descriptors)
 }
 
 type escape struct {
@@ -201,6 +204,23 @@ func (e *escape) otherSandbox(t *testing.T) {
 	} {
 		if result := e.run(t, "sh", "-c", script); result.ExitCode == nil || *result.ExitCode == 0 {
 			t.Errorf("%s: %+v", script, result)
+		}
+	}
+	const listener = "/opt/sandbox-agent/sandbox-agent probe internet :8099"
+	providertest.Shell(t, e.p, other.ID, "setsid "+listener+" >/dev/null 2>&1 &")
+	providertest.Wait(t, "the other sandbox listens", func() bool {
+		return *providertest.Shell(t, e.p, other.ID, "/opt/sandbox-agent/sandbox-agent probe reach tcp 127.0.0.1:8099").ExitCode == 0
+	})
+	for _, address := range []string{"127.0.0.1:8099", "[::1]:8099", "0.0.0.0:8099"} {
+		e.blocked(t, "", []string{"reach", "tcp", address})
+		e.blocked(t, "", []string{"reach", "udp", address})
+	}
+	if network := e.i.Spec.Network; network != provider.NetworkNone {
+		// Nobody in the sandbox has a right over its network.
+		for _, script := range []string{"ip link set lo down", "ip route flush table local", "ip addr add 10.0.0.1/32 dev lo"} {
+			if result := e.run(t, "unshare", "-Ur", "sh", "-c", script); result.ExitCode == nil || *result.ExitCode == 0 {
+				t.Errorf("%s: %+v", script, result)
+			}
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package bubblewrap_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -27,6 +28,14 @@ func probe(name string, args []string) error {
 			conn.Close()
 		}
 		return err
+	case "reach": // NETWORK ADDRESS, and print what comes back
+		return reach(args[0], args[1])
+	case "resolve": // NAME, and print its addresses
+		addrs, err := net.DefaultResolver.LookupHost(context.Background(), args[0])
+		fmt.Println(strings.Join(addrs, " "))
+		return err
+	case "internet":
+		return internet(args)
 	case "post": // URL BODY, and print the response
 		return post(args[0], args[1])
 	case "socket": // FAMILY TYPE, as numbers; the family may have bits that an int does not
@@ -64,6 +73,70 @@ func probe(name string, args []string) error {
 		return fileCapability()
 	}
 	return fmt.Errorf("no probe %q", name)
+}
+
+// reach sends something and prints what comes back, which is nothing if it did not get
+// there.
+func reach(network, address string) error {
+	conn, err := net.DialTimeout(network, address, 10*time.Second)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(10 * time.Second))
+	if _, err := io.WriteString(conn, "ping"); err != nil {
+		return err
+	}
+	if conn, ok := conn.(*net.TCPConn); ok {
+		conn.CloseWrite()
+	}
+	buf := make([]byte, 256)
+	n, err := io.ReadAtLeast(conn, buf, 1)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("%s", buf[:n])
+	return nil
+}
+
+// internet answers on addresses of this namespace, with what it got and where, until it
+// is killed. It prints a line when it does.
+func internet(addresses []string) error {
+	for _, address := range addresses {
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			return err
+		}
+		go func() {
+			for {
+				conn, err := l.Accept()
+				if err != nil {
+					return
+				}
+				go func() {
+					defer conn.Close()
+					data, _ := io.ReadAll(conn)
+					fmt.Fprintf(conn, "%s at %s", data, address)
+				}()
+			}
+		}()
+		udp, err := net.ListenPacket("udp", address)
+		if err != nil {
+			return err
+		}
+		go func() {
+			buf := make([]byte, 2048)
+			for {
+				n, from, err := udp.ReadFrom(buf)
+				if err != nil {
+					return
+				}
+				_, _ = udp.WriteTo(buf[:n], from)
+			}
+		}()
+	}
+	fmt.Println("ready")
+	select {}
 }
 
 // post sends a request as an agent does, with the key that it finds, and prints the

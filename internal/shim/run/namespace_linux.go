@@ -26,9 +26,6 @@ type namespace struct {
 	Open *openNamespace `json:"open,omitempty"`
 }
 
-// openNamespace is what the mode open has more.
-type openNamespace struct{}
-
 // modelSocket is the name of the socket at modelAddress.
 const modelSocket = "model"
 
@@ -141,8 +138,15 @@ func (n *namespace) make(report *made) (files []*os.File, err error) {
 	if err != nil {
 		return nil, err
 	}
-	report.Sockets = append(report.Sockets, modelSocket)
-	return append(files, file), nil
+	report.Sockets, files = []string{modelSocket}, []*os.File{file}
+	if n.Open != nil {
+		names, more, err := n.Open.make()
+		if err != nil {
+			return nil, err
+		}
+		report.Sockets, files = append(report.Sockets, names...), append(files, more...)
+	}
+	return files, nil
 }
 
 func interfaceUp(name string) error {

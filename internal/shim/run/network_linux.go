@@ -47,6 +47,7 @@ type network struct {
 var networks = map[provider.Network]func(b *box) (network, error){
 	provider.NetworkNone:  noNetwork,
 	provider.NetworkModel: modelNetwork,
+	provider.NetworkOpen:  openNetwork,
 }
 
 // networkModes returns the modes, the default first.
