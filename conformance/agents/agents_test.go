@@ -185,15 +185,22 @@ func task(t *testing.T, agent real) {
 	}
 }
 
-// startServer installs an agent with our own installer, and starts our server on
-// a data folder that has it, with a home in which the agent uses the model at url.
+// startServer starts our server with an agent that uses the model at url.
 func startServer(ctx context.Context, t *testing.T, agent real, url string) *sandboxagent.Client {
+	t.Helper()
+	data, home, env := prepare(ctx, t, agent, url)
+	return serve(ctx, t, program(t, agent.uid), home, env, "--data-dir", data)
+}
+
+// prepare installs an agent with our own installer, and makes a data directory that
+// has it, and a home and an environment in which it uses the model at url.
+func prepare(ctx context.Context, t *testing.T, agent real, url string) (data, home string, env []string) {
 	t.Helper()
 	catalogue := agents.New(agents.Config{DataDir: filepath.Join(cache, "data"), Env: os.Environ()})
 	if _, err := catalogue.Install(ctx, agent.id, api.AgentInstallRequest{}, nil); err != nil {
 		t.Fatal(err)
 	}
-	data := directory(t, agent.uid, "data-")
+	data = directory(t, agent.uid, "data-")
 	installed := []string{"bin", "store"}
 	if agent.changed != nil {
 		installed = []string{"store"}
@@ -204,7 +211,7 @@ func startServer(ctx context.Context, t *testing.T, agent real, url string) *san
 			t.Fatal(err)
 		}
 	}
-	home := directory(t, agent.uid, "home-")
+	home = directory(t, agent.uid, "home-")
 	wired, err := fakemodel.Wire(agent.id, url, home)
 	if err != nil {
 		t.Fatal(err)
@@ -213,8 +220,7 @@ func startServer(ctx context.Context, t *testing.T, agent real, url string) *san
 		addSettings(t, filepath.Join(home, name), text)
 	}
 	own(t, home, agent.uid)
-	env := append([]string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + os.TempDir()}, append(wired, agent.env...)...)
-	return serve(ctx, t, program(t, agent.uid), home, env, "--data-dir", data)
+	return data, home, append([]string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + os.TempDir()}, append(wired, agent.env...)...)
 }
 
 // launchChanged writes the launcher of an agent, in a directory of launchers, that
@@ -325,7 +331,11 @@ func program(t *testing.T, uid int) string {
 func addSettings(t *testing.T, name, text string) {
 	t.Helper()
 	if old, err := os.ReadFile(name); err == nil {
-		text = strings.Replace(string(old), "{", "{"+text, 1)
+		if filepath.Ext(name) == ".json" {
+			text = strings.Replace(string(old), "{", "{"+text, 1)
+		} else {
+			text += string(old)
+		}
 	}
 	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 		t.Fatal(err)

@@ -4,6 +4,8 @@ package agents
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -141,12 +143,20 @@ var asking = []struct {
 	settings map[string]string // files below the home
 }{
 	{real{id: "claude"}, map[string]string{".claude/settings.json": `{"permissions":{"allow":["Bash(touch:*)","Write","Edit"],"defaultMode":"acceptEdits"}}`}},
-	{real{id: "codex", escalate: true}, nil}, // it asks only for more than its sandbox allows
+	// It asks only for more than its sandbox allows.
+	{real{id: "codex", escalate: true}, map[string]string{".codex/config.toml": "approval_policy = \"never\"\nsandbox_mode = \"danger-full-access\"\n"}},
 	{real{id: "opencode"}, map[string]string{".config/opencode/opencode.json": `"permission": {"edit": "allow", "bash": "allow", "*": "allow"}, "default_agent": "mine",
 		"agent": {"build": {"permission": "allow"}, "mine": {"mode": "primary", "permission": {"edit": "allow", "bash": "allow"}}},`}},
-	{real{id: "gemini"}, nil},
-	{real{id: "qwen"}, nil},
+	{real{id: "gemini"}, map[string]string{
+		".gemini/settings.json":      `"tools": {"allowed": ["run_shell_command", "write_file", "replace"], "core": ["run_shell_command", "write_file"]}, "general": {"defaultApprovalMode": "auto_edit"},`,
+		".gemini/policies/mine.toml": "[[rule]]\ntoolName = \"*\"\ndecision = \"allow\"\npriority = 999\n",
+	}},
+	{real{id: "qwen"}, map[string]string{".qwen/settings.json": `"permissions": {"allow": ["Bash", "Bash(touch *)", "Write", "Edit"]}, "tools": {"allowed": ["run_shell_command", "write_file"], "approvalMode": "yolo"},`}},
 	{real{id: "copilot", env: []string{"COPILOT_ALLOW_ALL=true"}}, nil},
+	{real{id: "kilo"}, map[string]string{".config/kilo/kilo.json": `"permission": {"edit": "allow", "bash": "allow", "*": "allow"}, "default_agent": "mine",
+		"agent": {"code": {"permission": "allow"}, "mine": {"mode": "primary", "permission": {"edit": "allow", "bash": "allow"}}},`}},
+	{real{id: "droid"}, map[string]string{".factory/settings.json": `"autonomyMode": "auto-high", "autonomyLevel": "high", "interactionMode": "auto",
+		"permissionRules": {"version": 1, "rules": [{"id": "mine", "decision": "allow", "match": {"prefix": ["touch"]}, "tests": {"match": ["touch nope.txt"], "noMatch": ["ls"]}}]},`}},
 }
 
 // Each agent asks before it edits and before it runs a command, whatever mode it
@@ -222,15 +232,62 @@ func TestSettingsOfTheUserDoNotAllowWhatThePolicyRejects(t *testing.T) {
 		if agent.settings == nil {
 			continue
 		}
-		t.Run(agent.id, func(t *testing.T) {
-			agent.real.settings = agent.settings
-			d := newDesk(t, agent.real, policy(api.DecideReject), fakemodel.Options{})
-			d.say("write no.txt with hello")
-			d.say("run touch nope.txt")
+		for name, uid := range users() {
+			t.Run(agent.id+"/"+name, func(t *testing.T) {
+				agent := agent
+				agent.real.settings, agent.uid = agent.settings, uid
+				d := newDesk(t, agent.real, policy(api.DecideReject), fakemodel.Options{})
+				d.say("write no.txt with hello")
+				d.say("run touch nope.txt")
+				d.empty()
+				if d.rejected() < 2 {
+					t.Errorf("it asked %d times", d.rejected())
+				}
+			})
+		}
+	}
+}
+
+// Droid runs what is in a list of its user whatever else it is told, so that a
+// session whose policy rejects something is refused while there is such a list.
+func TestSettingsThatCannotBeOutrankedRefuseTheSession(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	vendor := httptest.NewServer(fakemodel.New(fakemodel.Options{}))
+	defer vendor.Close()
+	droid := real{id: "droid", settings: map[string]string{".factory/settings.json": `"commandAllowlist": ["touch nope.txt"],`}}
+	sandbox := startServer(ctx, t, droid, vendor.URL)
+	options := sandboxagent.SessionOptions{Agent: "droid", CWD: directory(t, 0, "work-"), Permissions: policy(api.DecideReject)}
+	if _, err := sandbox.CreateSession(ctx, options); !errors.Is(err, api.CodeAgentCannotAsk) || !strings.Contains(err.Error(), "commandAllowlist") {
+		t.Errorf("under a policy that rejects: %v", err)
+	}
+	options.Permissions = policy(api.DecideAllow)
+	if _, err := sandbox.CreateSession(ctx, options); err != nil {
+		t.Errorf("under a policy that allows: %v", err)
+	}
+}
+
+// What an agent that is called for a task would do unasked is not done, whether it
+// comes with the program or is the user's own.
+func TestAgentsForTasksDoNotActUnasked(t *testing.T) {
+	const own = `"agent": {"helper": {"mode": "subagent", "description": "Helps.", "permission": {"*": "allow", "edit": "allow", "bash": "allow"}},
+		"general": {"permission": {"edit": "allow", "bash": "allow"}}, "explore": {"permission": {"edit": "allow", "bash": "allow"}}},`
+	rejects, allows := policy(api.DecideReject), policy(api.DecideAllow, api.PermissionRule{Path: "no.txt", Decision: api.DecideReject})
+	for _, test := range []struct {
+		agent, file, helper string
+		policy              api.PermissionPolicy
+	}{
+		{"opencode", ".config/opencode/opencode.json", "helper", allows},
+		{"opencode", ".config/opencode/opencode.json", "general", allows},
+		{"opencode", ".config/opencode/opencode.json", "explore", rejects},
+		{"kilo", ".config/kilo/kilo.json", "helper", allows},
+	} {
+		t.Run(test.agent+"/"+test.helper, func(t *testing.T) {
+			input := json.RawMessage(`{"description":"help","prompt":"run touch no.txt","subagent_type":"` + test.helper + `"}`)
+			script := []fakemodel.Turn{{Calls: []fakemodel.Call{{Name: "task", Input: input}}}}
+			d := newDesk(t, real{id: test.agent, settings: map[string]string{test.file: own}}, test.policy, fakemodel.Options{Script: script})
+			d.say("have it done by the other one")
 			d.empty()
-			if d.rejected() < 2 {
-				t.Errorf("it asked %d times", d.rejected())
-			}
 		})
 	}
 }

@@ -76,6 +76,15 @@ type Agent struct {
 	// Asking.Variables, given those that it would have otherwise. Nil means none.
 	AskEnv func(env map[string]string) map[string]string
 
+	// AskFiles are the files by which the agent asks even about what its own settings
+	// allow; their variables are among Asking.Variables too.
+	AskFiles []askFile
+
+	// Unasked says which settings in a home and in a working directory make the agent
+	// act unasked whatever else it is given; empty when there are none. Nil means
+	// that there are no such settings.
+	Unasked func(home, cwd string) string
+
 	// AskParams adds to the parameters that open a session what makes the agent
 	// ask even about what its own settings allow. Nil adds nothing.
 	AskParams func(params map[string]json.RawMessage) error

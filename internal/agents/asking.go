@@ -1,9 +1,11 @@
 package agents
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -31,18 +33,43 @@ func (a Agent) asking() api.AgentAsking {
 }
 
 // AskEnv returns the variables that make an agent ask, to replace those of a
-// session. A session that sets the first of them itself is left as it is.
-func (c *Catalogue) AskEnv(id string, session map[string]string) map[string]string {
+// session that works in cwd. With always they make it ask about what its own
+// settings allow too, for which files are written below the data directory; an
+// error says why it cannot be made to. A session that sets the first of the
+// variables itself is left as it is.
+func (c *Catalogue) AskEnv(id, cwd string, session map[string]string, always bool) (map[string]string, error) {
 	a, err := c.Agent(id)
-	if err != nil || a.AskEnv == nil {
-		return nil
-	}
-	if _, set := session[a.Asking.Variables[0]]; set {
-		return nil
+	if err != nil {
+		return nil, nil // a configured command
 	}
 	env := maps.Clone(c.env)
 	maps.Copy(env, session)
-	return a.AskEnv(env)
+	if always && a.Unasked != nil {
+		if why := a.Unasked(cmp.Or(env["HOME"], c.cfg.Home), cwd); why != "" {
+			return nil, fmt.Errorf("make %s ask: %s", a.Name, why)
+		}
+	}
+	if len(a.Asking.Variables) == 0 {
+		return nil, nil
+	}
+	if _, set := session[a.Asking.Variables[0]]; set {
+		return nil, nil
+	}
+	vars := make(map[string]string)
+	if a.AskEnv != nil {
+		vars = a.AskEnv(env)
+	}
+	if !always {
+		return vars, nil
+	}
+	for _, file := range a.AskFiles {
+		name, err := file.write(filepath.Join(c.cfg.DataDir, "asking"), a.ID, env)
+		if err != nil {
+			return nil, fmt.Errorf("make %s ask: %w", a.Name, err)
+		}
+		vars[file.variable] = name
+	}
+	return vars, nil
 }
 
 // AskParams adds to the parameters that open a session what makes an agent ask

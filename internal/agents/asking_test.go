@@ -2,6 +2,9 @@ package agents
 
 import (
 	"encoding/json"
+	"os"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -28,11 +31,16 @@ func TestEveryAgentSaysHowItAsks(t *testing.T) {
 			t.Errorf("%s cannot ask, and has means to", a.ID)
 		case asking.How != api.AsksNever && asking.Mode == "":
 			t.Errorf("%s has no mode in which it asks", a.ID)
-		case (asking.How == api.AsksByEnvironment) && a.AskEnv == nil, (a.AskEnv != nil) != (len(asking.Variables) > 0):
+		case (asking.How == api.AsksByEnvironment) && a.AskEnv == nil, (a.AskEnv != nil || a.AskFiles != nil) != (len(asking.Variables) > 0):
 			t.Errorf("%s: its variables are %v", a.ID, asking.Variables)
 		}
 		if asking.How == api.AsksNever && a.Capabilities.Permissions {
 			t.Errorf("%s cannot ask, and claims to", a.ID)
+		}
+		for _, file := range a.AskFiles {
+			if !slices.Contains(asking.Variables, file.variable) {
+				t.Errorf("%s sets %s, and does not say so", a.ID, file.variable)
+			}
 		}
 		if a.AskEnv == nil {
 			continue
@@ -53,23 +61,23 @@ func TestAskEnv(t *testing.T) {
 		want          map[string]string
 	}{
 		{"nothing is set", "opencode", nil, nil, map[string]string{
-			"OPENCODE_PERMISSION":     `{"bash*":"ask","edit*":"ask"}`,
-			"OPENCODE_CONFIG_CONTENT": `{"agent":{"build":{"permission":{"bash*":"ask","edit*":"ask"}}}}`,
+			"OPENCODE_PERMISSION":     `{"bash*":"ask","edit*":"ask","task*":{"*":"deny","explore":"allow"}}`,
+			"OPENCODE_CONFIG_CONTENT": `{"agent":{"build":{"permission":{"bash*":"ask","edit*":"ask","task*":{"*":"deny","explore":"allow"}}},"explore":{"permission":{"bash*":"deny","edit*":"deny"}}}}`,
 		}},
 		{"a relative", "kilo", nil, nil, map[string]string{
-			"KILO_PERMISSION":     `{"bash*":"ask","edit*":"ask"}`,
-			"KILO_CONFIG_CONTENT": `{"agent":{"code":{"permission":{"bash*":"ask","edit*":"ask"}}}}`,
+			"KILO_PERMISSION":     `{"bash*":"ask","edit*":"ask","task*":{"*":"deny","explore":"allow"}}`,
+			"KILO_CONFIG_CONTENT": `{"agent":{"code":{"permission":{"bash*":"ask","edit*":"ask","task*":{"*":"deny","explore":"allow"}}},"explore":{"permission":{"bash*":"deny","edit*":"deny"}}}}`,
 		}},
 		{"the server has a permission", "opencode", map[string]string{"OPENCODE_PERMISSION": `{"edit":"allow","webfetch":"deny"}`}, nil, map[string]string{
-			"OPENCODE_PERMISSION":     `{"bash*":"ask","edit":"allow","edit*":"ask","webfetch":"deny"}`,
-			"OPENCODE_CONFIG_CONTENT": `{"agent":{"build":{"permission":{"bash*":"ask","edit*":"ask"}}}}`,
+			"OPENCODE_PERMISSION":     `{"bash*":"ask","edit":"allow","edit*":"ask","task*":{"*":"deny","explore":"allow"},"webfetch":"deny"}`,
+			"OPENCODE_CONFIG_CONTENT": `{"agent":{"build":{"permission":{"bash*":"ask","edit*":"ask","task*":{"*":"deny","explore":"allow"}}},"explore":{"permission":{"bash*":"deny","edit*":"deny"}}}}`,
 		}},
 		{"a configuration with a decision for the agent", "opencode", nil, map[string]string{"OPENCODE_CONFIG_CONTENT": `{"agent":{"build":{"permission":"allow"},"x":1},"model":"m"}`}, map[string]string{
-			"OPENCODE_PERMISSION":     `{"bash*":"ask","edit*":"ask"}`,
-			"OPENCODE_CONFIG_CONTENT": `{"agent":{"build":{"permission":{"*":"allow","bash*":"ask","edit*":"ask"}},"x":1},"model":"m"}`,
+			"OPENCODE_PERMISSION":     `{"bash*":"ask","edit*":"ask","task*":{"*":"deny","explore":"allow"}}`,
+			"OPENCODE_CONFIG_CONTENT": `{"agent":{"build":{"permission":{"*":"allow","bash*":"ask","edit*":"ask","task*":{"*":"deny","explore":"allow"}}},"explore":{"permission":{"bash*":"deny","edit*":"deny"}},"x":1},"model":"m"}`,
 		}},
 		{"a configuration that is not JSON", "opencode", map[string]string{"OPENCODE_CONFIG_CONTENT": `{ // mine`, "OPENCODE_PERMISSION": "null"}, nil, map[string]string{
-			"OPENCODE_PERMISSION": `{"bash*":"ask","edit*":"ask"}`,
+			"OPENCODE_PERMISSION": `{"bash*":"ask","edit*":"ask","task*":{"*":"deny","explore":"allow"}}`,
 		}},
 		{"the session says otherwise", "opencode", nil, map[string]string{"OPENCODE_PERMISSION": `{"edit":"allow"}`}, nil},
 		{"everything is allowed by the environment", "copilot", map[string]string{"COPILOT_ALLOW_ALL": "true"}, nil, map[string]string{"COPILOT_ALLOW_ALL": "false"}},
@@ -81,8 +89,9 @@ func TestAskEnv(t *testing.T) {
 				cfg.Env = append(cfg.Env, key+"="+value)
 			}
 		})
-		if diff := cmp.Diff(test.want, c.AskEnv(test.agent, test.session)); diff != "" {
-			t.Errorf("%s: %s", test.name, diff)
+		got, err := c.AskEnv(test.agent, "/w", test.session, false)
+		if diff := cmp.Diff(test.want, got); diff != "" || err != nil {
+			t.Errorf("%s: %v %s", test.name, err, diff)
 		}
 	}
 }
@@ -172,5 +181,94 @@ func TestNormalize(t *testing.T) {
 				t.Error("what the call shows is gone")
 			}
 		})
+	}
+}
+
+// TestSettingsThatAsk reads the private settings of agents that ask by a file.
+func TestSettingsThatAsk(t *testing.T) {
+	m := newMachine(t)
+	machine := filepath.Join(t.TempDir(), "settings.json")
+	if err := os.WriteFile(machine, []byte(`{"permissions":{"ask":["Mine"],"deny":["Bash(rm *)"]},"adminPolicyPaths":["/mine.toml"],"x":1}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct{ agent, variable, none, some string }{
+		{"qwen", "QWEN_CODE_SYSTEM_SETTINGS_PATH", `^{"permissions":{"ask":\["Bash",.*\]}}$`, `"ask":\["Mine","Bash",.*"deny":\["Bash\(rm \*\)"\].*"x":1`},
+		{"gemini", "GEMINI_CLI_SYSTEM_SETTINGS_PATH", `^{"adminPolicyPaths":\["[^"]*/asking/gemini-[0-9a-f]+\.toml"\]}$`, `"adminPolicyPaths":\["/mine.toml","[^"]*\.toml"\]`},
+	} {
+		c := m.catalogue()
+		if vars, err := c.AskEnv(test.agent, "/w", nil, false); err != nil || len(vars) > 0 {
+			t.Errorf("%s, where its own settings count: %v, %v", test.agent, vars, err)
+		}
+		for _, given := range []struct {
+			env  map[string]string
+			want string
+		}{{nil, test.none}, {map[string]string{test.variable: machine}, test.some}} {
+			c := m.catalogue(func(cfg *Config) {
+				for key, value := range given.env {
+					cfg.Env = append(cfg.Env, key+"="+value)
+				}
+			})
+			vars, err := c.AskEnv(test.agent, "/w", nil, true)
+			if err != nil {
+				t.Fatal(err)
+			}
+			again, err := c.AskEnv(test.agent, "/w", nil, true)
+			if err != nil || again[test.variable] != vars[test.variable] {
+				t.Errorf("%s: %v after %v, %v", test.agent, again, vars, err)
+			}
+			data, err := os.ReadFile(vars[test.variable])
+			if err != nil || !regexp.MustCompile(given.want).Match(data) {
+				t.Errorf("%s: %s, %v", test.agent, data, err)
+			}
+			if info, err := os.Stat(vars[test.variable]); err != nil || info.Mode().Perm() != 0o644 {
+				t.Errorf("%s: %v, %v", test.agent, info.Mode(), err)
+			}
+		}
+		if vars, err := c.AskEnv(test.agent, "/w", map[string]string{test.variable: machine}, true); err != nil || len(vars) > 0 {
+			t.Errorf("%s, where the session names a file: %v, %v", test.agent, vars, err)
+		}
+	}
+	if err := os.WriteFile(machine, []byte("{ // mine\n}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c := m.catalogue(func(cfg *Config) { cfg.Env = append(cfg.Env, "QWEN_CODE_SYSTEM_SETTINGS_PATH="+machine) })
+	if _, err := c.AskEnv("qwen", "/w", nil, true); err == nil || !strings.Contains(err.Error(), machine) {
+		t.Errorf("with settings of the machine that are not JSON: %v", err)
+	}
+}
+
+// TestSettingsThatCannotBeOutranked looks for what makes an agent act unasked.
+func TestSettingsThatCannotBeOutranked(t *testing.T) {
+	m := newMachine(t)
+	home, work := t.TempDir(), t.TempDir()
+	c := m.catalogue(func(cfg *Config) { cfg.Env = append(cfg.Env, "HOME="+home) })
+	for _, test := range []struct{ file, text, want string }{
+		{"", "", ""},
+		{filepath.Join(home, ".factory/settings.json"), `{"commandAllowlist":[]}`, ""},
+		{filepath.Join(home, ".factory/settings.json"), `{"commandAllowlist":["ls"]}`, "settings.json"},
+		{filepath.Join(home, ".factory/settings.local.json"), `{"commandAllowlist":["ls"]}`, "settings.local.json"},
+		{filepath.Join(work, ".factory/settings.json"), `{"commandAllowlist":["ls"]}`, work},
+		{filepath.Join(work, ".factory/settings.json"), `not JSON`, ""},
+	} {
+		if test.file != "" {
+			if err := os.MkdirAll(filepath.Dir(test.file), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(test.file, []byte(test.text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		_, err := c.AskEnv("droid", work, nil, true)
+		if (err != nil) != (test.want != "") || err != nil && !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s in %s: %v", test.text, test.file, err)
+		}
+		if _, err := c.AskEnv("droid", work, nil, false); err != nil {
+			t.Errorf("%s in %s, where its own settings count: %v", test.text, test.file, err)
+		}
+		if test.file != "" {
+			if err := os.Remove(test.file); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 }

@@ -33,7 +33,9 @@ var copilot = Agent{
 		How: api.AsksByDefault, Mode: "https://agentclientprotocol.com/protocol/session-modes#agent",
 		Variables: []string{"COPILOT_ALLOW_ALL"},
 	},
-	AskEnv:    func(map[string]string) map[string]string { return map[string]string{"COPILOT_ALLOW_ALL": "false"} },
+	AskEnv: func(map[string]string) map[string]string {
+		return map[string]string{"COPILOT_ALLOW_ALL": "false"}
+	},
 	SumsUsage: true,
 	Normalize: input{command: "command", file: "fileName"}.normalize,
 }

@@ -1,6 +1,13 @@
 package agents
 
-import "github.com/sandboxagent/sandboxagent/api"
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/sandboxagent/sandboxagent/api"
+)
 
 // Factory Droid.
 var droid = Agent{
@@ -31,7 +38,27 @@ var droid = Agent{
 	},
 	Asking: api.AgentAsking{
 		How: api.AsksByDefault, Mode: "normal",
-		Note: "commands that only read run unasked, and so does what its own settings allow",
+		Note: "commands that only read run unasked, and so do those in its commandAllowlist: where the permissions of the session reject something, a session is refused while there is one",
 	},
+	Unasked:   droidUnasked,
 	Normalize: input{command: "command", file: "file_path"}.normalize,
+}
+
+// droidUnasked looks for lists of commands that Droid runs without asking. Lists
+// of all its settings are joined, so that none can be taken back by another file.
+func droidUnasked(home, cwd string) string {
+	for _, dir := range []string{home, cwd} {
+		for _, name := range []string{"settings.json", "settings.local.json"} {
+			file := filepath.Join(dir, ".factory", name)
+			data, err := os.ReadFile(file)
+			var settings struct {
+				CommandAllowlist []string `json:"commandAllowlist"`
+			}
+			if err != nil || json.Unmarshal(data, &settings) != nil || len(settings.CommandAllowlist) == 0 {
+				continue
+			}
+			return fmt.Sprintf("commandAllowlist in %s has commands that it runs without asking; remove the list", file)
+		}
+	}
+	return ""
 }

@@ -38,12 +38,25 @@ var gemini = Agent{
 		Hint:  "set GEMINI_API_KEY, or log in once with gemini",
 	},
 	Asking: api.AgentAsking{
-		How: api.AsksByDefault, Mode: "default",
-		Note: "commands that only read run unasked, and so does what its own settings allow",
+		How: api.AsksByDefault, Mode: "default", Variables: []string{"GEMINI_CLI_SYSTEM_SETTINGS_PATH"},
+		Note: "commands that only read run unasked, and so does what its own settings allow, unless the permissions of the session reject something",
 	},
+	AskFiles: []askFile{{
+		variable: "GEMINI_CLI_SYSTEM_SETTINGS_PATH", machine: "/etc/gemini-cli/settings.json",
+		policy: geminiPolicy, policies: "adminPolicyPaths",
+	}},
 	Normalize:   geminiCall,
 	ReplaysLate: true,
 }
+
+// geminiPolicy asks about what changes something, before the policies of the user
+// and of the project are looked at. In plan mode the rules of that mode hold.
+const geminiPolicy = `[[rule]]
+toolName = ["run_shell_command", "write_file", "replace", "web_fetch", "save_memory", "mcp_*"]
+decision = "ask_user"
+priority = 500
+modes = ["default", "autoEdit", "yolo"]
+`
 
 // geminiCall reads the command of a call from its title, as there is no input,
 // and where it runs from the text: "[in DIR]", unless it is the directory of the

@@ -345,7 +345,8 @@ func (in *install) program(ctx context.Context, dir string, p *plan) (string, er
 		if !executable(filepath.Join(dir, rel)) {
 			continue
 		}
-		_, err := in.c.askVersion(ctx, filepath.Join(dir, rel))
+		// A slow machine takes its time for the first start of a large program.
+		_, err := in.c.tryLauncher(ctx, filepath.Join(dir, rel))
 		if err == nil {
 			return rel, nil
 		}

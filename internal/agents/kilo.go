@@ -31,6 +31,6 @@ var kilo = Agent{
 	Asking: api.AgentAsking{
 		How: api.AsksByEnvironment, Mode: "code", Variables: []string{"KILO_PERMISSION", "KILO_CONFIG_CONTENT"},
 	},
-	AskEnv:    func(env map[string]string) map[string]string { return opencodeAskEnv("KILO", "code", env) },
+	AskEnv:    opencodeAskEnv("KILO", "code"),
 	Normalize: input{command: "command", dir: "workdir", file: "filepath"}.normalize,
 }

@@ -2,6 +2,7 @@ package agents
 
 import (
 	"encoding/json"
+	"slices"
 
 	"github.com/sandboxagent/sandboxagent/api"
 )
@@ -96,43 +97,57 @@ var opencode = Agent{
 	Asking: api.AgentAsking{
 		How: api.AsksByEnvironment, Mode: "build", Variables: []string{"OPENCODE_PERMISSION", "OPENCODE_CONFIG_CONTENT"},
 	},
-	AskEnv:    func(env map[string]string) map[string]string { return opencodeAskEnv("OPENCODE", "build", env) },
+	AskEnv:    opencodeAskEnv("OPENCODE", "build"),
 	Normalize: input{command: "command", dir: "workdir", file: "filepath"}.normalize,
 }
 
-// opencodeAskEnv returns the variables by which OpenCode, or a relative of it
-// whose variables have another prefix, asks before it edits and runs commands.
-// The last pattern that matches counts, and those of an agent after those of
-// all: a pattern of the user's "*" would count where ours replaced an earlier
-// one, so ours are written as nobody else does. Agents of the user's own are
-// kept out by the mode.
-func opencodeAskEnv(prefix, agent string, env map[string]string) map[string]string {
-	ask := map[string]any{"edit*": "ask", "bash*": "ask"}
-	out := make(map[string]string, 2)
-	for name, members := range map[string]map[string]any{
-		prefix + "_PERMISSION":     ask,
-		prefix + "_CONFIG_CONTENT": {"agent": map[string]any{agent: map[string]any{"permission": ask}}},
-	} {
-		var object map[string]any
-		if text := env[name]; text != "" && json.Unmarshal([]byte(text), &object) != nil {
-			continue // it is not JSON, and the agent says so
+// opencodeAskEnv returns the AskEnv of OpenCode, or of a relative of it whose
+// variables have another prefix and whose mode another name.
+//
+// The last pattern that matches counts, and those of an agent after those of all: a
+// pattern of the user's "*" would count where ours replaced an earlier one, so ours
+// are written as nobody else does. Agents of the user's own are kept out by the
+// mode. An agent that is called for a task has no mode; what the user's own may do
+// cannot be outranked without their names, and what others ask in a session of
+// their own reaches no client, so that they would wait for ever. Only the one that
+// explores can be called, without commands.
+func opencodeAskEnv(prefix, mode string) func(map[string]string) map[string]string {
+	return func(env map[string]string) map[string]string {
+		ask := map[string]any{"edit*": "ask", "bash*": "ask", "task*": map[string]any{"*": "deny", "explore": "allow"}}
+		agents := map[string]any{
+			mode:      map[string]any{"permission": ask},
+			"explore": map[string]any{"permission": map[string]any{"edit*": "deny", "bash*": "deny"}},
 		}
-		if object == nil {
-			object = make(map[string]any)
+		out := make(map[string]string, 2)
+		for name, members := range map[string]map[string]any{
+			prefix + "_PERMISSION":     ask,
+			prefix + "_CONFIG_CONTENT": {"agent": agents},
+		} {
+			var object map[string]any
+			if text := env[name]; text != "" && json.Unmarshal([]byte(text), &object) != nil {
+				continue // it is not JSON, and the agent says so
+			}
+			if object == nil {
+				object = make(map[string]any)
+			}
+			merge(object, members)
+			data, _ := json.Marshal(object) // made of JSON
+			out[name] = string(data)
 		}
-		merge(object, members)
-		data, _ := json.Marshal(object) // made of JSON
-		out[name] = string(data)
+		return out
 	}
-	return out
 }
 
-// merge adds members to a configuration, at any depth. A decision in place of an
-// object stands for all that the object has no pattern for.
+// merge adds members to a configuration, at any depth; lists are appended. A
+// decision in place of an object stands for all that the object has no pattern for.
 func merge(into, members map[string]any) {
 	for key, value := range members {
 		inner, isObject := value.(map[string]any)
 		if !isObject {
+			if list, ok := value.([]any); ok {
+				before, _ := into[key].([]any)
+				value = append(slices.Clip(before), list...)
+			}
 			into[key] = value
 			continue
 		}

@@ -30,6 +30,14 @@ var qwen = Agent{
 		Files:     []string{".qwen/oauth_creds.json"},
 		Hint:      "set OPENAI_API_KEY and OPENAI_BASE_URL, or log in once with qwen",
 	},
-	Asking:    api.AgentAsking{How: api.AsksByMode, Mode: "default", Note: "what its own settings allow runs unasked"},
+	Asking: api.AgentAsking{
+		How: api.AsksByMode, Mode: "default", Variables: []string{"QWEN_CODE_SYSTEM_SETTINGS_PATH"},
+		Note: "what its own settings allow runs unasked, unless the permissions of the session reject something",
+	},
+	AskFiles: []askFile{{
+		variable: "QWEN_CODE_SYSTEM_SETTINGS_PATH", machine: "/etc/qwen-code/settings.json",
+		// What asks counts before what allows, wherever either stands.
+		members: map[string]any{"permissions": map[string]any{"ask": []any{"Bash", "Edit", "Write", "NotebookEdit", "WebFetch", "mcp__*"}}},
+	}},
 	Normalize: input{command: "command", dir: "directory", file: "file_path"}.normalize,
 }

@@ -42,8 +42,9 @@ type Agents interface {
 	Asking(agent string) api.AgentAsking
 
 	// AskEnv returns the variables that make an agent ask, given those of its
-	// session.
-	AskEnv(agent string, session map[string]string) map[string]string
+	// session, which works in cwd. With always they make it ask about what its own
+	// settings allow too; an error says why it cannot be made to.
+	AskEnv(agent, cwd string, session map[string]string, always bool) (map[string]string, error)
 
 	// AskParams adds to the parameters that open a session what makes an agent ask
 	// even about what its own settings allow.
@@ -88,7 +89,9 @@ func (noAgents) CheckStored(string, []byte) error { return nil }
 
 func (noAgents) Asking(string) api.AgentAsking { return api.AgentAsking{How: api.AsksUnknown} }
 
-func (noAgents) AskEnv(string, map[string]string) map[string]string { return nil }
+func (noAgents) AskEnv(string, string, map[string]string, bool) (map[string]string, error) {
+	return nil, nil
+}
 
 func (noAgents) AskParams(_ string, params json.RawMessage) (json.RawMessage, error) {
 	return params, nil

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"maps"
@@ -61,14 +62,18 @@ func (s *session) mayStart() error {
 
 // environ returns the variables that the agent of a session is started with, as
 // "K=V", and notes how much they make it ask. The caller holds mu.
-func (s *session) environ() []string {
+func (s *session) environ() ([]string, error) {
 	s.asks = needs(s.rec.Policy)
 	vars := maps.Clone(s.rec.Env)
 	if s.asks > asksFreely {
 		if vars == nil {
 			vars = make(map[string]string)
 		}
-		maps.Copy(vars, s.m.cfg.Agents.AskEnv(s.rec.Agent, vars))
+		asking, err := s.m.cfg.Agents.AskEnv(s.rec.Agent, cmp.Or(s.rec.CWD, s.m.cfg.CWD), vars, s.asks == asksAlways)
+		if err != nil {
+			return nil, err
+		}
+		maps.Copy(vars, asking)
 	}
 	env := make([]string, 0, len(vars))
 	for key, value := range vars {
@@ -77,7 +82,7 @@ func (s *session) environ() []string {
 	if s.rec.Ephemeral || s.m.cfg.Volatile {
 		env = append(env, api.EnvEphemeral+"=1")
 	}
-	return env
+	return env, nil
 }
 
 // outgrown reports whether the policy has to be asked about more than the agent

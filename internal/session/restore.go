@@ -87,14 +87,18 @@ func (s *session) attach(ctx context.Context) (l *link, err error) {
 
 func (s *session) launch(ctx context.Context) error {
 	s.mu.Lock()
-	place := bridge.Place{Dir: cmp.Or(s.rec.CWD, s.m.cfg.CWD), Env: s.environ(), Volatile: s.rec.Ephemeral}
+	env, err := s.environ()
+	place := bridge.Place{Dir: cmp.Or(s.rec.CWD, s.m.cfg.CWD), Env: env, Volatile: s.rec.Ephemeral}
 	s.mu.Unlock()
+	if err != nil {
+		return api.AgentCannotAsk(s.rec.Agent, err.Error())
+	}
 	if info, err := os.Stat(place.Dir); err != nil || !info.IsDir() {
 		e := api.InvalidRequest(api.CodePathNotFound, "start the agent of session %s: its working directory %s is not there; create it again, or start another session", s.id, place.Dir)
 		e.SessionID = s.id
 		return e.With("path", place.Dir)
 	}
-	err := s.m.bridge.Start(ctx, s.server(), s.rec.Agent, place)
+	err = s.m.bridge.Start(ctx, s.server(), s.rec.Agent, place)
 	if errors.Is(err, api.CodeLimitExceeded) && s.m.makeRoom() {
 		err = s.m.bridge.Start(ctx, s.server(), s.rec.Agent, place)
 	}
