@@ -379,7 +379,7 @@ func (r *run) turn(ctx context.Context, task string) (*sandboxagent.Turn, error)
 		var ok bool
 		if len(waiting) > 0 {
 			u, waiting, ok = waiting[0], waiting[1:], true
-		} else if u, ok = <-updates; !ok {
+		} else if u, ok = r.next(updates); !ok {
 			return nil, errors.New("the turn ended without a result")
 		}
 		if u.err != nil || u.Turn != nil {
