@@ -16,6 +16,7 @@ package provider
 
 import (
 	"context"
+	"io"
 	"iter"
 	"log/slog"
 	"net"
@@ -87,7 +88,72 @@ type Logger interface {
 	Logs(ctx context.Context, id string) ([]byte, error)
 }
 
-// A Keeper counts the files of a workspace that end with the sandbox, so that nobody
+// A Differ shows what was changed in a workspace that belongs to its sandbox, and
+// brings it back. A bound workspace is an error that matches
+// [api.CodeUnsupportedSpec].
+type Differ interface {
+	// Diff compares the workspace with what it was at the beginning, or when its
+	// changes were last applied.
+	Diff(ctx context.Context, id string, opts DiffOptions) (*api.Changes, error)
+
+	// Apply writes what Diff shows into a directory of the host, all or nothing.
+	// What was applied to the directory of the workspace is no longer a change.
+	// Where the directory has moved on, the error matches
+	// [api.CodeChangesConflict].
+	Apply(ctx context.Context, id string, opts ApplyOptions) (*api.Applied, error)
+}
+
+// DiffOptions say what a [Differ] shows. The zero value lists changed paths.
+type DiffOptions struct {
+	// Ignored includes what ignore files of the workspace leave out.
+	Ignored bool
+
+	Patch io.Writer // gets a patch that git apply takes; nil means none
+	Stat  io.Writer // gets a summary for people; nil means none
+	Width int       // columns of the summary; 0 means 80
+
+	// Commits gets the commits that were made in the sandbox on top of the commit of
+	// the copied directory, as git am takes them; nil means none.
+	Commits io.Writer
+}
+
+// ApplyOptions say where changes go.
+type ApplyOptions struct {
+	// Dir is the absolute path of the directory; empty means that of the workspace.
+	// It is made if it does not exist.
+	Dir string
+
+	// Merge joins the lines of files that were changed on both sides.
+	Merge bool
+
+	// Ignored includes what ignore files of the workspace leave out.
+	Ignored bool
+}
+
+// An Archiver keeps the patch, and the journal with the sessions, of sandboxes that
+// were destroyed: of the newest ones, up to a bound.
+type Archiver interface {
+	// Archived returns what is kept, newest first.
+	Archived(ctx context.Context) ([]Archived, error)
+}
+
+// Archived is what is kept of a sandbox that was destroyed.
+type Archived struct {
+	ID          string    `json:"id"`
+	Provider    string    `json:"provider"`
+	Name        string    `json:"name,omitempty"`
+	Workspace   Workspace `json:"workspace"`
+	CreatedAt   time.Time `json:"createdAt"`
+	DestroyedAt time.Time `json:"destroyedAt"`
+
+	// Dir has journal.db, which a server reads with --data-dir, and if there were
+	// changes that had not been applied, changes.patch.
+	Dir     string `json:"dir"`
+	Changes int    `json:"changes"`           // paths in the patch
+	Partial string `json:"partial,omitempty"` // what is not kept, and why
+}
+
+// A Keeper counts the changes of a workspace that end with the sandbox, so that nobody
 // removes work by mistake. A bound workspace has none.
 type Keeper interface {
 	Kept(ctx context.Context, id string) (int, error)

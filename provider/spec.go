@@ -70,7 +70,7 @@ type Spec struct {
 type Workspace struct {
 	Mode WorkspaceMode `json:"mode,omitempty"` // empty means bind if Dir is set, else empty
 
-	// Dir is the absolute path of the directory on the host.
+	// Dir is the absolute path of the directory on the host that is bound or copied.
 	Dir string `json:"dir,omitempty"`
 }
 
@@ -78,9 +78,11 @@ type Workspace struct {
 type WorkspaceMode string
 
 // The modes of a workspace. What a bound workspace changes is changed on the host
-// at once; an empty one belongs to the sandbox and ends with it.
+// at once. A copy of a directory, and an empty directory, belong to the sandbox and
+// end with it; what was changed in them is brought back by a [Differ].
 const (
 	WorkspaceBind  WorkspaceMode = "bind"
+	WorkspaceCopy  WorkspaceMode = "copy"
 	WorkspaceEmpty WorkspaceMode = "empty"
 )
 
@@ -194,15 +196,13 @@ func (s Spec) checkNames() error {
 func (s Spec) checkWorkspace() error {
 	w := s.Workspace
 	switch {
-	case w.Mode == "copy":
-		return Unsupported("workspace mode copy is not available; use bind or empty")
-	case w.Mode != WorkspaceBind && w.Mode != WorkspaceEmpty:
-		return invalid("workspace mode %q: use bind or empty", w.Mode)
+	case w.Mode != WorkspaceBind && w.Mode != WorkspaceCopy && w.Mode != WorkspaceEmpty:
+		return invalid("workspace mode %q: use bind, copy, or empty", w.Mode)
 	case w.Mode == WorkspaceEmpty && w.Dir != "":
-		return invalid("an empty workspace has no directory; use mode bind for %s", w.Dir)
-	case w.Mode == WorkspaceBind && (!filepath.IsAbs(w.Dir) || !plain(w.Dir)):
-		return invalid("workspace mode bind needs the absolute path of a directory, not %q", w.Dir)
-	case w.Mode == WorkspaceBind && filepath.Clean(w.Dir) == "/":
+		return invalid("an empty workspace has no directory; use mode bind or copy for %s", w.Dir)
+	case w.Mode != WorkspaceEmpty && (!filepath.IsAbs(w.Dir) || !plain(w.Dir)):
+		return invalid("workspace mode %s needs the absolute path of a directory, not %q", w.Mode, w.Dir)
+	case w.Mode != WorkspaceEmpty && filepath.Clean(w.Dir) == "/":
 		return invalid("the root directory cannot be a workspace")
 	}
 	return nil

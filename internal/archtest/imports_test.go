@@ -73,11 +73,12 @@ var rules = []rule{
 
 	// Sandboxes: what makes them, and the process that owns each.
 	{"provider", "api", "the SDK and every provider stand on it"},
-	{"provider/local", "internal/shim", "a provider is its directory"},
-	{"provider/bubblewrap", "internal/shim", "a provider is its directory"},
+	{"provider/local", "internal/shim internal/shim/workspace", "a provider is its directory"},
+	{"provider/bubblewrap", "internal/shim internal/shim/workspace", "a provider is its directory"},
 	{"provider/all", "provider provider/bubblewrap provider/local", "the readable list"},
 	{"provider/providertest", "api provider", "the suite of all providers"},
 	{"internal/shim", "api internal/atomicfile internal/child internal/filelock provider golang.org/x/sys", "a client of shims is light: the SDK has it"},
+	{"internal/shim/workspace", "api internal/changes internal/filelock internal/git internal/shim provider", "what the workspaces of sandboxes have in common"},
 	{"internal/shim/run", "api internal/child internal/shim internal/shim/capture internal/shim/model provider github.com/google/nftables github.com/vishvananda/netlink golang.org/x/net golang.org/x/sys", "the shim itself, which the command line alone links"},
 	{"internal/shim/capture", "github.com/vishvananda/netlink golang.org/x/net golang.org/x/sys", "the capture knows addresses and names, and no sandbox"},
 	{"internal/shim/model", "internal/credentials golang.org/x/net", "the forwarder knows models and keys, and no sandbox"},

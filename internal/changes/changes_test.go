@@ -250,7 +250,7 @@ func TestPatchIsOneThatGitApplies(t *testing.T) {
 		w := start(t, from)
 		edit(t, rng, w.Dir)
 		var patch bytes.Buffer
-		if err := compareNow(t, w, false).Patch(t.Context(), &patch, false); err != nil {
+		if err := compareNow(t, w, false).Patch(t.Context(), &patch); err != nil {
 			t.Fatal(err)
 		}
 		if patch.Len() == 0 {

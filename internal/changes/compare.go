@@ -237,21 +237,13 @@ func (c *Comparison) diff(ctx context.Context, out io.Writer, args ...string) er
 	return c.store.run(ctx, nil, out, append(args, refBase, refNow)...)
 }
 
-// Patch writes what differs as a patch that git apply takes. Color has it coloured
-// for a terminal. Empty directories, and permissions other than that to execute, are
-// not in a patch.
-func (c *Comparison) Patch(ctx context.Context, out io.Writer, color bool) error {
-	return c.diff(ctx, out, "--patch", "--binary", "--full-index", "--find-renames", "--color="+when(color))
+// Patch writes what differs as a patch that git apply takes. Empty directories, and
+// permissions other than that to execute, are not in a patch.
+func (c *Comparison) Patch(ctx context.Context, out io.Writer) error {
+	return c.diff(ctx, out, "--patch", "--binary", "--full-index", "--find-renames")
 }
 
-// Stat writes a summary of what differs for people.
-func (c *Comparison) Stat(ctx context.Context, out io.Writer, width int, color bool) error {
-	return c.diff(ctx, out, fmt.Sprintf("--stat=%d", width), "--summary", "--find-renames", "--color="+when(color))
-}
-
-func when(color bool) string {
-	if color {
-		return "always"
-	}
-	return "never"
+// Stat writes a summary of what differs for people, in width columns.
+func (c *Comparison) Stat(ctx context.Context, out io.Writer, width int) error {
+	return c.diff(ctx, out, fmt.Sprintf("--stat=%d", width), "--summary", "--find-renames")
 }

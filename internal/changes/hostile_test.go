@@ -47,7 +47,7 @@ func TestHostileTreeRunsNothing(t *testing.T) {
 
 	c := compareNow(t, w, true)
 	var out bytes.Buffer
-	if err := errors.Join(c.Patch(t.Context(), &out, true), c.Stat(t.Context(), &out, 80, false)); err != nil {
+	if err := errors.Join(c.Patch(t.Context(), &out), c.Stat(t.Context(), &out, 80)); err != nil {
 		t.Fatal(err)
 	}
 	write(t, from+"/sub/b.txt", "mine\ntwo\n")
@@ -130,7 +130,7 @@ func TestLinksThatChangeDuringADiffLeadNowhere(t *testing.T) {
 			t.Fatal(err)
 		}
 		var patch bytes.Buffer
-		if err := c.Patch(t.Context(), &patch, false); err != nil {
+		if err := c.Patch(t.Context(), &patch); err != nil {
 			t.Error(err)
 		}
 		if strings.Contains(patch.String(), "the secret") {

@@ -53,8 +53,8 @@ func create(g git.Git, dir, alternates string) (*Store, error) {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return nil, err
 	}
-	for _, name := range []string{"objects/info", "refs"} {
-		if err := os.MkdirAll(filepath.Join(dir, name), 0o700); err != nil {
+	for _, name := range []string{"objects", "objects/info", "refs"} {
+		if err := os.Mkdir(filepath.Join(dir, name), 0o700); err != nil {
 			return nil, err
 		}
 	}
@@ -234,7 +234,7 @@ func (c *Comparison) moveObjects(to string) error {
 	}
 	for _, name := range append(names, indexes...) {
 		target := filepath.Join(to, strings.TrimPrefix(name, from))
-		if err := os.MkdirAll(filepath.Dir(target), 0o700); err != nil {
+		if err := os.Mkdir(filepath.Dir(target), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 			return err
 		}
 		if err := os.Rename(name, target); err != nil {

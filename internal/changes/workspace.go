@@ -42,10 +42,15 @@ func (w Workspace) Copy(ctx context.Context, from string, opts CopyOptions) erro
 	if err != nil && !errors.Is(err, fs.ErrNotExist) && !isNotDir(err) {
 		return err
 	}
-	return w.begin(func(store *Store) (*Tree, error) {
+	head := w.headOf(ctx, from)
+	err = w.begin(func(store *Store) (*Tree, error) {
 		scan := ScanOptions{Kept: w.tracked(ctx, from), Exclude: exclude, Contents: kept, Progress: opts.Progress}
 		return store.scan(ctx, w.Dir, scan, refBase, func(*Tree) func(Entry) bool { return kept })
 	}, exclude)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(w.headFile(), []byte(head), 0o600)
 }
 
 // Empty makes an empty directory the base.

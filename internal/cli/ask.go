@@ -58,11 +58,27 @@ func replyChoices(always bool) string {
 // ask asks on the terminal until a line that was typed since then is a reply. The
 // end of the input means no.
 func (a *asker) ask(ctx context.Context, req api.Permission) sandboxagent.Reply {
+	always := slices.Contains(req.AvailableReplies, api.ReplyAlways)
+	reply := sandboxagent.Reject
+	err := a.line(ctx, fmt.Sprintf("Allow %s? %s: ", describeCall(req.ToolCall), replyChoices(always)), func(line string) bool {
+		r, ok := replyOf(line)
+		if ok = ok && (always || r != sandboxagent.Always); ok {
+			reply = r
+		}
+		return ok
+	})
+	if err != nil {
+		return ""
+	}
+	return reply
+}
+
+// line asks until accept takes a line that was typed after the question was shown, or
+// the input ends. The error is that of ctx.
+func (a *asker) line(ctx context.Context, question string, accept func(line string) bool) error {
 	if a.in == nil {
 		a.in = newInput(a.g.env)
 	}
-	always := slices.Contains(req.AvailableReplies, api.ReplyAlways)
-	question := fmt.Sprintf("Allow %s? %s: ", describeCall(req.ToolCall), replyChoices(always))
 	a.in.show(func(early bool) {
 		if early {
 			a.view.discarded(typedBefore)
@@ -73,10 +89,9 @@ func (a *asker) ask(ctx context.Context, req api.Permission) sandboxagent.Reply 
 	for {
 		t, err := a.in.next(ctx)
 		if err != nil {
-			return ""
+			return err
 		}
 		a.view.entered()
-		reply, ok := replyOf(t.line())
 		if t.stale == "" && a.in.followed() {
 			t.stale = pastedAlong
 		}
@@ -84,10 +99,8 @@ func (a *asker) ask(ctx context.Context, req api.Permission) sandboxagent.Reply 
 		case t.stale != "":
 			a.view.discarded(t.stale)
 			a.in.drop()
-		case t.end:
-			return sandboxagent.Reject
-		case ok && (always || reply != sandboxagent.Always):
-			return reply
+		case t.end || accept(t.line()):
+			return nil
 		case t.line() != "":
 			a.view.errorLine(fmt.Sprintf("%q is not a reply to this request", t.line()))
 		}

@@ -32,7 +32,7 @@ type runOptions struct {
 	agent, model, mode, thought string
 	cwd, resume, sandbox        string
 	permissions                 string
-	yes, ephemeral              bool
+	yes, ephemeral, bind, apply bool
 	inside                      bool // the server runs inside this command
 	server                      serverOptions
 }
@@ -60,11 +60,17 @@ The session is kept: --resume goes on with it, as do the sessions commands. One 
 is --ephemeral is not: nothing of it is on disk but what the agent itself writes.
 Ctrl-C cancels the turn; a second one leaves at once.
 
+With --sandbox PROVIDER the agent works in a new sandbox, on a copy of the directory.
+What it changed is shown at the end, and brought back if you say so, or at once with
+--apply; otherwise it stays in the sandbox, see sandbox-agent sandbox apply. --bind
+lets the sandbox change the directory itself.
+
 Exit codes: 0 the turn ended; 1 something went wrong; 2 the command was not
 understood; 3 the agent refused; 4 the agent reached a limit; 5 the turn ended,
 but a permission request was rejected because there is no terminal; 130 cancelled.`,
 		Example: `  sandbox-agent run "add a README that says hello"
   sandbox-agent run --agent claude --yes "make the tests pass"
+  sandbox-agent run --sandbox bubblewrap "add a licence"
   git diff | sandbox-agent run --json
   sandbox-agent run --resume 3f2a91c05b7de468 "now add a licence"`,
 		RunE: func(cmd *cobra.Command, args []string) error { return runTask(cmd.Context(), g, o, args) },
@@ -82,7 +88,9 @@ but a permission request was rejected because there is no terminal; 130 cancelle
 	f.BoolVar(&o.ephemeral, "ephemeral", false, ephemeralHelp)
 	cmd.MarkFlagsMutuallyExclusive("ephemeral", "resume")
 	f.StringVarP(&g.endpoint, "endpoint", "e", "", "server to use instead of one inside this command (default $SANDBOX_AGENT_ENDPOINT)")
-	f.StringVar(&o.sandbox, "sandbox", "", "work in a new sandbox of this provider, on the directory of --cwd, or in the sandbox of this id")
+	f.StringVar(&o.sandbox, "sandbox", "", "work in a new sandbox of this provider, on a copy of the directory of --cwd, or in the sandbox of this id")
+	f.BoolVar(&o.bind, "bind", false, "let a new sandbox change the directory itself instead of a copy")
+	f.BoolVar(&o.apply, "apply", false, "bring the changes of the sandbox back without asking, if the turn ended well")
 	cmd.MarkFlagsMutuallyExclusive("endpoint", "sandbox")
 	must(cmd.RegisterFlagCompletionFunc("sandbox", g.completeRunSandbox))
 	must(cmd.RegisterFlagCompletionFunc("agent", g.completeAgent))
@@ -120,7 +128,15 @@ func runTask(ctx context.Context, g *globals, o *runOptions, args []string) erro
 		return err
 	}
 	defer stop()
-	return interrupted(ctx, g.explain(client, o.run(ctx, g, client, task)))
+	ask := &asker{g: g, view: newView(g), yes: o.yes}
+	err = interrupted(ctx, g.explain(client, o.run(ctx, g, client, task, ask)))
+	if o.sandbox == "" {
+		return err
+	}
+	if left := o.leaveSandbox(context.WithoutCancel(ctx), g, ask, err != nil); left != nil {
+		return errors.Join(err, left)
+	}
+	return err
 }
 
 // explainLogin says what an agent needs that wants a login.
@@ -150,8 +166,8 @@ func (o *runOptions) pickDirectory(ctx context.Context, g *globals, client *sand
 }
 
 // run gives an agent the task and says how it went.
-func (o *runOptions) run(ctx context.Context, g *globals, client *sandboxagent.Client, task string) error {
-	view := &sessionView{view: newView(g), own: []string{task}}
+func (o *runOptions) run(ctx context.Context, g *globals, client *sandboxagent.Client, task string, ask *asker) error {
+	view := &sessionView{view: ask.view, own: []string{task}}
 	session, err := o.openSession(ctx, g, client, view.view)
 	if err != nil {
 		return err
@@ -161,7 +177,7 @@ func (o *runOptions) run(ctx context.Context, g *globals, client *sandboxagent.C
 		return err
 	}
 	view.session(info, o.replies(g, info))
-	r := &run{view: view, session: session, ask: &asker{g: g, view: view.view, yes: o.yes}}
+	r := &run{view: view, session: session, ask: ask}
 	r.unattended = !g.asks() && isUnattended(info.Permissions)
 	turn, err := r.turn(ctx, task)
 	if err == nil {

@@ -65,7 +65,7 @@ func newSandbox(g *globals) *cobra.Command {
 the beginning of its id that no other has. All other commands work on the server of
 a sandbox with --sandbox ID.`,
 		newSandboxCreate(g), newSandboxList(g), newSandboxShow(g), newSandboxExec(g), newSandboxShell(g), newSandboxCopy(g),
-		newSandboxLogs(g), newSandboxKeys(g), newSandboxRemove(g), newSandboxPrune(g), newSandboxStatus(g))
+		newSandboxLogs(g), newSandboxKeys(g), newSandboxDiff(g), newSandboxApply(g), newSandboxRemove(g), newSandboxPrune(g), newSandboxStatus(g))
 	for _, action := range sandboxActions {
 		cmd.AddCommand(&cobra.Command{
 			Use:               action.use + " [ID]",

@@ -47,7 +47,9 @@ is what agents other than the mock need. The network open also reaches the inter
 no address of this machine or of a private network.
 
 The workspace is an empty directory of the sandbox, or with --workspace a directory
-of this machine, which the sandbox changes at once; its .git is read-only there.
+of this machine, which the sandbox changes at once; its .git is read-only there. With
+--mode copy the sandbox works on a copy of that directory, in which it can commit;
+sandbox diff shows what was changed, and sandbox apply brings it back.
 
 With --agent the agent is installed first where sandboxes find it, if it is not there
 yet: once for all sandboxes of this user, which cannot change it.
@@ -56,6 +58,7 @@ Files are written and bootstrap commands run before the command returns. If one 
 them fails, nothing is left of the sandbox.`,
 		Example: `  sandbox-agent sandbox create
   sandbox-agent sandbox create --agent claude --workspace .
+  sandbox-agent sandbox create --mode copy --workspace .
   sandbox-agent sandbox create --workspace . --network model --memory 2g
   sandbox-agent sandbox create --file setup.sh=setup.sh --bootstrap "sh setup.sh"`,
 		Args: arguments(0, 0),
@@ -89,7 +92,7 @@ them fails, nothing is left of the sandbox.`,
 	f.StringVarP(&o.agent, "agent", "a", "", "agent that it is for (see sandbox-agent agents list)")
 	f.StringVar(&o.root, "root", "", "directory with a root file system to use in place of this machine's")
 	f.StringVarP(&o.workspace, "workspace", "w", "", "directory to work in")
-	f.StringVar(&o.mode, "mode", "", "how the workspace comes about: bind or empty (default bind with --workspace, else empty)")
+	f.StringVar(&o.mode, "mode", "", "how the workspace comes about: bind, copy, or empty (default bind with --workspace, else empty)")
 	f.StringVar(&o.network, "network", "", "what it has of a network: none, model, or open (default model with --agent, if that needs one)")
 	f.StringArrayVar(&o.env, "env", nil, "variable for all that runs in it, as NAME=VALUE (repeatable)")
 	f.StringArrayVar(&o.files, "file", nil, "file to write into it, as PATH=FILE; PATH is below the workspace, absolute, or begins with ~/ (repeatable)")
@@ -105,7 +108,7 @@ them fails, nothing is left of the sandbox.`,
 	}
 	must(cmd.RegisterFlagCompletionFunc("agent", g.completeAgent))
 	complete("provider", names...)
-	complete("mode", string(provider.WorkspaceBind), string(provider.WorkspaceEmpty))
+	complete("mode", string(provider.WorkspaceBind), string(provider.WorkspaceCopy), string(provider.WorkspaceEmpty))
 	complete("network", string(provider.NetworkNone), string(provider.NetworkModel), string(provider.NetworkOpen))
 	return cmd
 }
@@ -116,8 +119,11 @@ func (o *createOptions) spec(g *globals) (provider.Spec, error) {
 		Workspace: provider.Workspace{Mode: provider.WorkspaceMode(o.mode)},
 		Resources: provider.Resources{CPUs: o.cpus, PIDs: o.pids},
 	}
-	if o.workspace != "" {
+	switch {
+	case o.workspace != "":
 		spec.Workspace.Dir = g.path(o.workspace)
+	case spec.Workspace.Mode == provider.WorkspaceBind || spec.Workspace.Mode == provider.WorkspaceCopy:
+		spec.Workspace.Dir = g.path(".")
 	}
 	if o.root != "" {
 		spec.Root = g.path(o.root)
@@ -175,6 +181,8 @@ func (g *globals) createSandbox(ctx context.Context, name string, spec provider.
 		return foundSandbox{}, err
 	}
 	_, cfg := g.providers()
+	copied := &copyProgress{g: g}
+	cfg.Progress = copied.show
 	p := maker.New(cfg)
 	note := func(text string) { fmt.Fprintf(g.env.Err, "· %s\n", text) }
 	if maker.Notice != "" {
@@ -197,6 +205,7 @@ func (g *globals) createSandbox(ctx context.Context, name string, spec provider.
 		}
 	}
 	i, err := p.Create(ctx, spec)
+	copied.end()
 	if err != nil && ctx.Err() != nil {
 		err = errors.Join(errors.New("interrupted; nothing is left of the sandbox"), err)
 	}
@@ -214,6 +223,26 @@ func (g *globals) noteModels(models, warnings []string) {
 	}
 	for _, warning := range warnings {
 		fmt.Fprintf(g.env.Err, "· %s\n", warning)
+	}
+}
+
+// copyProgress shows on a terminal how far a directory is copied.
+type copyProgress struct {
+	g     *globals
+	shown bool
+}
+
+func (p *copyProgress) show(files int, bytes int64) {
+	if !p.g.env.ErrTerminal || p.g.json {
+		return
+	}
+	p.shown = true
+	fmt.Fprintf(p.g.env.Err, "\r· copying the workspace: %s, %d MiB%s", countOf(files, "file"), bytes>>20, eraseLine)
+}
+
+func (p *copyProgress) end() {
+	if p.shown {
+		fmt.Fprint(p.g.env.Err, "\r"+eraseLine)
 	}
 }
 

@@ -179,9 +179,10 @@ func newSandboxRemove(g *globals) *cobra.Command {
 		Use:   "rm ID...",
 		Short: "Remove sandboxes with all that they keep",
 		Long: `Remove sandboxes with all that they keep: everything that runs in them is killed, and
-their home directories, sessions, and empty workspaces are deleted. A directory that
-was bound stays. A sandbox whose empty workspace has files is only removed with
---discard; copy out what you need before.`,
+their home directories, sessions, and workspaces are deleted. A directory that was bound
+or copied stays. A sandbox with changes that were not applied is only removed with
+--discard. The journal, and a patch of those changes, are archived for the newest 100
+sandboxes; see sandbox-agent sandbox ls --archived.`,
 		Example: `  sandbox-agent sandbox rm 3kq7x2
   sandbox-agent sandbox rm --discard 3kq7x2 9fw0aa`,
 		Args:              arguments(1, -1),
@@ -194,7 +195,7 @@ was bound stays. A sandbox whose empty workspace has files is only removed with
 			return errors.Join(failed...)
 		}),
 	}
-	cmd.Flags().BoolVar(&discard, "discard", false, "delete files of an empty workspace as well")
+	cmd.Flags().BoolVar(&discard, "discard", false, "remove sandboxes with changes that were not applied as well")
 	return cmd
 }
 
@@ -210,7 +211,7 @@ func (g *globals) removeSandbox(ctx context.Context, name string, discard bool) 
 			return err
 		}
 		if n > 0 {
-			return api.Conflict(api.CodeUnsavedWork, "the workspace of sandbox %s has files; copy them out with sandbox-agent sandbox cp, or remove it with --discard", s.ID)
+			return api.Conflict(api.CodeUnsavedWork, "sandbox %s has %s not yet applied; look at them with sandbox-agent sandbox diff %s, bring them back with sandbox apply, or remove the sandbox with --discard", s.ID, countOf(n, "change"), s.ID)
 		}
 	}
 	return s.provider.Destroy(ctx, s.ID)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -49,15 +50,23 @@ func viewOf(s foundSandbox) sandboxView {
 
 func newSandboxList(g *globals) *cobra.Command {
 	var labels []string
+	var archived bool
 	cmd := &cobra.Command{
 		Use:   "ls",
 		Short: "List the sandboxes of this machine",
 		Long: `List the sandboxes of this machine, oldest first for each provider: id, state,
-provider with its isolation, age, name, and the directory that is bound.`,
+provider with its isolation, age, name, and the directory that it works on.
+
+--archived lists what is kept of sandboxes that were removed: a directory with the
+journal, which a server reads as its --data-dir, and a patch of the changes that had
+not been applied, which sandbox diff prints.`,
 		Example: `  sandbox-agent sandbox ls
   sandbox-agent sandbox ls --label team=web --json`,
 		Args: arguments(0, 0),
 		RunE: g.local(func(ctx context.Context, _ []string) error {
+			if archived {
+				return g.listArchived(ctx)
+			}
 			wanted, err := pairs("--label", labels)
 			if err != nil {
 				return err
@@ -83,7 +92,28 @@ provider with its isolation, age, name, and the directory that is bound.`,
 		}),
 	}
 	cmd.Flags().StringArrayVarP(&labels, "label", "l", nil, "only those with this label, as NAME=VALUE (repeatable)")
+	cmd.Flags().BoolVar(&archived, "archived", false, "list what is kept of sandboxes that were removed")
+	cmd.MarkFlagsMutuallyExclusive("label", "archived")
 	return cmd
+}
+
+func (g *globals) listArchived(ctx context.Context) error {
+	list, err := g.archived(ctx)
+	if err != nil {
+		return err
+	}
+	if g.json {
+		return printJSON(g.env.Out, list)
+	}
+	t := table{}
+	t.row("ID", "PROVIDER", "REMOVED", "NAME", "CHANGES", "DIRECTORY")
+	for _, a := range list {
+		t.row(a.ID, a.Provider, a.DestroyedAt.Local().Format(time.DateTime), cmp.Or(a.Name, "-"), strconv.Itoa(a.Changes), printable(a.Dir))
+		if a.Partial != "" {
+			fmt.Fprintf(g.env.Err, "· %s is not kept whole: %s\n", a.ID, a.Partial)
+		}
+	}
+	return t.print(g)
 }
 
 func newSandboxShow(g *globals) *cobra.Command {

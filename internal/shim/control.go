@@ -101,7 +101,7 @@ func (s *Store) command(ctx context.Context, id string, command Command) error {
 }
 
 func (s *Store) request(ctx context.Context, id string, request Request) (Reply, error) {
-	dir, _, err := s.find(id)
+	dir, _, err := s.Find(id)
 	if err != nil {
 		return Reply{}, err
 	}
@@ -143,7 +143,7 @@ func reach(ctx context.Context, dir Dir, command Command) (*filelock.Lock, error
 
 // Kill ends everything in a sandbox at once.
 func (s *Store) Kill(ctx context.Context, id string) error {
-	dir, _, err := s.find(id)
+	dir, _, err := s.Find(id)
 	if err != nil {
 		return err
 	}
@@ -163,7 +163,7 @@ func (s *Store) Kill(ctx context.Context, id string) error {
 
 // Restart ends everything in a sandbox and starts its server again.
 func (s *Store) Restart(ctx context.Context, id string) error {
-	dir, record, err := s.find(id)
+	dir, record, err := s.Find(id)
 	if err != nil {
 		return err
 	}
@@ -183,7 +183,7 @@ func (s *Store) Restart(ctx context.Context, id string) error {
 
 // Destroy ends everything in a sandbox and removes its directory.
 func (s *Store) Destroy(ctx context.Context, id string) error {
-	dir, _, err := s.find(id)
+	dir, _, err := s.Find(id)
 	if err != nil {
 		return err
 	}

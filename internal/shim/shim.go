@@ -15,6 +15,7 @@
 //	control      socket of the shim
 //	server       socket of the server, where it has one
 //	home, workspace, tmp, etc    what the sandbox keeps and sees
+//	base         what the workspace is compared with, see package workspace
 //
 // A shim is started by the creator and depends on it only until the sandbox runs.
 // Any other process may end at any time. If a shim itself is killed, the kernel
@@ -66,6 +67,10 @@ type Config struct {
 	// has its own, and in which model keys are looked for; nil means that of this
 	// process.
 	Env []string
+
+	// Prepare, if not nil, is called with the directory of a new sandbox before its
+	// shim is started. If it fails, so does the creation.
+	Prepare func(ctx context.Context, dir Dir, record Record) error
 }
 
 // Record is what was asked for. It does not change.
@@ -120,6 +125,9 @@ func (d Dir) Log() string { return filepath.Join(string(d), "log") }
 
 // Control returns the socket of the shim.
 func (d Dir) Control() string { return filepath.Join(string(d), "control") }
+
+// Workspace returns the workspace of a sandbox that has one of its own.
+func (d Dir) Workspace() string { return filepath.Join(string(d), "workspace") }
 
 // Server returns the socket of the server, where it has one.
 func (d Dir) Server() string { return filepath.Join(string(d), "server") }
@@ -183,8 +191,8 @@ var idForm = regexp.MustCompile(`^[a-z0-9]{4,32}$`)
 // being taken.
 func newID() string { return strings.ToLower(rand.Text()[:10]) }
 
-// find returns the directory of a sandbox of this provider.
-func (s *Store) find(id string) (Dir, Record, error) {
+// Find returns the directory of a sandbox of this provider, and what was asked for.
+func (s *Store) Find(id string) (Dir, Record, error) {
 	missing := api.NotFound("sandbox", id)
 	if !idForm.MatchString(id) {
 		return "", Record{}, missing
@@ -205,7 +213,7 @@ func (s *Store) find(id string) (Dir, Record, error) {
 // Get returns a sandbox as it is now. A creation that its creator did not live to
 // see through is not found.
 func (s *Store) Get(_ context.Context, id string) (*provider.Instance, error) {
-	dir, record, err := s.find(id)
+	dir, record, err := s.Find(id)
 	if err != nil {
 		return nil, err
 	}
@@ -268,7 +276,7 @@ func (s *Store) List(_ context.Context, labels map[string]string) iter.Seq2[*pro
 		}
 		var all []found
 		for _, dir := range dirs {
-			_, record, err := s.find(dir.ID())
+			_, record, err := s.Find(dir.ID())
 			switch {
 			case errors.Is(err, api.CodeSandboxNotFound):
 			case err != nil:
@@ -318,7 +326,7 @@ func (s *Store) dirs() ([]Dir, error) {
 
 // Logs returns the newest output of the shim and the server.
 func (s *Store) Logs(_ context.Context, id string) ([]byte, error) {
-	dir, _, err := s.find(id)
+	dir, _, err := s.Find(id)
 	if err != nil {
 		return nil, err
 	}
@@ -331,17 +339,4 @@ func (s *Store) Logs(_ context.Context, id string) ([]byte, error) {
 		return nil, fmt.Errorf("read log: %w", err)
 	}
 	return append(older, newer...), nil
-}
-
-// Kept counts what lies at the top of an empty workspace.
-func (s *Store) Kept(_ context.Context, id string) (int, error) {
-	dir, record, err := s.find(id)
-	if err != nil || record.Spec.Workspace.Mode != provider.WorkspaceEmpty {
-		return 0, err
-	}
-	entries, err := os.ReadDir(filepath.Join(string(dir), "workspace"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return 0, nil
-	}
-	return len(entries), err
 }

@@ -120,6 +120,11 @@ func (s *Store) create(ctx context.Context, dir Dir, record Record) (Report, err
 	if err := writeJSON(dir.SpecFile(), record); err != nil {
 		return Report{}, fmt.Errorf("create sandbox: %w", err)
 	}
+	if s.cfg.Prepare != nil {
+		if err := s.cfg.Prepare(ctx, dir, record); err != nil {
+			return Report{}, err
+		}
+	}
 	return s.startShim(ctx, dir, lock, record.Spec.Bound)
 }
 

@@ -12,6 +12,10 @@ type Config struct {
 	StateDir string // absolute path of the directory that keeps all sandboxes
 	Binary   string // path of the program sandbox-agent
 	Store    string // directory with the agents that sandboxes may run, or empty
+
+	// Progress, if not nil, is called now and then while a directory is copied into a
+	// workspace.
+	Progress func(files int, bytes int64)
 }
 
 // A Maker is a provider by its name.
@@ -40,13 +44,13 @@ func Providers() []Maker {
 			Name: local.Name, Short: "a server of the user; isolates nothing",
 			Notice: "the provider local isolates nothing: what runs there can do whatever you can",
 			New: func(c Config) provider.Provider {
-				return local.New(local.Config{StateDir: c.StateDir, Binary: c.Binary})
+				return local.New(local.Config{StateDir: c.StateDir, Binary: c.Binary, Progress: c.Progress})
 			},
 		},
 		{
 			Name: bubblewrap.Name, Short: "Linux namespaces by bwrap", Store: true, ForModels: provider.NetworkModel,
 			New: func(c Config) provider.Provider {
-				return bubblewrap.New(bubblewrap.Config{StateDir: c.StateDir, Binary: c.Binary, Store: c.Store})
+				return bubblewrap.New(bubblewrap.Config{StateDir: c.StateDir, Binary: c.Binary, Store: c.Store, Progress: c.Progress})
 			},
 		},
 	}

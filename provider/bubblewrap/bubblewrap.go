@@ -10,7 +10,12 @@
 // docs/guide/sandboxes.md says what is and is not kept out.
 package bubblewrap
 
-import "github.com/sandboxagent/sandboxagent/internal/shim"
+import (
+	"os"
+
+	"github.com/sandboxagent/sandboxagent/internal/shim"
+	"github.com/sandboxagent/sandboxagent/internal/shim/workspace"
+)
 
 // Name is the name of the provider.
 const Name = "bubblewrap"
@@ -19,6 +24,10 @@ const Name = "bubblewrap"
 type Config struct {
 	StateDir string // absolute path of the directory that keeps all sandboxes
 	Binary   string // path of the program sandbox-agent
+
+	// Progress, if not nil, is called now and then while a directory is copied into a
+	// workspace.
+	Progress func(files int, bytes int64)
 
 	// Store is the absolute path of the directory with the agents that sandboxes may
 	// run, which they see read-only: the directory store of a data directory, into
@@ -32,10 +41,24 @@ type Config struct {
 }
 
 // Provider makes sandboxes with bwrap. It is a provider.Provider with the abilities
-// Pauser, Resumer, Restarter, Killer, Execer, Logger, Keeper, KeySetter, and Pruner.
-type Provider struct{ *shim.Store }
+// Pauser, Resumer, Restarter, Killer, Execer, Logger, Differ, Keeper,
+// KeySetter, Archiver, and Pruner.
+type Provider struct{ *workspace.Store }
 
 // New returns the provider. It does no I/O.
 func New(cfg Config) *Provider {
-	return &Provider{shim.Open(shim.Config{StateDir: cfg.StateDir, Binary: cfg.Binary, Store: cfg.Store, Env: cfg.Env}, Name)}
+	return &Provider{workspace.Open(workspace.Config{
+		Config:   shim.Config{StateDir: cfg.StateDir, Binary: cfg.Binary, Store: cfg.Store, Env: cfg.Env},
+		Owner:    owner,
+		Journal:  "home/.local/share/sandbox-agent",
+		Progress: cfg.Progress,
+	}, Name)}
+}
+
+// owner returns who owns the files of a sandbox. Those of an ordinary user stay theirs.
+func owner(id string) (uid, gid int) {
+	if os.Geteuid() != 0 {
+		return -1, -1
+	}
+	return shim.UID(id), shim.UID(id)
 }

@@ -8,7 +8,10 @@
 // and destroy reach every process, and the sandbox outlives its creator.
 package local
 
-import "github.com/sandboxagent/sandboxagent/internal/shim"
+import (
+	"github.com/sandboxagent/sandboxagent/internal/shim"
+	"github.com/sandboxagent/sandboxagent/internal/shim/workspace"
+)
 
 // Name is the name of the provider.
 const Name = "local"
@@ -21,13 +24,22 @@ type Config struct {
 	// Env is the environment of what runs in the sandboxes; nil means that of
 	// this process.
 	Env []string
+
+	// Progress, if not nil, is called now and then while a directory is copied into a
+	// workspace.
+	Progress func(files int, bytes int64)
 }
 
 // Provider makes local sandboxes. It is a provider.Provider with the abilities
-// Pauser, Resumer, Restarter, Killer, Execer, Logger, Keeper, KeySetter, and Pruner.
-type Provider struct{ *shim.Store }
+// Pauser, Resumer, Restarter, Killer, Execer, Logger, Differ, Keeper,
+// KeySetter, Archiver, and Pruner.
+type Provider struct{ *workspace.Store }
 
 // New returns the provider. It does no I/O.
 func New(cfg Config) *Provider {
-	return &Provider{shim.Open(shim.Config{StateDir: cfg.StateDir, Binary: cfg.Binary, Env: cfg.Env}, Name)}
+	return &Provider{workspace.Open(workspace.Config{
+		Config:   shim.Config{StateDir: cfg.StateDir, Binary: cfg.Binary, Env: cfg.Env},
+		Journal:  ".",
+		Progress: cfg.Progress,
+	}, Name)}
 }

@@ -35,6 +35,9 @@ type Provider interface {
 	provider.Execer
 	provider.Logger
 	provider.Pruner
+	provider.Differ
+	provider.Keeper
+	provider.Archiver
 }
 
 // Config says what to test.
@@ -131,6 +134,8 @@ func Run(t *testing.T, c Config) {
 		{"a bootstrap command that fails leaves nothing but its output", s.testBootstrapFails},
 		{"what cannot be honoured is refused", s.testRefusals},
 		{"a bound workspace is that of the host", s.testBind},
+		{"a copy is changed, compared, applied, and archived", s.testCopy},
+		{"what was made in an empty workspace is brought out", s.testEmptyChanges},
 		{"pause stops every process and resume lets them go on", s.testPause},
 		{"restart ends processes and keeps files and sessions", s.testRestart},
 		{"kill ends everything, and restart brings it back", s.testKill},

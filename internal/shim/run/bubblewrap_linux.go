@@ -18,6 +18,7 @@ import (
 
 	"github.com/sandboxagent/sandboxagent/api"
 	"github.com/sandboxagent/sandboxagent/internal/child"
+	"github.com/sandboxagent/sandboxagent/internal/shim"
 	"github.com/sandboxagent/sandboxagent/provider"
 )
 
@@ -53,7 +54,7 @@ func (bubblewrap) capabilities(b *box) provider.Capabilities {
 		Isolation:  "namespaces",
 		Pause:      b.groups.pause(),
 		Limits:     b.groups.limits(),
-		Workspaces: []provider.WorkspaceMode{provider.WorkspaceBind, provider.WorkspaceEmpty},
+		Workspaces: []provider.WorkspaceMode{provider.WorkspaceBind, provider.WorkspaceCopy, provider.WorkspaceEmpty},
 		Networks:   networkModes(),
 	}
 }
@@ -77,7 +78,7 @@ func (bubblewrap) prepare(b *box) error {
 	if err := os.RemoveAll(filepath.Join(string(b.dir), "tmp")); err != nil {
 		return err
 	}
-	if err := b.makeDirs(sandboxUID(b.dir.ID()), "home", "workspace", "tmp"); err != nil {
+	if err := b.makeDirs(shim.UID(b.dir.ID()), "home", "workspace", "tmp"); err != nil {
 		return err
 	}
 	return os.Chmod(filepath.Join(string(b.dir), "tmp"), 0o777|os.ModeSticky)
@@ -144,7 +145,7 @@ func (bubblewrap) launch(b *box, args []string, files []*os.File) (*child.Child,
 	if err != nil {
 		return nil, fmt.Errorf("network %s: %w", mode, err)
 	}
-	l := &launch{box: b, bwrap: bwrap, net: net, uid: sandboxUID(b.dir.ID())}
+	l := &launch{box: b, bwrap: bwrap, net: net, uid: shim.UID(b.dir.ID())}
 	started := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread() // and never unlocked: what it enters it does not leave

@@ -20,7 +20,7 @@ func (local) capabilities(b *box) provider.Capabilities {
 		Isolation:  "none",
 		Pause:      b.groups.pause(),
 		Limits:     b.groups.limits(),
-		Workspaces: []provider.WorkspaceMode{provider.WorkspaceBind, provider.WorkspaceEmpty},
+		Workspaces: []provider.WorkspaceMode{provider.WorkspaceBind, provider.WorkspaceCopy, provider.WorkspaceEmpty},
 		Networks:   []provider.Network{provider.NetworkHost},
 	}
 }

@@ -3,11 +3,8 @@ package run
 import (
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -143,46 +140,4 @@ func ownerOf(dir string) (uid, gid int, err error) {
 		return 0, 0, errors.ErrUnsupported
 	}
 	return int(stat.Uid), int(stat.Gid), nil
-}
-
-// The users that sandboxes of root run as: none that a distribution, a container
-// engine, or a directory service hands out.
-const (
-	firstUID = 2_000_000_000
-	countUID = 100_000_000
-	nobody   = 65534
-)
-
-// sandboxUID returns the user on the host that a sandbox runs as.
-func sandboxUID(id string) int {
-	if euid := os.Geteuid(); euid != 0 {
-		return euid
-	}
-	hash := fnv.New32a()
-	_, _ = hash.Write([]byte(id)) // a hash takes everything
-	uid := firstUID + int(hash.Sum32()%countUID)
-	if !mapped("/proc/self/uid_map", uid) || !mapped("/proc/self/gid_map", uid) {
-		return nobody
-	}
-	return uid
-}
-
-// mapped reports whether an id exists in the user namespace of this process.
-func mapped(name string, id int) bool {
-	data, err := os.ReadFile(name)
-	if err != nil {
-		return false
-	}
-	for line := range strings.Lines(string(data)) {
-		columns := strings.Fields(line)
-		if len(columns) != 3 {
-			continue
-		}
-		first, err1 := strconv.Atoi(columns[0])
-		size, err2 := strconv.Atoi(columns[2])
-		if err1 == nil && err2 == nil && id >= first && id-first < size {
-			return true
-		}
-	}
-	return false
 }
