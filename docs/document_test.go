@@ -24,7 +24,7 @@ func TestDocumentsThatFail(t *testing.T) {
 		{"part of a program", fenced("go", "x := 1\n"), "whole program"},
 		{"program that does not compile", fenced("go", "package main\n\nfunc main() { none() }\n"), "undefined: none"},
 		{"program that fails", fenced("go", "package main\n\nimport \"os\"\n\nfunc main() { os.Exit(3) }\n"), "failed with 3"},
-		{"no such lines", fenced("go excerpt provider/provider.go", "none\n"), "no such lines"},
+		{"no such lines", fenced("go excerpt provider/provider.go", "there is no such line\n"), "no such lines"},
 		{"no JSON", fenced("json", "{a}\n"), "no JSON"},
 		{"file elsewhere", fenced("json file=../a", "{}\n"), "scratch directory"},
 		{"command that fails", fenced("sh", "true\nfalse\ntrue\n"), "failed with 1: false"},
