@@ -176,6 +176,12 @@ func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // CORS says which pages of other origins may call the server. The zero value
 // allows none.
+//
+// It is written by hand because no library gives the responses that the clients of
+// the earlier server know: every OPTIONS request is answered with 200 and the allowed
+// methods and headers, whatever its path and with or without an Origin, and names of
+// headers are in lower case. github.com/rs/cors answers a preflight of an origin that
+// is not allowed with neither, and passes on an OPTIONS request that is none.
 type CORS struct {
 	Origins     []string // exact origins, or * for any
 	Methods     []string // empty or * means any

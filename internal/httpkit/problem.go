@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"strconv"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -34,10 +33,7 @@ func (rt *Router) WriteProblem(w http.ResponseWriter, r *http.Request, err error
 		http.Error(w, "internal error", http.StatusInternalServerError)
 		return
 	}
-	w.Header().Set("Content-Type", "application/problem+json")
-	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
-	w.WriteHeader(problem.Status)
-	w.Write(body)
+	_ = reply(w, problem.Status, "application/problem+json", body)
 }
 
 // ErrStopping is the cause with which a server ends its requests when it stops.

@@ -28,8 +28,13 @@ func Reply(w http.ResponseWriter, status int, v any, err error) error {
 
 // ReplyJSON answers with a status and JSON that is encoded already.
 func ReplyJSON(w http.ResponseWriter, status int, data []byte) error {
+	return reply(w, status, "application/json", data)
+}
+
+// reply answers with a status and a whole body.
+func reply(w http.ResponseWriter, status int, mediaType string, data []byte) error {
 	h := w.Header()
-	h.Set("Content-Type", "application/json")
+	h.Set("Content-Type", mediaType)
 	h.Set("Content-Length", strconv.Itoa(len(data)))
 	w.WriteHeader(status)
 	_, _ = w.Write(data) // a client that has gone is not an error of ours

@@ -3,6 +3,8 @@ package journal
 import (
 	"context"
 	"time"
+
+	"github.com/cenkalti/backoff/v5"
 )
 
 // maxCommitBytes bounds a transaction, so that what comes behind a large one
@@ -23,7 +25,8 @@ func (j *Journal) run() {
 	retry := time.NewTimer(time.Hour)
 	retry.Stop()
 	defer retry.Stop()
-	delay, armed := j.opts.RetryDelay, false
+	pause := backoff.ExponentialBackOff{InitialInterval: j.opts.RetryDelay, Multiplier: 2, MaxInterval: 16 * j.opts.RetryDelay}
+	armed := false
 	for closing := false; !closing; {
 		due := false
 		select {
@@ -35,10 +38,11 @@ func (j *Journal) run() {
 		}
 		switch {
 		case j.commitAll(due):
-			delay, armed = j.opts.RetryDelay, false
+			pause.Reset()
+			armed = false
 		case due || !armed:
-			retry.Reset(delay)
-			delay, armed = min(2*delay, 16*j.opts.RetryDelay), true
+			retry.Reset(pause.NextBackOff())
+			armed = true
 		}
 	}
 }

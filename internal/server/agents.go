@@ -169,9 +169,5 @@ func (s *Server) streamInstall(w http.ResponseWriter, r *http.Request, id string
 }
 
 func (s *Server) uninstallAgent(w http.ResponseWriter, r *http.Request) error {
-	if err := s.agents.Uninstall(r.Context(), r.PathValue("agent")); err != nil {
-		return err
-	}
-	w.WriteHeader(http.StatusNoContent)
-	return nil
+	return httpkit.NoContent(w, s.agents.Uninstall(r.Context(), r.PathValue("agent")))
 }

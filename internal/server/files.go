@@ -463,26 +463,46 @@ func (h fileHandlers) search(w http.ResponseWriter, r *http.Request) error {
 // streamSearch sends matches as they are found. The stream begins with the
 // first match or the end, so that a bad request is still a problem document.
 func (h fileHandlers) streamSearch(w http.ResponseWriter, r *http.Request, req api.FileSearchRequest) error {
-	var stream *httpkit.Stream
-	send := func(event string, v any) (err error) {
-		if stream == nil {
-			if stream, err = httpkit.NewStream(w, r); err != nil {
-				return err
+	ctx, cancel := context.WithCancel(r.Context())
+	found := make(chan api.FileSearchMatch)
+	var sum api.FileSearchSummary
+	var failed error
+	go func() {
+		defer close(found)
+		sum, failed = h.fs.Search(ctx, req, func(m api.FileSearchMatch) error {
+			select {
+			case found <- m:
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
 			}
+		})
+	}()
+	defer func() { // the search reads files until it has returned
+		cancel()
+		for range found {
 		}
-		data, err := json.Marshal(v)
+	}()
+	first, any := <-found
+	if !any && failed != nil {
+		return failed
+	}
+	stream, err := httpkit.NewStream(w, r)
+	if err == nil && any {
+		err = stream.Send("match", 0, first)
+	}
+	if err != nil {
+		return nil // the client has gone
+	}
+	err = stream.Follow(ctx, func(ctx context.Context) error {
+		m, err := httpkit.Receive(ctx, found)
 		if err != nil {
 			return err
 		}
-		stream.Add(event, 0, data)
-		return stream.Flush()
-	}
-	sum, err := h.fs.Search(r.Context(), req, func(m api.FileSearchMatch) error { return send("match", m) })
-	if err != nil && stream == nil {
-		return err
-	}
-	if err == nil {
-		send("done", sum)
+		return stream.Send("match", 0, m)
+	})
+	if errors.Is(err, io.EOF) && failed == nil {
+		_ = stream.Send("done", 0, sum)
 	}
 	return nil
 }

@@ -79,9 +79,7 @@ func (s *Server) getOpenAPI(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	w.Header().Set("Content-Type", "application/json")
-	_, err = w.Write(data)
-	return err
+	return httpkit.ReplyJSON(w, http.StatusOK, data)
 }
 
 // OpenAPI returns the OpenAPI 3.1 document of the API as JSON.

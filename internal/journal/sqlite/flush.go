@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cenkalti/backoff/v5"
 	"github.com/sandboxagent/sandboxagent/internal/journal"
 	"github.com/sandboxagent/sandboxagent/internal/journal/sqlite/tail"
 )
@@ -199,6 +200,7 @@ func (s *Store) flusher() {
 			return
 		}
 		delay, soon := s.tail.every, s.tail.soon
+		pause := backoff.ExponentialBackOff{InitialInterval: s.tail.retry, Multiplier: 2, MaxInterval: 16 * s.tail.retry}
 		for {
 			timer.Reset(delay)
 			select {
@@ -211,11 +213,7 @@ func (s *Store) flusher() {
 				break
 			}
 			// What failed is not tried more often because more is waiting.
-			if soon != nil {
-				delay, soon = s.tail.retry, nil
-			} else {
-				delay = min(2*delay, 16*s.tail.retry)
-			}
+			delay, soon = pause.NextBackOff(), nil
 		}
 	}
 }
