@@ -294,16 +294,25 @@ func (p *program) everything(t *testing.T) []tree.Process {
 
 func TestKillLeavesNothing(t *testing.T) {
 	for _, w := range worlds() {
-		for _, victim := range []string{"server", "parent", "group of the parent"} {
+		for _, victim := range []string{"server", "parent", "group of the parent", "both at once"} {
 			t.Run(w.name+"/"+victim, func(t *testing.T) {
 				t.Parallel()
 				dir := scratch(t)
 				p := serve(t, w, dir, probe(t, dir)...)
 				p.plant(t)
 				all := p.everything(t)
-				target := map[string]int{"server": p.server, "parent": p.Process.Pid, "group of the parent": p.Process.Pid}[victim]
-				if err := syscall.Kill(target, syscall.SIGKILL); err != nil {
-					t.Fatal(err)
+				for _, pid := range map[string][]int{
+					"server": {p.server}, "parent": {p.Process.Pid}, "group of the parent": {p.Process.Pid},
+					"both at once": {p.Process.Pid, p.server},
+				}[victim] {
+					if victim == "both at once" { // so that neither sees the other one end
+						if err := syscall.Kill(p.server, syscall.SIGSTOP); err != nil {
+							t.Fatal(err)
+						}
+					}
+					if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+						t.Fatal(err)
+					}
 				}
 				await(t, "everything to be gone", func() bool { return len(running(all)) == 0 })
 				<-p.ended

@@ -114,6 +114,8 @@ type Child struct {
 
 	grouped sync.RWMutex  // held while group is used
 	group   *cgroup.Group // nil if there is none, or nothing is left in it
+
+	mark mark // what has left the session is known by it, where there is no group
 }
 
 // TryWrite writes to the input of the child as much as it takes without waiting.
@@ -207,7 +209,7 @@ func (c *Child) startGrouped(cmd *exec.Cmd) (*exec.Cmd, error) {
 	c.group = newGroup()
 	fd, into := c.group.Descriptor()
 	if !into {
-		err := startOurs(cmd)
+		err := c.start(cmd)
 		if err != nil {
 			c.ungroup()
 			return nil, err
@@ -217,7 +219,7 @@ func (c *Child) startGrouped(cmd *exec.Cmd) (*exec.Cmd, error) {
 	}
 	plain := *cmd.SysProcAttr
 	startInGroup(cmd.SysProcAttr, fd)
-	err := startOurs(cmd)
+	err := c.start(cmd)
 	if err == nil {
 		return cmd, nil
 	}
@@ -225,11 +227,19 @@ func (c *Child) startGrouped(cmd *exec.Cmd) (*exec.Cmd, error) {
 	c.ungroup()
 	again := &exec.Cmd{Path: cmd.Path, Args: cmd.Args, Dir: cmd.Dir, Env: cmd.Env, ExtraFiles: cmd.ExtraFiles,
 		Stdin: cmd.Stdin, Stdout: cmd.Stdout, Stderr: cmd.Stderr, SysProcAttr: &plain}
-	if startOurs(again) != nil {
+	if c.start(again) != nil {
 		return nil, err
 	}
 	closeGroups()
 	return again, nil
+}
+
+// start starts the process and gives it a mark.
+func (c *Child) start(cmd *exec.Cmd) error {
+	return startOurs(cmd, func(cmd *exec.Cmd) (err error) {
+		c.mark, err = startMarked(cmd)
+		return err
+	})
 }
 
 // startError names the working folder where that is what is wrong: the kernel says
@@ -331,7 +341,7 @@ func (c *Child) wait(cmd *exec.Cmd, drain time.Duration) {
 
 // disown tells the guard that the process is gone, or that it left others behind.
 func (c *Child) disown() {
-	if errors.Is(syscall.Kill(-c.pid, 0), syscall.ESRCH) && (c.tty == nil || !remains(c.pid)) && c.groupEmpty() && !c.signalledRemain() {
+	if errors.Is(syscall.Kill(-c.pid, 0), syscall.ESRCH) && (c.tty == nil || !remains(c.pid)) && c.groupEmpty() && !c.signalledRemain() && len(c.strays()) == 0 {
 		unguardSession(c.pid)
 		c.over()
 		return
@@ -345,6 +355,18 @@ func (c *Child) over() {
 	c.empty.Store(true)
 	c.ungroup()
 	c.roster.remove(c)
+}
+
+// strays returns what the child has started that forked twice and made a session of
+// its own, where no group says so. It does not return what these have started.
+func (c *Child) strays() []int {
+	c.grouped.RLock()
+	grouped := c.group != nil
+	c.grouped.RUnlock()
+	if grouped {
+		return nil
+	}
+	return c.mark.strays()
 }
 
 func (c *Child) groupEmpty() bool {
@@ -361,13 +383,14 @@ func (c *Child) ungroup() {
 	c.group = nil
 }
 
-// members returns everything of the child that lives: its session, its control group,
-// and all descendants of both.
+// members returns everything of the child that lives: its session, its control group
+// or what has its mark, and all descendants of these.
 func (c *Child) members(table []tree.Process) []tree.Process {
 	all := members(table, c.pid, c.Exited())
 	c.grouped.RLock()
 	pids := c.group.PIDs()
 	c.grouped.RUnlock()
+	pids = append(pids, c.strays()...)
 	before := c.signalled.Load()
 	if len(pids) == 0 && before == nil {
 		return all
@@ -480,7 +503,7 @@ func (c *Child) Signal(signals ...syscall.Signal) error {
 // Remains reports whether anything of the child outlived the process, which has been
 // waited for. Where nothing is left, nothing comes.
 func (c *Child) Remains() bool {
-	if !c.empty.Load() && c.groupEmpty() && !remains(c.pid) && !c.signalledRemain() {
+	if !c.empty.Load() && c.groupEmpty() && !remains(c.pid) && !c.signalledRemain() && len(c.strays()) == 0 {
 		c.over()
 	}
 	return !c.empty.Load()

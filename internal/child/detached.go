@@ -33,7 +33,7 @@ func StartDetached(spec Spec, out *os.File) (*Detached, error) {
 		ExtraFiles:  spec.Files,
 		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
 	}
-	if err := startOurs(cmd); err != nil {
+	if err := startOurs(cmd, startUnmarked); err != nil {
 		return nil, fmt.Errorf("start daemon: %w", err)
 	}
 	d := &Detached{pid: cmd.Process.Pid, done: make(chan struct{})}

@@ -12,25 +12,34 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// guardScript ends the sessions of this program when this program was killed. It
-// sleeps until the end of a pipe whose other end only we hold. Then it reads the
-// register, a file in memory with a line for each session: "+SID", or "=SID" if
-// its leader is gone but not the rest of it; after a clean shutdown there is none.
-// A number whose leader is gone is left alone if a process bears it, as it is
-// somebody else's then. Reading is by the shell's own means, so that it needs no
-// other program.
+// guardScript ends the sessions of this program, and all that has a mark of it, when
+// this program was killed. It sleeps until the end of a pipe whose other end only we
+// hold. Then it reads the register, a file in memory with a line for each session:
+// "+SID", or "=SID" if its leader is gone but not the rest of it; and "*0" if there may
+// be what has a mark and no session. After a clean shutdown there is no line. A number
+// whose leader is gone is left alone if a process bears it, as it is of another program
+// then. Its argument is what the marks start with. Reading is by the shell's own means,
+// so that it needs no other program.
 const guardScript = `
 trap '' HUP INT QUIT TERM
+run=$1
 read -r line
-all=' '
+all=' ' armed=
 while read -r line <&3; do
 	sid=${line#?}
 	case $line in
-	+*) all="$all$sid " ;;
-	=*) [ -d "/proc/$sid" ] || all="$all$sid " ;;
+	+*) all="$all$sid " armed=1 ;;
+	=*) armed=1; [ -d "/proc/$sid" ] || all="$all$sid " ;;
+	'*'*) armed=1 ;;
 	esac
 done
-[ "$all" = ' ' ] && exit
+[ -n "$armed" ] || exit
+marked() {
+	while read -r max file locks soft rest; do
+		case "$max $file $locks $soft" in "Max file locks $run"?????????) return 0 ;; esac
+	done 2>/dev/null <"$1/limits"
+	return 1
+}
 for round in 1 2 3; do
 	for sid in $all; do
 		kill -9 "-$sid" 2>/dev/null
@@ -39,6 +48,10 @@ for round in 1 2 3; do
 		IFS= read -r line 2>/dev/null <"$dir/stat" || continue
 		set -- ${line##*) }
 		case $all in *" $4 "*) kill -9 "${dir#/proc/}" 2>/dev/null ;; esac
+	done
+	[ -n "$run" ] || continue
+	for dir in /proc/[0-9]*; do
+		marked "$dir" && kill -9 "${dir#/proc/}" 2>/dev/null
 	done
 done
 `
@@ -59,7 +72,7 @@ var guard struct {
 
 // guarded is a session in the register.
 type guarded struct {
-	sign byte // '+' or '='
+	sign byte // '+', '=', or '*'
 	line int64
 }
 
@@ -83,7 +96,17 @@ func guardSession(sid int) {
 	defer guard.mu.Unlock()
 	awaitGuard()
 	setGuarded(sid, '+')
+	if _, armed := guard.sessions[strayed]; !armed && family.adopts.Load() {
+		setGuarded(strayed, '*')
+	}
 }
+
+// strayed stands in the register for what has a mark and no session that is known. No
+// session has the number.
+const strayed = 0
+
+// disarmGuard says that nothing is left of all that was started.
+func disarmGuard() { unguardSession(strayed) }
 
 // guardRemains tells the guard that the leader of a session has been waited for,
 // but others of the session live on.
@@ -184,14 +207,14 @@ func startGuard() error {
 	defer r.Close()
 	cmd := &exec.Cmd{
 		Path:        "/bin/sh",
-		Args:        []string{"sandbox-agent-guard", "-c", guardScript},
+		Args:        []string{"sandbox-agent-guard", "-c", guardScript, "sandbox-agent-guard", thisRun()},
 		Dir:         "/",
 		Env:         []string{},
 		Stdin:       r,
 		ExtraFiles:  []*os.File{guard.register}, // descriptor 3
 		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
 	}
-	if err := cmd.Start(); err != nil {
+	if err := startUnmarked(cmd); err != nil {
 		_ = w.Close()
 		return err
 	}

@@ -22,6 +22,10 @@ func TestMain(m *testing.M) {
 		runAdopter()
 		return
 	}
+	if os.Getenv(markerEnv) != "" {
+		runMarker()
+		return
+	}
 	goleak.VerifyTestMain(m)
 }
 

@@ -92,6 +92,7 @@ func EndOrphans() {
 		return
 	}
 	defer closeGroups()
+	defer disarmGuard()
 	sig, asked := syscall.SIGTERM, time.Now()
 	for signalOrphans(sig) && time.Since(asked) < orphanGrace+killWait {
 		if sig = 0; time.Since(asked) > orphanGrace { // 0 is sent to nobody
@@ -114,15 +115,15 @@ func signalOrphans(sig syscall.Signal) (found bool) {
 	return found
 }
 
-// startOurs starts a child that its caller waits for.
-func startOurs(cmd *exec.Cmd) error {
+// startOurs starts, by a function, a child that its caller waits for.
+func startOurs(cmd *exec.Cmd, start func(*exec.Cmd) error) error {
 	if !family.adopts.Load() {
-		return cmd.Start()
+		return start(cmd)
 	}
 	family.mu.Lock()
 	family.starting[cmd] = true
 	family.mu.Unlock()
-	err := cmd.Start()
+	err := start(cmd)
 	family.mu.Lock()
 	defer family.mu.Unlock()
 	delete(family.starting, cmd)
