@@ -23,6 +23,7 @@ type Clients struct {
 	bridge   *bridge.Bridge
 	hubs     *Hubs
 	version  string // of the server
+	arrivals arrivals
 }
 
 // New returns the connections of sessions, whose Mirror is hubs.
@@ -30,13 +31,17 @@ func New(sessions *session.Manager, hubs *Hubs, version string) *Clients {
 	return &Clients{sessions: sessions, bridge: sessions.Bridge(), hubs: hubs, version: version}
 }
 
-// Post takes one frame of a client on the connection id, as [bridge.Bridge.Post]
-// does.
-func (c *Clients) Post(ctx context.Context, id, agent string, hasAgent bool, frame []byte) ([]byte, error) {
+// Post takes the frame that has arrived, as [bridge.Bridge.Post] does.
+func (a *Arrival) Post(ctx context.Context, agent string, hasAgent bool, frame []byte) ([]byte, error) {
+	c, id := a.c, a.id
+	msg, err := acp.Parse(frame)
+	if err == nil {
+		a.known(msg)
+		a.keepOrder(ctx, msg)
+	}
 	if hasAgent {
 		return c.bridge.Post(ctx, id, agent, true, frame)
 	}
-	msg, err := acp.Parse(frame)
 	if err != nil {
 		return nil, api.InvalidRequest(api.CodeInvalidJSON, "invalid JSON body: %w", err)
 	}

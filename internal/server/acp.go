@@ -64,12 +64,14 @@ func (s *Server) postACP(w http.ResponseWriter, r *http.Request) error {
 		e := api.NewError(api.KindNotAcceptable, "", "accept must allow application/json")
 		return e.With("message", "accept must allow application/json")
 	}
+	arrival := s.clients.Arrive(r.PathValue("id"))
+	defer arrival.End()
 	frame, err := s.readContent(w, r)
 	if err != nil {
 		return err
 	}
 	query := r.URL.Query()
-	reply, err := s.clients.Post(r.Context(), r.PathValue("id"), query.Get("agent"), query.Has("agent"), frame)
+	reply, err := arrival.Post(r.Context(), query.Get("agent"), query.Has("agent"), frame)
 	if err != nil {
 		return err
 	}

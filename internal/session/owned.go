@@ -134,6 +134,17 @@ func (m *Manager) Name(id, name string) {
 	s.changed()
 }
 
+// Works reports whether an agent works on a prompt of a session.
+func (m *Manager) Works(id string) bool {
+	s := m.lookup(id)
+	if s == nil {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.running > 0
+}
+
 // Client returns what the client of a connection calls itself: in its introduction
 // to the agent, else as it did when it opened the session there; "" if neither is
 // known.
