@@ -18,8 +18,13 @@ import (
 )
 
 // Early makes this process the parent of a server if its arguments are those of one,
-// and then it does not return. In the server itself it is [Join].
+// and then it does not return. In the server itself it is [Join]. In a test of the main
+// package it is nothing: the flags of a test (-test.run) look like a token (-t est.run),
+// and would be hidden.
 func Early() {
+	if strings.HasSuffix(os.Args[0], ".test") {
+		return
+	}
 	Join()
 	if parent == 0 && serves(conceal.Args()[1:]) {
 		_, _ = os.Stderr.WriteString("sandbox-agent: " + run().Error() + "\n")
