@@ -149,8 +149,10 @@ func run() error {
 		return os.NewSyscallError("find this program", err)
 	}
 	strangers := make(map[int]bool) // children of whoever was this process before
-	for _, p := range tree.DescendantsOf(os.Getpid())(tree.Table()) {
-		strangers[p.PID] = true
+	if !childless() {
+		for _, p := range tree.DescendantsOf(os.Getpid())(tree.Table()) {
+			strangers[p.PID] = true
+		}
 	}
 	signals := make(chan os.Signal, 128)
 	signal.Notify(signals, forwarded()...)
@@ -223,13 +225,23 @@ func reap(server int) (status syscall.WaitStatus, ended bool) {
 	}
 }
 
+// childless reports whether this process has no children, not even ended ones. It costs
+// one call, and the process table of a busy machine a tenth of a second.
+func childless() bool {
+	const all = 0 // P_ALL
+	_, _, errno := syscall.Syscall6(syscall.SYS_WAITID, all, 0, 0, syscall.WEXITED|syscall.WNOHANG|syscall.WNOWAIT, 0, 0)
+	return errno == syscall.ECHILD
+}
+
 // end kills what the server has left behind, and ends this process as the server has
 // ended.
 func end(server int, status syscall.WaitStatus, strangers map[int]bool) {
 	left := func(table []tree.Process) []tree.Process {
 		return tree.Below(table, func(p tree.Process) bool { return p.Parent == os.Getpid() && !strangers[p.PID] })
 	}
-	tree.Kill(left, endLimit, func() { reap(0) })
+	if !childless() {
+		tree.Kill(left, endLimit, func() { reap(0) })
+	}
 	cgroup.Remove(server)
 	if !status.Signaled() {
 		os.Exit(status.ExitStatus())
