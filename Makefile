@@ -31,9 +31,10 @@ gen: ## what is generated from code: the OpenAPI document and the CLI reference
 	$(GO) run ./internal/gen
 
 conformance: export SANDBOX_AGENT_BIN = $(CURDIR)/bin/sandbox-agent
-conformance: build ## foreign clients, real agents, a browser, a database, and some chaos, on what is in bin/
+conformance: build ## foreign clients, property-based tests, real agents, a browser, a database, and some chaos, on what is in bin/
 	.ci/install-postgres
 	conformance/run
+	conformance/properties/run
 	conformance/ui/run
 	STEP=agents .ci/gotest -tags conformance -count=1 ./conformance/...
 	STEP=storage .ci/gotest -tags conformance -count=1 ./internal/journal/postgres

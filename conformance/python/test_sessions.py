@@ -51,6 +51,18 @@ async def test_prompt(fresh):
         assert heard.text() == "hello there" + "".join(f"<{number}>" for number in range(20))
 
 
+async def test_messages_are_there_when_a_prompt_returns(fresh):
+    """Also those of the first prompt: the client opens its event stream before there is anything to stream."""
+    heard = Heard()
+    async with await connect(fresh) as agent:
+        session = await agent.create_session(agent="mock", on_message=heard)
+        said = ""
+        for number in range(50):
+            await session.prompt(f"/echo <{number}>")
+            said += f"<{number}>"
+            assert heard.text() == said
+
+
 async def test_prompt_with_streaming_and_attachments(fresh):
     heard = Heard()
     async with await connect(fresh) as agent:

@@ -386,6 +386,19 @@ func (b *Bridge) Events(ctx context.Context, id string, after *uint64) (*journal
 	return b.cfg.Journal.Reader(c.stream, from), nil
 }
 
+// Shown returns the number of the last event that readers of a connection can get. It
+// is zero for one that this run of the server has not used.
+func (b *Bridge) Shown(id string) uint64 {
+	b.mu.Lock()
+	c := b.conns[id]
+	b.mu.Unlock()
+	if c == nil {
+		return 0
+	}
+	last, _ := b.cfg.Journal.Shown(c.stream)
+	return last
+}
+
 // List returns the connections of this run of the server, sorted by id.
 func (b *Bridge) List() []api.ACPServer {
 	b.mu.Lock()

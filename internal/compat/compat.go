@@ -6,6 +6,7 @@ package compat
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"slices"
 
@@ -40,7 +41,9 @@ func (a *Arrival) Post(ctx context.Context, agent string, hasAgent bool, frame [
 		a.keepOrder(ctx, msg)
 	}
 	if hasAgent {
-		return c.bridge.Post(ctx, id, agent, true, frame)
+		reply, err := c.bridge.Post(ctx, id, agent, true, frame)
+		c.hubs.opened(id)
+		return reply, err
 	}
 	if err != nil {
 		return nil, api.InvalidRequest(api.CodeInvalidJSON, "invalid JSON body: %w", err)
@@ -64,13 +67,42 @@ func (a *Arrival) Post(ctx context.Context, agent string, hasAgent bool, frame [
 	return nil, err
 }
 
+// Reader is what reads the events of a connection, as a [journal.Reader] does.
+type Reader interface {
+	Next(ctx context.Context) (journal.Batch, error)
+	Cursor() uint64
+}
+
 // Events returns a reader of the events of a connection, as [bridge.Bridge.Events]
-// does.
-func (c *Clients) Events(ctx context.Context, id string, after *uint64) (*journal.Reader, error) {
+// does. For a client that opens its event stream before there is a connection, the
+// reader waits for that.
+func (c *Clients) Events(r *http.Request, id string, after *uint64) (Reader, error) {
+	reader, err := c.events(r.Context(), id, after)
+	if errors.Is(err, api.CodeSessionNotFound) && isPython(r) {
+		return &awaited{clients: c, id: id, after: after}, nil
+	}
+	return reader, err
+}
+
+func (c *Clients) events(ctx context.Context, id string, after *uint64) (Reader, error) {
 	if h := c.hubs.get(id); h != nil {
 		return c.hubs.reader(h, after), nil
 	}
-	return c.bridge.Events(ctx, id, after)
+	reader, err := c.bridge.Events(ctx, id, after)
+	if err != nil {
+		return nil, err
+	}
+	return reader, nil
+}
+
+// Shown returns the number of the last event that readers of a connection can get, or
+// zero where there is none.
+func (c *Clients) Shown(id string) uint64 {
+	if h := c.hubs.get(id); h != nil {
+		last, _ := c.hubs.journal.Shown(h.stream())
+		return last
+	}
+	return c.bridge.Shown(id)
 }
 
 // List returns the connections in no order, those that sessions have for themselves

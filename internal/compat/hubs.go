@@ -30,13 +30,14 @@ type Hubs struct {
 	journal *journal.Journal
 	log     *slog.Logger
 
-	mu   sync.RWMutex
-	open map[string]*hub
+	mu      sync.RWMutex
+	open    map[string]*hub
+	waiting map[string]chan struct{} // closed when a connection of that id opens
 }
 
 // NewHubs returns no open hub. The events of those to come go to j.
 func NewHubs(j *journal.Journal, log *slog.Logger) *Hubs {
-	return &Hubs{journal: j, log: log, open: make(map[string]*hub)}
+	return &Hubs{journal: j, log: log, open: make(map[string]*hub), waiting: make(map[string]chan struct{})}
 }
 
 // get returns an open hub, or nil.
@@ -70,7 +71,33 @@ func (hs *Hubs) make(id string) (*hub, error) {
 		return other, nil
 	}
 	hs.open[id] = h
+	hs.wake(id)
 	return h, nil
+}
+
+// wake ends the waits for a connection. The caller holds mu.
+func (hs *Hubs) wake(id string) {
+	if c := hs.waiting[id]; c != nil {
+		close(c)
+		delete(hs.waiting, id)
+	}
+}
+
+// opened notes that a connection that is no hub was opened.
+func (hs *Hubs) opened(id string) {
+	hs.mu.Lock()
+	defer hs.mu.Unlock()
+	hs.wake(id)
+}
+
+// wait returns a channel that is closed when a connection opens.
+func (hs *Hubs) wait(id string) <-chan struct{} {
+	hs.mu.Lock()
+	defer hs.mu.Unlock()
+	if hs.waiting[id] == nil {
+		hs.waiting[id] = make(chan struct{})
+	}
+	return hs.waiting[id]
 }
 
 // close ends a hub and the streams of its readers. It reports whether it was open.

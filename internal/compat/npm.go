@@ -19,6 +19,20 @@ func (c *Clients) isNPM(id string, msg acp.Message) bool {
 	return c.sessions.Client(id, msg.SessionID) == npmClient
 }
 
+// Follows reports whether the client of a connection has its event stream by the time
+// that a frame is answered, or has asked for it: the npm client opens it with its second
+// request, which is the one for a session, and the Python client with the first. Both
+// reports whether the client takes the copy of the reply that comes first, that of the
+// response or that of the stream, as the npm client does.
+func (c *Clients) Follows(id string, frame []byte) (follows, both bool) {
+	msg, err := acp.Parse(frame)
+	if err != nil || msg.Method != acp.MethodSessionPrompt {
+		return false, false
+	}
+	npm := c.isNPM(id, msg)
+	return npm || c.hubs.get(id) != nil, npm
+}
+
 // rejoin starts the agent of the npm client's connection again, if it has ended, and
 // makes it open the session that a request is about. For other clients it does
 // nothing: they learn that their agent has ended.

@@ -113,7 +113,7 @@ func TestResolve(t *testing.T) {
 	_, err := f.Resolve("a/../b")
 	wantProblem(t, err, 400, api.CodeInvalidPath, "invalid request: invalid relative path: a/../b")
 	_, err = f.Resolve("a\x00b")
-	wantProblem(t, err, 502, api.CodeInvalidPath, "stream error: file name contained an unexpected NUL byte")
+	wantProblem(t, err, 400, api.CodeInvalidPath, `invalid request: path has a NUL byte: "a\x00b"`)
 }
 
 func FuzzResolve(f *testing.F) {

@@ -16,8 +16,8 @@ import (
 // one is joined to home and may not have "..", an empty one is home. A tilde is
 // an ordinary character. Answers repeat the path in this form.
 func (f *FS) Resolve(path string) (string, error) {
-	if strings.IndexByte(path, 0) >= 0 {
-		return "", api.StreamError(api.CodeInvalidPath, "file name contained an unexpected NUL byte")
+	if err := api.RefuseNUL(api.CodeInvalidPath, "path", path); err != nil {
+		return "", err
 	}
 	if strings.HasPrefix(path, "/") {
 		return path, nil

@@ -142,6 +142,25 @@ func (rt *Router) newDescribe() func() {
 	})
 }
 
+// Bounded says in the description that a property of a wire type has a bound, such as
+// minLength 1, which the handler enforces with an error of its own: the bounds that are
+// tags of a type are enforced before it, with the status 422.
+func (rt *Router) Bounded(t reflect.Type, property, keyword string, bound any) {
+	rt.later(func() {
+		schemas := rt.api.OpenAPI().Components.Schemas
+		ref := schemas.Schema(t, true, t.Name())
+		schema := ref
+		if ref.Ref != "" {
+			schema = schemas.SchemaFromRef(ref.Ref)
+		}
+		p := schema.Properties[property]
+		if p.Extensions == nil {
+			p.Extensions = make(map[string]any)
+		}
+		p.Extensions[keyword] = bound
+	})
+}
+
 // booleans returns the names of the query parameters that are true or false.
 func booleans(o *huma.Operation) (names []string) {
 	for _, p := range o.Parameters {

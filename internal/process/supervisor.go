@@ -209,14 +209,17 @@ func (s *Supervisor) spec(command string, args []string, cwd *string, env map[st
 	if strings.TrimSpace(command) == "" {
 		return child.Spec{}, api.InvalidRequest(api.CodeCommandEmpty, "command must not be empty")
 	}
+	if err := cmp.Or(api.RefuseNUL(api.CodeInvalidRequest, "command", append([]string{command}, args...)...), api.CheckEnv(env)); err != nil {
+		return child.Spec{}, err
+	}
 	spec := child.Spec{Path: command, Args: args, Dir: s.defaultDir, Env: slices.Clone(s.env), User: s.user, Roster: s.roster}
 	if cwd != nil && *cwd != "" {
+		if err := api.RefuseNUL(api.CodeInvalidPath, "cwd", *cwd); err != nil {
+			return child.Spec{}, err
+		}
 		spec.Dir = *cwd
 	}
 	for key, value := range env {
-		if key == "" || strings.ContainsAny(key, "=\x00") {
-			return child.Spec{}, api.InvalidRequest(api.CodeInvalidRequest, "invalid name of environment variable: %q", key)
-		}
 		spec.Env = append(spec.Env, key+"="+value)
 	}
 	return spec, nil

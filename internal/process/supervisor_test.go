@@ -172,7 +172,7 @@ func TestCreateRefuses(t *testing.T) {
 		{"blank command", api.ProcessCreateRequest{Command: " \t"}, api.CodeCommandEmpty, 400},
 		{"unknown program", api.ProcessCreateRequest{Command: "no-such-program"}, api.CodeProgramNotFound, 502},
 		{"unknown file", api.ProcessCreateRequest{Command: missing, TTY: true}, api.CodeProgramNotFound, 502},
-		{"NUL", api.ProcessCreateRequest{Command: "/bin/true", Args: []string{"\x00"}}, api.CodeSpawnFailed, 502},
+		{"NUL", api.ProcessCreateRequest{Command: "/bin/true", Args: []string{"\x00"}}, api.CodeInvalidRequest, 400},
 		{"unknown folder", api.ProcessCreateRequest{Command: "/bin/true", Cwd: &missing}, api.CodePathNotFound, 502},
 		{"file as folder", api.ProcessCreateRequest{Command: "/bin/true", Cwd: ptr("/bin/true")}, api.CodeNotADirectory, 502},
 		{"no program", api.ProcessCreateRequest{Command: "/dev/null"}, api.CodePermissionDenied, 502},

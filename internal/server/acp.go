@@ -13,6 +13,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/sandboxagent/sandboxagent/api"
+	"github.com/sandboxagent/sandboxagent/internal/compat"
 	"github.com/sandboxagent/sandboxagent/internal/httpkit"
 	"github.com/sandboxagent/sandboxagent/internal/journal"
 )
@@ -70,16 +71,32 @@ func (s *Server) postACP(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	query := r.URL.Query()
+	query, id := r.URL.Query(), r.PathValue("id")
+	s.followers.release(id)
 	reply, err := arrival.Post(r.Context(), query.Get("agent"), query.Has("agent"), frame)
 	if err != nil {
 		return err
+	}
+	if reply != nil {
+		s.awaitFollowers(r.Context(), id, frame)
 	}
 	if reply == nil { // the frame asked for none
 		w.WriteHeader(http.StatusAccepted)
 		return nil
 	}
 	return httpkit.ReplyJSON(w, http.StatusOK, reply)
+}
+
+// awaitFollowers returns when the reply to a frame may leave: after the events before
+// it, see [followers]. A client that takes the reply from its event stream as well, and
+// has it from there, is spared that the other copy overtakes the events on their way.
+func (s *Server) awaitFollowers(ctx context.Context, id string, frame []byte) {
+	follows, both := s.clients.Follows(id, frame)
+	if s.followers.await(ctx, id, s.clients.Shown(id), follows) && both {
+		ctx, cancel := s.untilStop(ctx)
+		defer cancel()
+		s.followers.hold(ctx, id)
+	}
 }
 
 func (s *Server) streamACP(w http.ResponseWriter, r *http.Request) error {
@@ -91,11 +108,13 @@ func (s *Server) streamACP(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	reader, err := s.clients.Events(r.Context(), r.PathValue("id"), after)
+	reader, err := s.clients.Events(r, r.PathValue("id"), after)
 	if err != nil {
 		return err
 	}
-	return s.streamJournal(w, r, reader, func(stream *httpkit.Stream, e journal.Entry) {
+	f, remove := s.followers.add(r.PathValue("id"), reader.Cursor())
+	defer remove()
+	return s.streamJournal(w, r, reader, f.track(reader), func(stream *httpkit.Stream, e journal.Entry) {
 		stream.Add("message", e.Seq, e.Frame)
 	})
 }
@@ -105,13 +124,17 @@ func (s *Server) closeACP(w http.ResponseWriter, r *http.Request) error {
 }
 
 // streamJournal sends what a journal reader gives until the reader, the client
-// or the server ends.
-func (s *Server) streamJournal(w http.ResponseWriter, r *http.Request, reader *journal.Reader, add func(*httpkit.Stream, journal.Entry)) error {
+// or the server ends. It calls written, unless that is nil, whenever all that the
+// reader has given was written.
+func (s *Server) streamJournal(w http.ResponseWriter, r *http.Request, reader compat.Reader, written func(), add func(*httpkit.Stream, journal.Entry)) error {
 	stream, err := httpkit.NewStream(w, r)
 	if err != nil {
 		return nil // the client has gone
 	}
 	err = stream.Follow(r.Context(), func(ctx context.Context) error {
+		if written != nil {
+			written()
+		}
 		return addBatch(ctx, stream, reader, func(e journal.Entry) { add(stream, e) })
 	})
 	if !errors.Is(err, io.EOF) && !errors.Is(err, httpkit.ErrGone) && r.Context().Err() == nil {
@@ -121,7 +144,7 @@ func (s *Server) streamJournal(w http.ResponseWriter, r *http.Request, reader *j
 }
 
 // addBatch adds what a reader gives next to a stream.
-func addBatch(ctx context.Context, stream *httpkit.Stream, reader *journal.Reader, add func(journal.Entry)) error {
+func addBatch(ctx context.Context, stream *httpkit.Stream, reader compat.Reader, add func(journal.Entry)) error {
 	batch, err := reader.Next(ctx)
 	if err != nil {
 		return err

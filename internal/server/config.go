@@ -43,8 +43,8 @@ func configNounRoutes[Whole, Entry any](s *Server, set *settings.Set[Entry], n c
 	either := map[string]*huma.MediaType{"application/json": {Schema: &huma.Schema{OneOf: []*huma.Schema{
 		s.schema(typeOf[Entry]()), s.schema(typeOf[Whole]()),
 	}}}}
-	directory := &huma.Param{Name: "directory", In: "query", Description: "Configured directory; the server's own when absent", Schema: &huma.Schema{Type: "string"}}
-	name := &huma.Param{Name: n.name, In: "query", Description: "Name of the " + n.what + "; all of the directory when absent. " + n.alias + " is accepted too.", Schema: &huma.Schema{Type: "string"}}
+	directory := &huma.Param{Name: "directory", In: "query", Description: "Configured directory; the server's own when absent", Schema: &huma.Schema{Type: "string", MinLength: one}}
+	name := &huma.Param{Name: n.name, In: "query", Description: "Name of the " + n.what + "; all of the directory when absent. " + n.alias + " is accepted too.", Schema: &huma.Schema{Type: "string", MinLength: one}}
 	required := *name
 	required.Required = true
 	required.Description = "Name of the " + n.what + ". " + n.alias + " is accepted too."

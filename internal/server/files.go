@@ -34,7 +34,7 @@ func (s *Server) fileRoutes(fsys *files.FS) {
 	h := fileHandlers{s, fsys}
 	home := fileParam("path", "string", "Absolute, or relative to the home folder; home when absent")
 	at := fileParam("path", "string", "Absolute, or relative to the home folder")
-	at.Required = true
+	at.Required, at.Schema.MinLength = true, one
 	add := func(id, method, route, summary string, do httpkit.HandlerFunc, answers *huma.Response, params ...*huma.Param) huma.Operation {
 		o := op(id, method, route, "files", summary)
 		o.Parameters = params
@@ -57,7 +57,7 @@ func (s *Server) fileRoutes(fsys *files.FS) {
 	add("uploadFiles", http.MethodPost, "/v1/fs/upload-batch", "Unpack a tar archive, plain, gzip or zstd, all or nothing", h.upload,
 		s.jsonResponse("OK", typeOf[api.FileUploadResult]()), home)
 	add("downloadArchive", http.MethodGet, "/v1/fs/archive", "A folder or file as a tar archive", h.archive,
-		bytesAnswer("Archive"), home, fileParam("compression", "string", "gzip or zstd; none when absent"))
+		archiveAnswer(), home, choice("compression", "none when absent or empty", "", "gzip", "zstd"))
 	add("watchFiles", http.MethodGet, "/v1/fs/watch", "Changes below a path as server-sent events named change", h.watch,
 		&huma.Response{Description: "Events", Content: map[string]*huma.MediaType{"text/event-stream": {Schema: s.schema(typeOf[api.FileWatchEvent]())}}},
 		home, fileParam("recursive", "boolean", "Watch the folders below too; true when absent"))
@@ -75,13 +75,22 @@ func (s *Server) fileRoutes(fsys *files.FS) {
 }
 
 func fileParam(name, typ, description string) *huma.Param {
-	return &huma.Param{Name: name, In: "query", Description: description, Schema: &huma.Schema{Type: typ}}
+	return query(name, typ, description)
 }
 
 func bytesAnswer(description string) *huma.Response {
 	return &huma.Response{Description: description, Content: map[string]*huma.MediaType{
 		"application/octet-stream": {Schema: &huma.Schema{Type: "string", Format: "binary"}},
 	}}
+}
+
+// archiveAnswer is an archive in one of its packings.
+func archiveAnswer() *huma.Response {
+	content := make(map[string]*huma.MediaType)
+	for _, media := range []string{"application/x-tar", "application/gzip", "application/zstd"} {
+		content[media] = &huma.MediaType{Schema: &huma.Schema{Type: "string", Format: "binary"}}
+	}
+	return &huma.Response{Description: "Archive", Content: content}
 }
 
 // bodyProblem says that the body of a request broke off, which is no fault of

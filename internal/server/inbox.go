@@ -47,7 +47,7 @@ func (s *Server) streamPermissions(w http.ResponseWriter, r *http.Request) error
 		return err
 	}
 	reader, event := s.sessions.FollowPermissions(r.Context(), after)
-	return s.streamJournal(w, r, reader, func(stream *httpkit.Stream, e journal.Entry) {
+	return s.streamJournal(w, r, reader, nil, func(stream *httpkit.Stream, e journal.Entry) {
 		data, err := json.Marshal(event(e))
 		if err != nil {
 			s.log.Error("encode permission event", "id", httpkit.RequestID(w), "error", err)

@@ -56,10 +56,10 @@ func (s *Server) processRoutes() {
 
 	logs := op("getProcessLogs", http.MethodGet, "/v1/processes/{id}/logs", tag, "Output of a process, as a list or as server-sent events")
 	logs.Parameters = []*huma.Param{
-		id, query("stream", "string", "stdout, stderr, combined or pty"), query("since", "integer", "Only entries with a greater sequence"),
+		id, choice("stream", "combined when absent", "stdout", "stderr", "combined", "pty"), query("since", "integer", "Only entries with a greater sequence"),
 		query("tail", "integer", "Only so many of the last entries"), query("limit", "integer", "Only so many of the first entries"),
 		query("follow", "boolean", "Stream entries as events named log; gap tells what is no longer kept, exit that the process has ended"),
-		{Name: "Last-Event-ID", In: "header", Description: "The same as since", Schema: &huma.Schema{Type: "integer"}},
+		{Name: "Last-Event-ID", In: "header", Description: "The same as since", Schema: &huma.Schema{Type: "integer", Minimum: new(float64)}},
 	}
 	logs.Responses = map[string]*huma.Response{"200": s.jsonResponse("Entries", typeOf[api.ProcessLogs]())}
 	logs.Responses["200"].Content["text/event-stream"] = &huma.MediaType{}
@@ -78,9 +78,24 @@ func ok200(o huma.Operation) huma.Operation {
 	return o
 }
 
+// query describes a parameter that a handler reads by itself. Numbers are not negative.
 func query(name, kind, doc string) *huma.Param {
-	return &huma.Param{Name: name, In: "query", Description: doc, Schema: &huma.Schema{Type: kind}}
+	p := &huma.Param{Name: name, In: "query", Description: doc, Schema: &huma.Schema{Type: kind}}
+	if kind == huma.TypeInteger {
+		p.Schema.Minimum = new(float64)
+	}
+	return p
 }
+
+// choice is query with a closed set of values.
+func choice(name, doc string, values ...any) *huma.Param {
+	p := query(name, huma.TypeString, doc)
+	p.Schema.Enum = values
+	return p
+}
+
+// one is the least length of what may not be empty.
+var one = func() *int { n := 1; return &n }()
 
 type listProcessesInput struct {
 	Owner string `query:"owner" doc:"user, desktop or system"`

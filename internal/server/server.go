@@ -79,6 +79,7 @@ type Server struct {
 	bridge    *bridge.Bridge
 	sessions  *session.Manager
 	clients   *compat.Clients
+	followers followers
 	files     *files.FS
 	processes *process.Supervisor
 	children  *bridge.Roster // all agents and processes
@@ -160,6 +161,7 @@ func (s *Server) routes() {
 	s.configRoutes(s.settings)
 	s.fileRoutes(s.files)
 	s.uiRoutes()
+	s.describeBounds()
 }
 
 // ServeHTTP implements [http.Handler].

@@ -399,7 +399,7 @@ func (s *Server) streamSession(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer detach()
-	return s.streamJournal(w, r, reader, func(stream *httpkit.Stream, e journal.Entry) {
+	return s.streamJournal(w, r, reader, nil, func(stream *httpkit.Stream, e journal.Entry) {
 		stream.Add("message", e.Seq, encodeEvent(event(e)))
 	})
 }

@@ -82,6 +82,9 @@ func (m *Manager) insert(req api.SessionCreateRequest, owner string) (*session, 
 	if !validID(req.ID) {
 		return nil, invalidID(req.ID)
 	}
+	if err := api.CheckEnv(req.Env); err != nil {
+		return nil, err
+	}
 	policy, err := permission.Check(req.Permissions)
 	if err != nil {
 		return nil, err

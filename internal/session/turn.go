@@ -108,6 +108,9 @@ func (m *Manager) Prompt(ctx context.Context, id string, req api.SessionPromptRe
 	if m.cfg.Roster.Paused() {
 		return Turn{}, api.Paused()
 	}
+	if i := slices.IndexFunc(req.Prompt, func(b acp.ContentBlock) bool { return b.Type == "" }); i >= 0 {
+		return Turn{}, api.InvalidRequest(api.CodeInvalidPrompt, "block %d of the prompt has no type; use text, image, audio, resource, or resource_link", i+1)
+	}
 	if !slices.ContainsFunc(req.Prompt, says) {
 		return Turn{}, api.InvalidRequest(api.CodeInvalidPrompt, "prompt must have text or content blocks")
 	}

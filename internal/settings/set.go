@@ -39,6 +39,9 @@ func (c *Set[T]) Path(dir string) string {
 	return filepath.Join(c.s.directory(dir), folder, c.noun+".json")
 }
 
+// checkDirectory refuses what cannot be one.
+func checkDirectory(dir string) error { return api.RefuseNUL(api.CodeInvalidPath, "directory", dir) }
+
 // Get returns an entry, or a problem with [api.CodeConfigNotFound].
 func (c *Set[T]) Get(dir, name string) (T, error) {
 	var zero T
@@ -58,6 +61,9 @@ func (c *Set[T]) Get(dir, name string) (T, error) {
 
 // All returns every entry of dir. It is never nil without an error.
 func (c *Set[T]) All(dir string) (map[string]T, error) {
+	if err := checkDirectory(dir); err != nil {
+		return nil, err
+	}
 	path := c.Path(dir)
 	doc, err := load(path)
 	if err != nil {
@@ -135,6 +141,9 @@ func (c *Set[T]) Delete(ctx context.Context, dir, name string) error {
 // Clear removes all entries of dir with their file, even one that cannot be
 // understood.
 func (c *Set[T]) Clear(ctx context.Context, dir string) error {
+	if err := checkDirectory(dir); err != nil {
+		return err
+	}
 	path := c.Path(dir)
 	lock, err := filelock.AcquireDir(ctx, filepath.Dir(path))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -152,6 +161,9 @@ func (c *Set[T]) Clear(ctx context.Context, dir string) error {
 
 // change runs edit on the entries under the lock and stores them if it says so.
 func (c *Set[T]) change(ctx context.Context, dir string, create bool, edit func(map[string]json.RawMessage) bool) error {
+	if err := checkDirectory(dir); err != nil {
+		return err
+	}
 	path := c.Path(dir)
 	if create {
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -266,6 +278,9 @@ func invalidFile(path string, err error) error {
 func failed(verb, path string, err error) error {
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("%s %s: %w", verb, path, err)
+	}
+	if errors.Is(err, syscall.ENOTDIR) || errors.Is(err, syscall.ENAMETOOLONG) || errors.Is(err, syscall.ELOOP) {
+		return api.InvalidRequest(api.CodeInvalidPath, "%s %s: %w", verb, path, err)
 	}
 	code := api.CodeStorageFailed
 	if errors.Is(err, fs.ErrPermission) {

@@ -252,7 +252,7 @@ func TestNoFile(t *testing.T) {
 
 func TestWriteFails(t *testing.T) {
 	s, dir := newSettings(t)
-	if err := os.WriteFile(filepath.Join(dir, ".sandbox-agent"), nil, 0o644); err != nil {
+	if err := os.MkdirAll(s.MCP.Path(dir), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	err := s.MCP.Put(t.Context(), dir, "a", []byte(`{"type":"local","command":"x"}`))
