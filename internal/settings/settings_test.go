@@ -251,10 +251,8 @@ func TestNoFile(t *testing.T) {
 }
 
 func TestWriteFails(t *testing.T) {
-	s, dir := newSettings(t)
-	if err := os.MkdirAll(s.MCP.Path(dir), 0o755); err != nil {
-		t.Fatal(err)
-	}
+	s, _ := newSettings(t)
+	const dir = "/proc" // not even root makes a directory there
 	err := s.MCP.Put(t.Context(), dir, "a", []byte(`{"type":"local","command":"x"}`))
 	problem, ok := errors.AsType[*api.Error](err)
 	if !ok || problem.Status != 502 || problem.Code != api.CodeStorageFailed {
