@@ -323,7 +323,15 @@ with the package manager of the system, is left alone, and that is an error.`,
 		Args:              arguments(1, 1),
 		ValidArgsFunction: g.completeAgent,
 		RunE: g.local(func(ctx context.Context, args []string) error {
-			return g.agentSource().uninstall(ctx, args[0])
+			source := g.agentSource()
+			info, err := source.show(ctx, args[0])
+			if err != nil {
+				return err
+			}
+			if err := source.uninstall(ctx, args[0]); err != nil || info.Installed {
+				return err
+			}
+			return fmt.Errorf("uninstall %s: it is not installed; see sandbox-agent agents list", args[0])
 		}),
 	}
 }

@@ -168,7 +168,7 @@ func exitCode(g *globals, err error) int {
 		return exitUsage
 	}
 	if !g.json {
-		fmt.Fprintf(g.env.Err, "sandbox-agent: %v%s\n", err, lookup(err))
+		fmt.Fprintf(g.env.Err, "sandbox-agent: %s%s\n", words(err), lookup(err))
 		return exitError
 	}
 	var problem *api.Error

@@ -3,10 +3,13 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"os"
+	"path"
 	"slices"
 	"strings"
 
@@ -65,7 +68,7 @@ func (e entries[T]) verbs(g *globals, path string, dir *string) []*cobra.Command
 			if g.json {
 				return printJSON(g.env.Out, e.whole(all))
 			}
-			t := table{give: []int{1}}
+			t := table{give: []int{1}, none: "no " + e.noun + " for this directory"}
 			t.row("NAME", "WHAT")
 			for _, name := range slices.Sorted(maps.Keys(all)) {
 				t.row(printable(name), e.line(all[name]))
@@ -310,6 +313,11 @@ JSON from a file of this machine. A skill is a folder with a file SKILL.md.`,
 				}
 				return e.set(ctx, c, g.onServer(ctx, c, *dir), args[0], entry)
 			}
+			if local != "" {
+				if err := g.wantSkills(ctx, c, *dir, local); err != nil {
+					return err
+				}
+			}
 			for kind, value := range map[string]string{"github": github, "git": git, "local": local} {
 				if value != "" {
 					source.Type, source.Source = kind, value
@@ -327,6 +335,20 @@ JSON from a file of this machine. A skill is a folder with a file SKILL.md.`,
 	f.StringVar(&source.Subpath, "subpath", "", "folder within the source to look in")
 	f.StringVar(&file, "file", "", "file with the entry as JSON; - is standard input")
 	return cmd
+}
+
+// wantSkills returns an error if a source of skills is not a directory of the server. A
+// relative one begins in the directory that the skills are for.
+func (g *globals) wantSkills(ctx context.Context, c *sandboxagent.Client, dir, local string) error {
+	at := local
+	if !path.IsAbs(at) {
+		at = path.Join(g.onServer(ctx, c, dir), at)
+	}
+	info, err := c.Stat(ctx, at)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && !info.IsDir() {
+		return fmt.Errorf("set skills: %s is not a directory of the server; make it first, or name another with --local", at)
+	}
+	return err
 }
 
 func newConfigProcess(g *globals) *cobra.Command {

@@ -40,7 +40,7 @@ The columns are id, session, time, the replies that are available, and the tool 
 				fmt.Fprintln(g.env.Err, "sandbox-agent: no permission request waits for a reply")
 				return nil
 			}
-			t := table{give: []int{4}}
+			t := table{give: []int{4}, none: "no permission requests"}
 			t.row("ID", "SESSION", "ASKED", "REPLIES", "CALL")
 			for _, p := range inbox.Permissions {
 				t.row(p.ID, p.SessionID, g.moment(p.CreatedAt), strings.Join(p.AvailableReplies, ","), describeCall(p.ToolCall))

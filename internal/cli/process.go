@@ -259,7 +259,7 @@ func newProcessList(g *globals) *cobra.Command {
 			if g.json {
 				return printJSON(g.env.Out, api.ProcessList{Processes: all})
 			}
-			t := table{give: []int{3}}
+			t := table{give: []int{3}, none: "no processes"}
 			t.row("ID", "PID", "STATE", "COMMAND")
 			for _, p := range all {
 				pid := "-"

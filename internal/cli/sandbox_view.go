@@ -82,7 +82,7 @@ not been applied, which sandbox diff prints.`,
 				}
 				return printJSON(g.env.Out, views)
 			}
-			t := table{}
+			t := table{none: "no sandboxes"}
 			t.row("ID", "STATE", "PROVIDER", "AGE", "NAME", "WORKSPACE")
 			for _, s := range list {
 				t.row(s.ID, string(s.State), s.Provider+" (isolates: "+s.Capabilities.Isolation+")",

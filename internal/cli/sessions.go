@@ -166,7 +166,7 @@ func (g *globals) listSessions(ctx context.Context, client *sandboxagent.Client,
 	if g.json {
 		return printJSON(g.env.Out, list)
 	}
-	t := table{ids: true, give: []int{5, 1}}
+	t := table{ids: true, give: []int{5, 1}, none: "no sessions"}
 	t.row(sessionHeader...)
 	for _, s := range list {
 		t.row(g.sessionRow(s)...)
@@ -185,7 +185,7 @@ func (g *globals) listAllSessions(ctx context.Context, filter sandboxagent.Sessi
 	if g.json {
 		return printJSON(g.env.Out, list)
 	}
-	t := table{ids: true, give: []int{5, 1}}
+	t := table{ids: true, give: []int{5, 1}, none: "no sessions on this machine"}
 	t.row(append(sessionHeader, "SERVER")...)
 	for _, s := range list {
 		t.row(append(g.sessionRow(s.Session), cmp.Or(s.URL, "-"))...)

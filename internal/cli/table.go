@@ -17,7 +17,8 @@ type table struct {
 	// On a terminal where a line would not fit, these columns give way, in this
 	// order. Without them lines are as long as they are.
 	give []int
-	ids  bool // the first column has ids, whose beginning is enough
+	ids  bool   // the first column has ids, whose beginning is enough
+	none string // what is said, on standard error, when there is no row but the header
 }
 
 const (
@@ -30,6 +31,10 @@ func (t *table) row(cells ...string) { t.rows = append(t.rows, cells) }
 
 // print writes the table, with its header on a terminal.
 func (t *table) print(g *globals) error {
+	if len(t.rows) == 1 && t.none != "" {
+		_, err := fmt.Fprintf(g.env.Err, "sandbox-agent: %s\n", t.none)
+		return err
+	}
 	if g.env.OutTerminal && len(t.give) > 0 {
 		cols, _ := g.terminalSize()
 		return t.printFitted(g, int(cols))
