@@ -89,10 +89,33 @@ func (c *Clients) events(ctx context.Context, id string, after *uint64) (Reader,
 		return c.hubs.reader(h, after), nil
 	}
 	reader, err := c.bridge.Events(ctx, id, after)
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, err
+	case c.sessions.Owns(id):
+		return reader, nil
 	}
-	return reader, nil
+	return &withoutOwn{reader}, nil
+}
+
+// withoutOwn reads the events of a client's connection without the replies to what the
+// server asked there by itself, when it opened the session again: the client cannot know
+// their ids.
+type withoutOwn struct{ *journal.Reader }
+
+// Next implements [Reader].
+func (r *withoutOwn) Next(ctx context.Context) (journal.Batch, error) {
+	for {
+		batch, err := r.Reader.Next(ctx)
+		isOwn := func(e journal.Entry) bool { return session.OwnReply(e.Frame) }
+		if err != nil || !slices.ContainsFunc(batch.Entries, isOwn) {
+			return batch, err
+		}
+		batch.Entries = slices.DeleteFunc(slices.Clone(batch.Entries), isOwn) // others read the same batch
+		if len(batch.Entries) > 0 {
+			return batch, nil
+		}
+	}
 }
 
 // Shown returns the number of the last event that readers of a connection can get, or

@@ -47,6 +47,11 @@ func TestNPMClientSurvivesTheEndOfItsAgent(t *testing.T) {
 			all = append(all, e.Data)
 			return strings.Contains(e.Data, fmt.Sprintf(`"id":%d,`, n))
 		}, "Last-Event-ID", "0")
+		for _, data := range all {
+			if strings.HasPrefix(data, `{"jsonrpc":"2.0","id":"`) {
+				t.Errorf("the client got a reply to what the server asked: %s", data)
+			}
+		}
 		if last := fmt.Sprint(all[len(all)-6:]); !strings.Contains(last, "swordfish") {
 			t.Errorf("the agent has forgotten: %s", last)
 		}

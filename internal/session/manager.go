@@ -8,6 +8,7 @@
 package session
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/rand"
@@ -17,6 +18,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/sandboxagent/sandboxagent/acp"
 	"github.com/sandboxagent/sandboxagent/api"
 	"github.com/sandboxagent/sandboxagent/internal/bridge"
 	"github.com/sandboxagent/sandboxagent/internal/journal"
@@ -118,7 +120,7 @@ func New(cfg Config) (*Manager, error) {
 	m := &Manager{
 		cfg:      cfg,
 		log:      cfg.Logger,
-		nonce:    rand.Text()[:8],
+		nonce:    ownRequest + rand.Text()[:8],
 		sessions: make(map[string]*session),
 		reserved: make(map[string]bool),
 		agentIDs: make(map[string]*session),
@@ -186,6 +188,19 @@ func (m *Manager) callID() json.RawMessage {
 	id = append(id, '-')
 	id = appendUint(id, m.calls.Add(1))
 	return append(id, '"')
+}
+
+// ownRequest begins the ids of the requests of all runs of a manager.
+const ownRequest = "_server-"
+
+// OwnReply reports whether a frame is the reply of an agent to a request of a manager
+// itself, which is nothing to a client of the connection.
+func OwnReply(frame []byte) bool {
+	if !bytes.Contains(frame, []byte(`"`+ownRequest)) {
+		return false
+	}
+	msg, err := acp.Parse(frame)
+	return err == nil && msg.Kind == acp.Response && bytes.HasPrefix(msg.ID, []byte(`"`+ownRequest))
 }
 
 // find returns the session with an id of ours or of its agent.
