@@ -77,6 +77,7 @@ func (s *Server) postACP(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	arrival.End() // nothing has to wait for this frame any more
 	if reply != nil {
 		s.awaitFollowers(r.Context(), id, frame)
 	}
