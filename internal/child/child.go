@@ -619,3 +619,15 @@ func closeAll(files []*os.File) {
 		_ = f.Close()
 	}
 }
+
+// sandboxVariable marks what runs in a sandbox without namespaces, see package shim.
+const sandboxVariable = "SANDBOX_AGENT_SANDBOX"
+
+// sandboxEnv is the environment of processes of ours that need none. A sandbox that is
+// swept finds them by it, also when they are stopped.
+func sandboxEnv() []string {
+	if id := os.Getenv(sandboxVariable); id != "" {
+		return []string{sandboxVariable + "=" + id}
+	}
+	return []string{}
+}

@@ -209,7 +209,7 @@ func startGuard() error {
 		Path:        "/bin/sh",
 		Args:        []string{"sandbox-agent-guard", "-c", guardScript, "sandbox-agent-guard", thisRun()},
 		Dir:         "/",
-		Env:         []string{},
+		Env:         sandboxEnv(),
 		Stdin:       r,
 		ExtraFiles:  []*os.File{guard.register}, // descriptor 3
 		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
