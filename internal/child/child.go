@@ -53,6 +53,11 @@ type Spec struct {
 	// user; nil means nothing. Its session and terminal are set by Start.
 	Sys *syscall.SysProcAttr
 
+	// Contained says that the caller sees to it that the child, and all that it
+	// starts, is found and ends with this program: it gets no guard and no control
+	// group.
+	Contained bool
+
 	// Roster, if not nil, knows the child from now on, and may refuse it.
 	Roster *Roster
 
@@ -96,15 +101,16 @@ type Child struct {
 	// then is still delivered. Stderr is nil if the child has a terminal.
 	Stdout, Stderr io.ReadCloser
 
-	pid    int
-	tty    *os.File // the master side
-	roster *Roster  // nil for one that nothing pauses
-	output []*output
-	done   chan struct{}
-	exit   Exit        // valid once done is closed
-	left   bool        // something of the session outlived the process; likewise
-	unread int         // bytes of input; likewise, and -1 means unknown
-	empty  atomic.Bool // nothing of the session is left
+	pid     int
+	guarded bool
+	tty     *os.File // the master side
+	roster  *Roster  // nil for one that nothing pauses
+	output  []*output
+	done    chan struct{}
+	exit    Exit        // valid once done is closed
+	left    bool        // something of the session outlived the process; likewise
+	unread  int         // bytes of input; likewise, and -1 means unknown
+	empty   atomic.Bool // nothing of the session is left
 
 	stopping sync.Mutex // one Stop at a time
 
@@ -170,6 +176,8 @@ func Start(spec Spec) (*Child, error) {
 	defer closeAll(theirs)
 	switch {
 	case err != nil:
+	case spec.Contained:
+		err = startOurs(cmd, (*exec.Cmd).Start)
 	case spec.User == nil:
 		cmd, err = c.startGrouped(cmd)
 	default:
@@ -186,7 +194,10 @@ func Start(spec Spec) (*Child, error) {
 		return nil, startError(err, spec.Dir)
 	}
 	c.pid = cmd.Process.Pid
-	guardSession(c.pid)
+	c.guarded = !spec.Contained
+	if c.guarded {
+		guardSession(c.pid)
+	}
 	spec.Roster.add(c)
 	go c.wait(cmd, spec.Drain)
 	return c, nil
@@ -347,7 +358,9 @@ func (c *Child) disown() {
 		return
 	}
 	c.left = true
-	guardRemains(c.pid)
+	if c.guarded {
+		guardRemains(c.pid)
+	}
 }
 
 // over says that nothing of the child is left.

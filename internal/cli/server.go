@@ -45,6 +45,7 @@ type serverOptions struct {
 	shutdownTimeout   time.Duration
 	limits            []string
 	stopWithInput     bool
+	noParent          bool
 	noTelemetry       bool
 	agentUser         string
 	agentHome         string
@@ -98,6 +99,7 @@ the two is killed, nothing that they have started is left.`,
 	f.BoolVar(&o.stopWithInput, "stop-with-stdin", false, "stop also when standard input ends, as it does with the program that holds it")
 	f.StringVar(&o.agentUser, "agent-user", "", "run agents and processes as this user: a name, or a number with an optional :GROUP; the server has to be root")
 	f.StringVar(&o.agentHome, "agent-home", "", "home directory of --agent-user (default that of the account, else "+agentHomes+"/UID)")
+	f.BoolVar(&o.noParent, "no-parent", false, "have no parent process; for the only program of a process namespace, which ends with it")
 	f.BoolVar(&o.noTelemetry, "no-telemetry", false, "accepted for compatibility; there is no telemetry")
 	return cmd
 }
@@ -126,8 +128,10 @@ func rustLevel(filter string) slog.Level {
 }
 
 func runServer(ctx context.Context, g *globals, o *serverOptions) error {
-	if err := g.ensureParent(); err != nil {
-		return err
+	if !o.noParent {
+		if err := g.ensureParent(); err != nil {
+			return err
+		}
 	}
 	log, err := g.logger(rustLevel(g.env.lookup("RUST_LOG")))
 	if err != nil {

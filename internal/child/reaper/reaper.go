@@ -19,6 +19,7 @@ package reaper
 
 import (
 	"os"
+	"slices"
 	"strings"
 )
 
@@ -38,13 +39,16 @@ func PID() int {
 	return os.Getpid()
 }
 
-// serves reports whether the arguments surely are those of a server. It may say no
+// serves reports whether the arguments surely are those of a server that is to have a
+// parent. It may say no
 // for one whose flags stand before the name of the command.
 func serves(args []string) bool {
 	for len(args) > 0 && strings.HasPrefix(args[0], "-") {
 		args = args[1:]
 	}
 	switch {
+	case slices.Contains(args, "--no-parent"):
+		return false
 	case len(args) > 0 && args[0] == "server":
 		return true
 	case len(args) > 1 && args[0] == "daemon" && args[1] == "serve":

@@ -2,7 +2,6 @@ package run
 
 import (
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -146,6 +145,7 @@ func (bubblewrap) launch(b *box, args []string, files []*os.File) (*child.Child,
 		return nil, fmt.Errorf("network %s: %w", mode, err)
 	}
 	l := &launch{box: b, bwrap: bwrap, net: net, uid: shim.UID(b.dir.ID())}
+	args = append(args, "--no-parent") // the first process of the sandbox is one
 	started := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread() // and never unlocked: what it enters it does not leave
@@ -191,7 +191,7 @@ func (l *launch) start(args []string, files []*os.File) (*child.Child, error) {
 	return l.exec(options, args, files, sys)
 }
 
-// exec starts bwrap and puts it into the cgroups while it waits.
+// exec starts bwrap.
 func (l *launch) exec(options, args []string, files []*os.File, sys *syscall.SysProcAttr) (*child.Child, error) {
 	theirs := &inherited{files: slices.Clone(files)}
 	defer theirs.close(len(files))
@@ -199,21 +199,7 @@ func (l *launch) exec(options, args []string, files []*os.File, sys *syscall.Sys
 	if err != nil {
 		return nil, err
 	}
-	info, infoTheirs, err := os.Pipe()
-	if err != nil {
-		return nil, err
-	}
-	defer info.Close()
-	blockTheirs, block, err := os.Pipe()
-	if err != nil {
-		return nil, err
-	}
-	defer block.Close()
-	options = append(options,
-		"--seccomp", theirs.add(seccomp),
-		"--info-fd", theirs.add(infoTheirs),
-		"--block-fd", theirs.add(blockTheirs),
-	)
+	options = append(options, "--seccomp", theirs.add(seccomp))
 	// In memory: what is in the arguments can be read in the sandbox, and names
 	// paths of the host.
 	list, err := memoryFile("args", []byte(strings.Join(options, "\x00")+"\x00"))
@@ -222,40 +208,22 @@ func (l *launch) exec(options, args []string, files []*os.File, sys *syscall.Sys
 	}
 	start := child.Spec{
 		Path: l.bwrap, Args: append([]string{"--args", theirs.add(list), "--", insideExe}, args...),
-		Dir: "/", Env: l.environment(), Stdin: true, Files: theirs.files, Sys: sys,
+		Dir: "/", Env: l.environment(), Stdin: true, Contained: true, Files: theirs.files, Sys: sys,
 	}
-	server, err := l.startInNetwork(start, theirs)
-	if err != nil {
-		return nil, err
-	}
-	infoTheirs.Close()
-	var told struct {
-		ChildPID int `json:"child-pid"`
-	}
-	if err := json.NewDecoder(info).Decode(&told); err != nil {
-		return server, nil // it has ended, and its output says why
-	}
-	err = errors.Join(l.box.groups.add(server.PID()), l.box.groups.add(told.ChildPID))
-	if err == nil {
-		_, err = block.Write([]byte{1})
-	}
-	if err != nil {
-		return nil, errors.Join(err, l.abandon(server))
-	}
-	return server, nil
+	return l.startInNetwork(start, theirs)
 }
 
 // startInNetwork starts bwrap in the network namespace of the mode, if that has one.
 func (l *launch) startInNetwork(start child.Spec, theirs *inherited) (*child.Child, error) {
 	if l.net.namespace == nil {
-		return child.Start(start)
+		return l.box.groups.start(start)
 	}
 	from, err := l.net.namespace.enter(&start, theirs, l.exe, l.uid)
 	if err != nil {
 		return nil, err
 	}
 	defer from.Close()
-	server, err := startWithUsers(start)
+	server, err := startWithUsers(l.box.groups, start)
 	if err != nil {
 		return nil, fmt.Errorf("make network namespace: %w", err)
 	}

@@ -5,11 +5,16 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
+	"github.com/sandboxagent/sandboxagent/internal/child"
 	"github.com/sandboxagent/sandboxagent/internal/shim"
 	"github.com/sandboxagent/sandboxagent/provider"
 )
@@ -20,6 +25,7 @@ import (
 type cgroup struct {
 	unified string            // "" if there is none
 	v1      map[string]string // by controller
+	home    map[string]string // where this process is, for each of v1
 	enabled []string          // the controllers of unified
 }
 
@@ -28,7 +34,7 @@ var controllers = map[string]string{"memory": "memory", "cpus": "cpu", "pids": "
 
 // openCgroup makes the cgroups of a sandbox, as far as the host lets it.
 func openCgroup(id string) *cgroup {
-	g := &cgroup{v1: make(map[string]string)}
+	g := &cgroup{v1: make(map[string]string), home: make(map[string]string)}
 	name := "sandbox-agent." + id
 	mounts, own := hierarchies()
 	if mount, ok := mounts[""]; ok {
@@ -39,9 +45,13 @@ func openCgroup(id string) *cgroup {
 		if !ok {
 			continue
 		}
-		dir := filepath.Join(mount, own[controller], name)
+		home := filepath.Join(mount, own[controller])
+		if unix.Access(filepath.Join(home, "tasks"), unix.W_OK) != nil {
+			continue // a thread that left could not come back
+		}
+		dir := filepath.Join(home, name)
 		if err := os.Mkdir(dir, 0o755); err == nil || errors.Is(err, os.ErrExist) {
-			g.v1[controller] = dir
+			g.v1[controller], g.home[controller] = dir, home
 		}
 	}
 	return g
@@ -181,11 +191,44 @@ func (g *cgroup) limit(r provider.Resources) error {
 	return nil
 }
 
-// add moves a process into the cgroups.
-func (g *cgroup) add(pid int) error {
-	for _, dir := range g.dirs() {
-		if err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(strconv.Itoa(pid)), 0); err != nil {
-			return fmt.Errorf("put process into cgroup: %w", err)
+// start starts a process in the cgroups, so that nothing of it is ever outside. To move
+// one that runs, the kernel waits for all processors. It does not for a thread that
+// moves itself, which v1 allows and which its children inherit, nor for a process that
+// v2 makes in its place.
+func (g *cgroup) start(spec child.Spec) (started *child.Child, err error) {
+	sys := new(syscall.SysProcAttr)
+	if spec.Sys != nil {
+		*sys = *spec.Sys
+	}
+	spec.Sys = sys
+	if g.unified != "" {
+		dir, err := os.Open(g.unified)
+		if err != nil {
+			return nil, fmt.Errorf("open cgroup: %w", err)
+		}
+		defer dir.Close()
+		sys.UseCgroupFD, sys.CgroupFD = true, int(dir.Fd())
+	}
+	runtime.LockOSThread()
+	err = moveThread(g.v1)
+	if err == nil {
+		started, err = child.Start(spec)
+	}
+	if moveErr := moveThread(g.home); moveErr != nil { // and the thread stays locked
+		if started != nil {
+			moveErr = errors.Join(moveErr, started.Stop(0))
+		}
+		return nil, errors.Join(err, moveErr)
+	}
+	runtime.UnlockOSThread()
+	return started, err
+}
+
+// moveThread moves the calling thread into cgroups of v1.
+func moveThread(dirs map[string]string) error {
+	for _, dir := range dirs {
+		if err := os.WriteFile(filepath.Join(dir, "tasks"), []byte("0"), 0); err != nil {
+			return fmt.Errorf("put thread into cgroup: %w", err)
 		}
 	}
 	return nil

@@ -1,7 +1,6 @@
 package run
 
 import (
-	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -49,30 +48,8 @@ func (local) launch(b *box, args []string, files []*os.File) (*child.Child, erro
 	for key, value := range b.record.Spec.Env {
 		env = append(env, key+"="+value)
 	}
-	wait, block, err := os.Pipe()
-	if err != nil {
-		return nil, err
-	}
-	defer wait.Close()
-	defer block.Close()
 	args = append(args, "--journal", filepath.Join(string(b.dir), shim.LocalJournal))
-	server, err := child.Start(child.Spec{
-		Path: "/bin/sh", Args: append([]string{"-c", waitScript, "sh", b.opts.Exe}, args...),
-		Dir: b.status.WorkDir, Env: env, Stdin: true, Files: append(slices.Clip(files), wait),
+	return b.groups.start(child.Spec{
+		Path: b.opts.Exe, Args: args, Dir: b.status.WorkDir, Env: env, Stdin: true, Contained: true, Files: files,
 	})
-	if err != nil {
-		return nil, err
-	}
-	err = b.groups.add(server.PID())
-	if err == nil {
-		_, err = block.WriteString("go\n")
-	}
-	if err != nil {
-		return nil, errors.Join(err, server.Stop(0))
-	}
-	return server, nil
 }
-
-// waitScript becomes a program once a line comes on descriptor 5: by then the process
-// is in its cgroups, and so is all that it starts.
-const waitScript = `read -r line <&5 && exec 5<&- && exec "$@"`

@@ -111,7 +111,7 @@ func mapOwner(tree int, src source, uid int) error {
 // child that waits while it is opened.
 func userNamespace(ownerUID, ownerGID, uid int) (*os.File, error) {
 	holder, err := child.Start(child.Spec{
-		Path: "/bin/sh", Args: []string{"-c", "read line"}, Env: []string{}, Stdin: true,
+		Path: "/bin/sh", Args: []string{"-c", "read line"}, Env: []string{}, Stdin: true, Contained: true, // it ends with its input
 		Sys: &syscall.SysProcAttr{
 			Cloneflags:  syscall.CLONE_NEWUSER,
 			UidMappings: []syscall.SysProcIDMap{{ContainerID: ownerUID, HostID: uid, Size: 1}},

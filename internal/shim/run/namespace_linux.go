@@ -75,15 +75,15 @@ func (n *namespace) enter(start *child.Spec, theirs *inherited, exe string, uid 
 // startWithUsers starts a program in a user namespace. A process that others of its
 // user may not read, as a shim is, may not say who the users in the namespace of its
 // child are, unless it is root; so it is readable for that moment.
-func startWithUsers(start child.Spec) (*child.Child, error) {
+func startWithUsers(groups *cgroup, start child.Spec) (*child.Child, error) {
 	dumpable, err := unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0)
 	if err != nil || dumpable != 0 || os.Geteuid() == 0 {
-		return child.Start(start)
+		return groups.start(start)
 	}
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0); err != nil {
 		return nil, os.NewSyscallError("prctl", err)
 	}
-	server, err := child.Start(start)
+	server, err := groups.start(start)
 	if hideErr := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); hideErr != nil {
 		err = errors.Join(err, os.NewSyscallError("prctl", hideErr))
 	}
