@@ -143,7 +143,27 @@ func (d Dir) ReadStatus() (Status, error) { return readJSON[Status](d.Status()) 
 
 // WriteStatus is for the shim, and for a process that holds the lock of a dead
 // one.
-func (d Dir) WriteStatus(status Status) error { return writeJSON(d.Status(), status) }
+func (d Dir) WriteStatus(status Status) error { return writeJSON(d.Status(), status, true) }
+
+// NoteStatus is WriteStatus that does not wait for the disk: for what is not true any
+// more after the machine itself has stopped.
+func (d Dir) NoteStatus(status Status) error { return writeJSON(d.Status(), status, false) }
+
+// Sync returns when what the creator has written is on the disk.
+func (d Dir) Sync() error {
+	for _, name := range []string{d.SpecFile(), d.Token(), string(d), filepath.Dir(string(d))} {
+		file, err := os.Open(name)
+		if err != nil {
+			return err
+		}
+		err = file.Sync()
+		file.Close()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // ReadToken returns the token of the server.
 func (d Dir) ReadToken() (string, error) {
@@ -162,12 +182,12 @@ func readJSON[T any](name string) (v T, err error) {
 	return v, nil
 }
 
-func writeJSON(name string, v any) error {
+func writeJSON(name string, v any, sync bool) error {
 	data, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
 		return err
 	}
-	return atomicfile.Write(name, data, atomicfile.Options{})
+	return atomicfile.Write(name, data, atomicfile.Options{NoSync: !sync})
 }
 
 // A Store holds the sandboxes of one provider.

@@ -117,7 +117,7 @@ func (s *Store) create(ctx context.Context, dir Dir, record Record) (Report, err
 	if err := os.WriteFile(dir.Token(), []byte(hex.EncodeToString(token[:])), 0o600); err != nil {
 		return Report{}, fmt.Errorf("create sandbox: %w", err)
 	}
-	if err := writeJSON(dir.SpecFile(), record); err != nil {
+	if err := writeJSON(dir.SpecFile(), record, false); err != nil {
 		return Report{}, fmt.Errorf("create sandbox: %w", err)
 	}
 	if s.cfg.Prepare != nil {

@@ -126,25 +126,38 @@ func (s *suite) testShimKilled(t *testing.T) {
 }
 
 func (s *suite) testServerKilled(t *testing.T) {
-	i := s.create(t, provider.Spec{})
-	marker := newMarker()
-	s.sh(t, i.ID, "(setsid setsid sleep "+marker+" >/dev/null 2>&1 &)")
-	if err := syscall.Kill(s.status(t, i.ID).Server.PID, syscall.SIGKILL); err != nil {
-		t.Fatal(err)
-	}
-	Wait(t, "the sandbox has failed", func() bool { return s.get(t, i.ID).State == provider.Failed })
-	if got := s.get(t, i.ID).Reason; !strings.Contains(got, "SIGKILL") {
-		t.Errorf("reason is %q", got)
-	}
-	if left := processes(marker); len(left) > 0 {
-		t.Errorf("processes %v are left", left)
-	}
-	if err := s.p.Kill(Context(t), i.ID); err != nil {
-		t.Errorf("kill what has failed: %v", err)
-	}
-	Wait(t, "the shim is gone", func() bool { return len(processes(i.ID)) == 0 })
-	if left := cgroups(i.ID); len(left) > 0 {
-		t.Errorf("cgroups %v are left", left)
+	for name, kill := range map[string]func(id string) error{
+		"from the host": func(id string) error { return syscall.Kill(s.status(t, id).Server.PID, syscall.SIGKILL) },
+		"from inside": func(id string) error { // by a command, whose parent it is
+			_, err := s.p.Exec(Context(t), id, api.ProcessRunRequest{Command: "sh", Args: []string{"-c", "kill -9 $PPID"}})
+			if err == nil {
+				return errors.New("the server lives on")
+			}
+			return nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			i := s.create(t, provider.Spec{})
+			marker := newMarker()
+			s.sh(t, i.ID, "(setsid setsid sleep "+marker+" >/dev/null 2>&1 &)")
+			if err := kill(i.ID); err != nil {
+				t.Fatal(err)
+			}
+			Wait(t, "the sandbox has failed", func() bool { return s.get(t, i.ID).State == provider.Failed })
+			if got := s.get(t, i.ID).Reason; !strings.Contains(got, "SIGKILL") && !strings.Contains(got, "exit code 137") {
+				t.Errorf("reason is %q", got)
+			}
+			if left := processes(marker); len(left) > 0 {
+				t.Errorf("processes %v are left", left)
+			}
+			if err := s.p.Kill(Context(t), i.ID); err != nil {
+				t.Errorf("kill what has failed: %v", err)
+			}
+			Wait(t, "the shim is gone", func() bool { return len(processes(i.ID)) == 0 })
+			if left := cgroups(i.ID); len(left) > 0 {
+				t.Errorf("cgroups %v are left", left)
+			}
+		})
 	}
 }
 

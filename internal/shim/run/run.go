@@ -169,7 +169,10 @@ func (b *box) begin(report io.Writer) error {
 		case <-ctx.Done():
 		}
 	}()
+	synced := make(chan error, 1)
+	go func() { synced <- b.dir.Sync() }() // before the creator is told that the sandbox exists
 	results, err := b.make(ctx)
+	err = errors.Join(err, <-synced)
 	if err == nil {
 		b.control, err = shim.Listen(b.dir.Control())
 	}
@@ -178,7 +181,8 @@ func (b *box) begin(report io.Writer) error {
 	}
 	if err == nil {
 		b.status.Born = true
-		err = b.become(provider.Running, "")
+		b.status.State, b.status.Reason = provider.Running, ""
+		err = b.dir.WriteStatus(b.status)
 	}
 	if err != nil {
 		b.end(0)
@@ -196,7 +200,7 @@ func (b *box) make(ctx context.Context) ([]api.ProcessRunResult, error) {
 	b.status.Cgroups = b.groups.dirs()
 	b.status.Capabilities = b.engine.capabilities(b)
 	b.status.Models = b.reachable()
-	if err := b.dir.WriteStatus(b.status); err != nil {
+	if err := b.dir.NoteStatus(b.status); err != nil {
 		return nil, err
 	}
 	if err := b.status.Capabilities.Supports(b.record.Spec); err != nil {
@@ -222,9 +226,12 @@ func (b *box) make(ctx context.Context) ([]api.ProcessRunResult, error) {
 	return b.bootstrap(ctx)
 }
 
-// become writes the state of the sandbox.
+// become writes the state of a sandbox that exists.
 func (b *box) become(state provider.State, reason string) error {
 	b.status.State, b.status.Reason = state, reason
+	if state == provider.Running || state == provider.Paused {
+		return b.dir.NoteStatus(b.status)
+	}
 	return b.dir.WriteStatus(b.status)
 }
 
