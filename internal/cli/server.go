@@ -23,6 +23,7 @@ import (
 	"github.com/sandboxagent/sandboxagent/api"
 	"github.com/sandboxagent/sandboxagent/internal/app"
 	"github.com/sandboxagent/sandboxagent/internal/child"
+	"github.com/sandboxagent/sandboxagent/internal/child/conceal"
 	"github.com/sandboxagent/sandboxagent/internal/child/reaper"
 	"github.com/sandboxagent/sandboxagent/internal/httpkit"
 	"github.com/sandboxagent/sandboxagent/internal/shellwords"
@@ -128,10 +129,10 @@ func rustLevel(filter string) slog.Level {
 }
 
 func runServer(ctx context.Context, g *globals, o *serverOptions) error {
-	if !o.noParent {
-		if err := g.ensureParent(); err != nil {
-			return err
-		}
+	if o.noParent {
+		conceal.Process() // as a parent sees to it
+	} else if err := g.ensureParent(); err != nil {
+		return err
 	}
 	log, err := g.logger(rustLevel(g.env.lookup("RUST_LOG")))
 	if err != nil {

@@ -1,6 +1,7 @@
 package bubblewrap_test
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"testing"
@@ -43,6 +44,11 @@ func needBwrap(t *testing.T) {
 		}
 		t.Skip(err)
 	}
+}
+
+func TestSoakUnprivileged(t *testing.T) {
+	needBwrap(t)
+	providertest.RunUnprivileged(t, "^TestSoak$", fmt.Sprintf("-soak=%d", providertest.SoakCount()/5))
 }
 
 func TestSoak(t *testing.T) {

@@ -26,15 +26,33 @@ func legacySetID(way string, at uintptr, fresh func(string) uintptr) error {
 	return fmt.Errorf("no way %q", way)
 }
 
+// refusedCalls are the system calls that are refused, by their numbers on i386 and on
+// x86-64.
+var refusedCalls = map[string][2]uint32{
+	"chmod": {15, unix.SYS_CHMOD}, "fchmod": {94, unix.SYS_FCHMOD}, "fchmodat": {306, unix.SYS_FCHMODAT}, "fchmodat2": {452, unix.SYS_FCHMODAT2},
+	"open": {5, unix.SYS_OPEN}, "creat": {8, unix.SYS_CREAT}, "openat": {295, unix.SYS_OPENAT}, "openat2": {437, unix.SYS_OPENAT2},
+	"mkdir": {39, unix.SYS_MKDIR}, "mkdirat": {296, unix.SYS_MKDIRAT}, "mknod": {14, unix.SYS_MKNOD}, "mknodat": {297, unix.SYS_MKNODAT},
+	"socket": {359, unix.SYS_SOCKET}, "socketpair": {360, unix.SYS_SOCKETPAIR}, "socketcall": {102, unix.SYS_SOCKET},
+	"ioctl": {54, unix.SYS_IOCTL}, "setxattr": {226, unix.SYS_SETXATTR}, "lsetxattr": {227, unix.SYS_LSETXATTR}, "fsetxattr": {228, unix.SYS_FSETXATTR},
+	"add_key": {286, unix.SYS_ADD_KEY}, "request_key": {287, unix.SYS_REQUEST_KEY}, "keyctl": {288, unix.SYS_KEYCTL},
+	"perf_event_open": {336, unix.SYS_PERF_EVENT_OPEN}, "bpf": {357, unix.SYS_BPF},
+	"io_uring_setup": {425, unix.SYS_IO_URING_SETUP}, "io_uring_enter": {426, unix.SYS_IO_URING_ENTER}, "io_uring_register": {427, unix.SYS_IO_URING_REGISTER},
+}
+
 // foreignPrograms are small programs that call by the numbers of another
 // architecture and then exit with 0.
 func foreignPrograms() map[string][]byte {
-	exit := []byte{0x31, 0xff, 0xb8, 60, 0, 0, 0, 0x0f, 0x05}
-	return map[string][]byte{
-		"chmod of i386 by int 0x80": elf(append([]byte{0xb8, 15, 0, 0, 0, 0x31, 0xdb, 0xb9, 0xed, 0x09, 0, 0, 0xcd, 0x80}, exit...)),
-		"socket of i386":            elf(append([]byte{0xb8, 0x67, 0x01, 0, 0, 0xbb, 40, 0, 0, 0, 0xb9, 1, 0, 0, 0, 0xcd, 0x80}, exit...)),
-		"getpid of x32":             elf(append([]byte{0xb8, 39, 0, 0, 0x40, 0x0f, 0x05}, exit...)),
+	const x32 = 0x40000000
+	exit := []byte{0x31, 0xff, 0xb8, 60, 0, 0, 0, 0x0f, 0x05} // xor edi, edi; mov eax, 60; syscall
+	calls := func(number uint32, by ...byte) []byte {         // mov eax, number
+		return elf(append(append(binary.LittleEndian.AppendUint32([]byte{0xb8}, number), by...), exit...))
 	}
+	programs := map[string][]byte{"getpid of x32": calls(unix.SYS_GETPID|x32, 0x0f, 0x05)}
+	for name, numbers := range refusedCalls {
+		programs[name+" of i386 by int 0x80"] = calls(numbers[0], 0xcd, 0x80)
+		programs[name+" of x32"] = calls(numbers[1]|x32, 0x0f, 0x05)
+	}
+	return programs
 }
 
 // elf returns a program of x86-64 that runs code.

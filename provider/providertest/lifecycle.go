@@ -45,11 +45,11 @@ func (s *suite) testExec(t *testing.T) {
 	if *result.ExitCode != 7 || result.Stdout != "out\n" || result.Stderr != "err\n" {
 		t.Errorf("got %+v", result)
 	}
-	s.tellUsers(t, i.ID)
-	var session struct{ CWD string }
+	var session struct{ ID, CWD string }
 	if status := call(t, i, string(i.Token), http.MethodPost, "/v1/sessions", map[string]any{"agent": "mock"}, &session); status/100 != 2 || session.CWD != i.WorkDir {
 		t.Errorf("a session works in %q: status %d", session.CWD, status)
 	}
+	s.tellUsers(t, i, session.ID)
 	process := map[string]any{"command": "sh", "args": []string{"-c", "pwd >where.new; mv where.new where"}}
 	if status := call(t, i, string(i.Token), http.MethodPost, "/v1/processes", process, nil); status/100 != 2 {
 		t.Errorf("start process: status %d", status)
@@ -68,19 +68,61 @@ func (s *suite) testExec(t *testing.T) {
 	}
 }
 
-// tellUsers prints who the server and what it starts are, on the host and inside.
-func (s *suite) tellUsers(t *testing.T, id string) {
+// hello is a prompt.
+var hello = map[string]any{"prompt": []map[string]string{{"type": "text", "text": "hello"}}}
+
+// tellUsers prints who the creator, the server, an agent, and a command are, on the
+// host and inside. It has the server start an agent.
+func (s *suite) tellUsers(t *testing.T, i *provider.Instance, session string) {
 	t.Helper()
-	info, err := os.Stat(fmt.Sprintf("/proc/%d", s.status(t, id).Server.PID))
+	if status := call(t, i, string(i.Token), http.MethodPost, "/v1/sessions/"+session+"/prompt", hello, nil); status/100 != 2 {
+		t.Fatalf("prompt: status %d", status)
+	}
+	st := s.status(t, i.ID)
+	server, agent := userOf(t, st.Server.PID), -1
+	for _, pid := range below(st.ShimPID) {
+		if cmdline, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); strings.HasSuffix(string(cmdline), "\x00mock\x00") {
+			agent = userOf(t, pid)
+		}
+	}
+	t.Logf("creator: user %d; server on the host: user %d; agent on the host: user %d; command in the sandbox: %s",
+		os.Geteuid(), server, agent, s.sh(t, i.ID, "id"))
+	if agent != server {
+		t.Errorf("the agent is user %d, and the server user %d", agent, server)
+	}
+	if i.Capabilities.Isolation != "none" && (server == 0 || agent == 0) {
+		t.Error("a sandbox runs as root of the host")
+	}
+}
+
+func userOf(t *testing.T, pid int) int {
+	t.Helper()
+	info, err := os.Stat(fmt.Sprintf("/proc/%d", pid))
 	if err != nil {
 		t.Fatal(err)
 	}
-	uid := info.Sys().(*syscall.Stat_t).Uid
-	isolated := s.get(t, id).Capabilities.Isolation != "none"
-	t.Logf("creator: user %d; server on the host: user %d; in the sandbox: %s", os.Geteuid(), uid, s.sh(t, id, "id"))
-	if isolated && uid == 0 {
-		t.Error("a sandbox runs as root of the host")
+	return int(info.Sys().(*syscall.Stat_t).Uid)
+}
+
+// below returns the descendants of a process.
+func below(root int) (pids []int) {
+	parents := make(map[int][]int)
+	names, _ := filepath.Glob("/proc/[0-9]*")
+	for _, name := range names {
+		data, err := os.ReadFile(filepath.Join(name, "stat"))
+		if err != nil {
+			continue // it has ended
+		}
+		fields := strings.Fields(string(data[strings.LastIndexByte(string(data), ')')+1:]))
+		pid, _ := strconv.Atoi(filepath.Base(name))
+		parent, _ := strconv.Atoi(fields[1])
+		parents[parent] = append(parents[parent], pid)
 	}
+	for next := []int{root}; len(next) > 0; next = next[1:] {
+		pids = append(pids, parents[next[0]]...)
+		next = append(next, parents[next[0]]...)
+	}
+	return pids
 }
 
 // newMarker is a number of seconds that no other process sleeps.
@@ -263,10 +305,13 @@ func (s *suite) testPause(t *testing.T) {
 	if got := s.get(t, i.ID); got.State != provider.Paused {
 		t.Errorf("paused sandbox is %s", got.State)
 	}
-	before := value()
+	before, spent := value(), s.processorTime(t, i.ID)
 	time.Sleep(200 * time.Millisecond) // something that runs would count thousands
 	if after := value(); after != before {
 		t.Errorf("counted from %d to %d while paused", before, after)
+	}
+	if after := s.processorTime(t, i.ID); after != spent || spent == 0 {
+		t.Errorf("used processor time from %d to %d ticks while paused", spent, after)
 	}
 	if _, err := s.p.Exec(Context(t), i.ID, api.ProcessRunRequest{Command: "true"}); !errors.Is(err, api.CodeSandboxPaused) {
 		t.Errorf("exec while paused: %v", err)
@@ -284,6 +329,26 @@ func (s *suite) testPause(t *testing.T) {
 		t.Errorf("destroy a paused sandbox: %v", err)
 	}
 	s.nothingLeft(t, i.ID)
+}
+
+// processorTime returns what all processes of a sandbox have used, in ticks.
+func (s *suite) processorTime(t *testing.T, id string) (ticks int) {
+	t.Helper()
+	for _, pid := range below(s.status(t, id).ShimPID) {
+		data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if err != nil {
+			t.Fatal(err)
+		}
+		fields := strings.Fields(string(data[strings.LastIndexByte(string(data), ')')+1:]))
+		for _, field := range fields[11:15] { // its own, and that of children that have ended
+			n, err := strconv.Atoi(field)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ticks += n
+		}
+	}
+	return ticks
 }
 
 // nothingLeft checks that nothing bears the id of a sandbox.
@@ -313,6 +378,9 @@ func (s *suite) testRestart(t *testing.T) {
 	if status := call(t, i, string(i.Token), http.MethodPost, "/v1/sessions", map[string]any{"agent": "mock"}, &session); status/100 != 2 || session.ID == "" {
 		t.Fatalf("create session: status %d, %+v", status, session)
 	}
+	if status := call(t, i, string(i.Token), http.MethodPost, "/v1/sessions/"+session.ID+"/prompt", hello, nil); status/100 != 2 {
+		t.Fatalf("prompt: status %d", status)
+	}
 	marker := newMarker()
 	s.sh(t, i.ID, "echo kept >file; setsid sleep "+marker+" >/dev/null 2>&1 &")
 	Wait(t, "the process runs", func() bool { return len(processes(marker)) > 0 })
@@ -328,8 +396,12 @@ func (s *suite) testRestart(t *testing.T) {
 	if got := s.sh(t, i.ID, "cat file"); got != "kept" {
 		t.Errorf("file: %q", got)
 	}
-	if status := call(t, i, string(i.Token), http.MethodGet, "/v1/sessions/"+session.ID, nil, nil); status != http.StatusOK {
-		t.Errorf("session after restart: status %d", status)
+	if status := call(t, i, string(i.Token), http.MethodPost, "/v1/sessions/"+session.ID+"/prompt", hello, nil); status/100 != 2 {
+		t.Errorf("prompt of a session after restart: status %d", status)
+	}
+	var info api.Session
+	if status := call(t, i, string(i.Token), http.MethodGet, "/v1/sessions/"+session.ID, nil, &info); status != http.StatusOK || info.Restored == nil {
+		t.Errorf("session after restart: status %d, %+v", status, info)
 	}
 }
 

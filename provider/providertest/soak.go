@@ -19,8 +19,12 @@ var soakCount = flag.Int("soak", 100, "how many sandboxes to make and kill at ra
 
 const soakAtOnce = 20
 
-// Soak makes many sandboxes by processes that are killed at random, kills some of
-// their shims, and looks for what is left when all of them are destroyed.
+// SoakCount returns how many sandboxes [Soak] makes.
+func SoakCount() int { return *soakCount }
+
+// Soak makes many sandboxes by processes that are killed, kills some of their shims,
+// and looks for what is left when all of them are destroyed. Without a process, a mount,
+// and a descriptor of this process, no namespace is left either.
 func Soak(t *testing.T, c Config) {
 	s := &suite{c: c, state: TempDir(t)}
 	s.p = c.New(s.state, self())

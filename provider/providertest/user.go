@@ -14,8 +14,8 @@ import (
 const unprivileged = 65534
 
 // RunUnprivileged runs other tests of this binary again as an ordinary user, if
-// this process is root. Their names match a pattern.
-func RunUnprivileged(t *testing.T, pattern string) {
+// this process is root. Their names match a pattern, and they get the flags.
+func RunUnprivileged(t *testing.T, pattern string, flags ...string) {
 	if os.Geteuid() != 0 {
 		return // they run as an ordinary user already
 	}
@@ -33,6 +33,7 @@ func RunUnprivileged(t *testing.T, pattern string) {
 	}
 	user := fmt.Sprint(unprivileged)
 	cmd := exec.Command("setpriv", "--reuid", user, "--regid", user, "--clear-groups", binary, "-test.v", "-test.run", pattern)
+	cmd.Args = append(cmd.Args, flags...)
 	cmd.Dir = temp
 	cmd.Env = append(os.Environ(), "TMPDIR="+temp, "HOME="+temp)
 	out, err := cmd.CombinedOutput()
