@@ -181,8 +181,9 @@ type Pruned struct {
 // State is what a sandbox does.
 type State string
 
-// The states of a sandbox. A failed one ended by itself, and [Instance] names the
-// reason; a stopped one was killed. Both keep their files.
+// The states of a sandbox. A failed one ended by itself; a stopped one was killed, or
+// its server was ended in an orderly way. [Instance] names the reason. Both keep their
+// files.
 const (
 	Creating State = "creating"
 	Running  State = "running"
@@ -196,7 +197,7 @@ type Instance struct {
 	ID        string
 	Provider  string
 	State     State
-	Reason    string // why it failed, for people
+	Reason    string // why it failed or stopped, for people
 	CreatedAt time.Time
 	Spec      Spec // with what the provider filled in
 

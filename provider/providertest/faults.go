@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -158,6 +159,27 @@ func (s *suite) testServerKilled(t *testing.T) {
 				t.Errorf("cgroups %v are left", left)
 			}
 		})
+	}
+}
+
+func (s *suite) testServerEnded(t *testing.T) {
+	for _, request := range []struct{ method, path string }{{http.MethodDelete, "/v1/sandbox"}, {http.MethodPost, "/v1/sandbox/kill"}} {
+		i := s.create(t, provider.Spec{})
+		marker := newMarker()
+		s.sh(t, i.ID, "echo kept >file; (setsid setsid sleep "+marker+" >/dev/null 2>&1 &)")
+		if status := call(t, i, string(i.Token), request.method, request.path, nil, nil); status != http.StatusOK {
+			t.Errorf("%s %s: status %d", request.method, request.path, status)
+		}
+		Wait(t, "the sandbox has stopped", func() bool { return s.get(t, i.ID).State == provider.Stopped })
+		if left := processes(marker); len(left) > 0 {
+			t.Errorf("processes %v are left", left)
+		}
+		if err := s.p.Restart(Context(t), i.ID); err != nil {
+			t.Fatal(err)
+		}
+		if got := s.sh(t, i.ID, "cat file"); got != "kept" {
+			t.Errorf("file after restart: %q", got)
+		}
 	}
 }
 

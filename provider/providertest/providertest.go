@@ -147,6 +147,7 @@ func Run(t *testing.T, c Config) {
 		{"a bound sandbox ends with its creator", s.testBound},
 		{"a sandbox whose shim is killed has failed, with nothing left", s.testShimKilled},
 		{"a sandbox whose server is killed has failed, with nothing left", s.testServerKilled},
+		{"a client that ends the server stops the sandbox", s.testServerEnded},
 		{"many at once do not disturb each other", s.testConcurrent},
 		{"a time to live ends in a pause", s.testTTL},
 		{"a memory hog is limited", s.testMemory},

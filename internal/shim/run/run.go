@@ -319,10 +319,13 @@ func (b *box) loop(requests <-chan request) error {
 				return err
 			}
 		case <-b.server.Done():
-			reason := fmt.Sprintf("its server ended by itself: %v%s", b.server.Exit(), b.log.lastLines())
+			state, reason := provider.Failed, fmt.Sprintf("its server ended by itself: %v%s", b.server.Exit(), b.log.lastLines())
+			if code := b.server.Exit().Code; code != nil && *code == 0 {
+				state, reason = provider.Stopped, "its server was ended by a client, or from inside"
+			}
 			b.end(0)
 			b.close()
-			return b.become(provider.Failed, reason)
+			return b.become(state, reason)
 		case <-life:
 			return b.vanish()
 		case <-expired:
