@@ -105,6 +105,23 @@ func (g *globals) completeSandbox(cmd *cobra.Command, _ []string, _ string) ([]c
 	return ids, cobra.ShellCompDirectiveNoFileComp
 }
 
+// completeSandboxPath completes files of this machine, and ids of sandboxes with the
+// colon that a path of theirs follows.
+func (g *globals) completeSandboxPath(cmd *cobra.Command, args []string, prefix string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	ids, _ := g.completeSandbox(cmd, args, prefix)
+	var sides []cobra.Completion
+	for _, id := range ids {
+		id, description, _ := strings.Cut(id, "\t")
+		if strings.HasPrefix(id, prefix) {
+			sides = append(sides, cobra.CompletionWithDesc(id+":", description))
+		}
+	}
+	if len(sides) == 0 || prefix == "" {
+		return nil, cobra.ShellCompDirectiveDefault
+	}
+	return sides, cobra.ShellCompDirectiveNoSpace
+}
+
 // sandboxTransport sends requests to the server of a sandbox, which is looked up
 // with the first one.
 type sandboxTransport struct {

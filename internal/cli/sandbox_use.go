@@ -81,7 +81,8 @@ its id and a colon, as in 3kq7x2:notes.txt, and is relative to the home director
 in there, or absolute. Otherwise it is sandbox-agent fs cp.`,
 		Example: `  sandbox-agent sandbox cp main.go 3kq7x2:/workspace/
   sandbox-agent sandbox cp 3kq7x2:/workspace/. result`,
-		Args: arguments(2, -1),
+		Args:              arguments(2, -1),
+		ValidArgsFunction: g.completeSandboxPath,
 		RunE: g.local(func(ctx context.Context, args []string) error {
 			var paths []string
 			for _, arg := range args {
