@@ -6,26 +6,30 @@ import (
 	"github.com/sandboxagent/sandboxagent/internal/child/cgroup"
 )
 
-// groups makes the control groups of children. It is nil until [AdoptOrphans], since
-// only a program that ends with [EndOrphans] removes them, and where none can be made.
+// groups makes the control groups of children, from the first child after
+// [AdoptOrphans] on, since only a program that ends with [EndOrphans] removes them. The
+// root is nil before, and where none can be made.
 var groups struct {
-	sync.RWMutex
-	root *cgroup.Root
+	sync.Mutex
+	wanted bool // the root is to be opened
+	root   *cgroup.Root
 }
 
-func openGroups() {
-	root, err := cgroup.Open()
-	if err != nil {
-		return // sessions and descendants are what there is
-	}
+func wantGroups() {
 	groups.Lock()
 	defer groups.Unlock()
-	groups.root = root
+	groups.wanted = true
 }
 
 func newGroup() *cgroup.Group {
-	groups.RLock()
-	defer groups.RUnlock()
+	groups.Lock()
+	defer groups.Unlock()
+	if groups.wanted {
+		groups.wanted = false
+		if root, err := cgroup.Open(); err == nil { // else sessions and descendants are what there is
+			groups.root = root
+		}
+	}
 	return groups.root.New()
 }
 
@@ -33,6 +37,7 @@ func newGroup() *cgroup.Group {
 func closeGroups() {
 	groups.Lock()
 	defer groups.Unlock()
+	groups.wanted = false
 	groups.root.Close()
 	groups.root = nil
 }

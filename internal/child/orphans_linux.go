@@ -48,7 +48,7 @@ func AdoptOrphans() error {
 		return nil
 	}
 	family.starting, family.ours = make(map[*exec.Cmd]bool), make(map[int]*exec.Cmd)
-	openGroups()
+	wantGroups()
 	ended := make(chan os.Signal, 1)
 	signal.Notify(ended, syscall.SIGCHLD)
 	go func() {
