@@ -404,7 +404,8 @@ func (s *Supervisor) Get(id string) (*api.ProcessInfo, error) {
 	return p.snapshot(), nil
 }
 
-// Delete forgets an ended process and its log, and kills what it left behind.
+// Delete forgets an ended process and its log. What it left behind lives on, as that
+// of a run does.
 func (s *Supervisor) Delete(id string) error {
 	s.mu.Lock()
 	p := s.processes[id]
@@ -417,10 +418,12 @@ func (s *Supervisor) Delete(id string) error {
 		return api.Conflict(api.CodeProcessRunning, "process is still running; stop or kill it before delete")
 	}
 	delete(s.processes, id)
+	if p.child.Left() {
+		s.runs[p.child] = struct{}{} // what it has left lives on, and ends with all others
+	}
 	s.mu.Unlock()
-	err := p.child.Stop(0)
 	p.out.discard()
-	return err
+	return nil
 }
 
 // Signal sends a signal, by name with or without SIG or by number, to everything
