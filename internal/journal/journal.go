@@ -92,6 +92,8 @@ type Journal struct {
 	reserved   map[string]uint64 // numbers that were shown up to here, by stream, while the store failed
 	unreserved bool              // the store could not note them
 
+	beforeDrop atomic.Pointer[func()]
+
 	maintain sync.Mutex // held while blocks are merged and by Delete, around commitMu
 	dropping sync.Mutex // held while a retention is applied
 	freed    atomic.Int64
@@ -537,6 +539,11 @@ func (j *Journal) Close() error {
 // data_corrupt or data_locked when the store fails.
 func (j *Journal) PutRecord(ctx context.Context, kind, id string, data []byte) error {
 	return recordError(ctx, j.store.PutRecord(ctx, kind, id, data))
+}
+
+// PutRecords stores documents of one kind, all or none.
+func (j *Journal) PutRecords(ctx context.Context, kind string, records []Record) error {
+	return recordError(ctx, j.store.PutRecords(ctx, kind, records))
 }
 
 // GetRecord returns a document, or a problem of the code record_not_found.

@@ -208,6 +208,15 @@ func (m *memory) PutRecord(_ context.Context, kind, id string, data []byte) erro
 	return nil
 }
 
+func (m *memory) PutRecords(_ context.Context, kind string, records []Record) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, r := range records {
+		m.put(kind, r.ID, r.Data)
+	}
+	return nil
+}
+
 func (m *memory) put(kind, id string, data []byte) {
 	m.records[recordKey{kind, id}] = Record{ID: id, Data: bytes.Clone(data), Updated: time.Now().UnixMilli()}
 }

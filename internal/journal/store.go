@@ -82,6 +82,8 @@ type Damage struct {
 // process once PutRecord has returned.
 type Records interface {
 	PutRecord(ctx context.Context, kind, id string, data []byte) error
+	// PutRecords stores records of one kind, all or none. Updated is set by the store.
+	PutRecords(ctx context.Context, kind string, records []Record) error
 	// GetRecord returns a problem of the code record_not_found if there is none.
 	GetRecord(ctx context.Context, kind, id string) ([]byte, error)
 	// ListRecords returns the records whose id starts with prefix, by id.

@@ -11,6 +11,17 @@ import (
 // vacuumBytes is how much the enforcer has to drop until it gives room back.
 const vacuumBytes = 4 << 20
 
+// BeforeDrop has do called whenever the retention is about to be applied, before it is
+// decided what goes: for those who keep what they have made of the entries, and are to
+// write that first.
+func (j *Journal) BeforeDrop(do func()) { j.beforeDrop.Store(&do) }
+
+func (j *Journal) announceDrop() {
+	if do := j.beforeDrop.Load(); do != nil {
+		(*do)()
+	}
+}
+
 // Trim drops what the retention does not keep, joins small blocks, so that old
 // streams are read fast, and gives room back. The caller repeats it now and then;
 // limits of size the journal keeps by itself. While the store fails it does nothing.
@@ -20,6 +31,7 @@ func (j *Journal) Trim(ctx context.Context) error {
 		return nil
 	}
 	j.removeDrafts(ctx)
+	j.announceDrop()
 	infos, err := j.store.Streams(ctx, "")
 	if err != nil {
 		return fmt.Errorf("trim journal: %w", err)
@@ -157,6 +169,7 @@ func (j *Journal) enforce(ctx context.Context) error {
 	}
 	j.dropping.Lock()
 	defer j.dropping.Unlock()
+	j.announceDrop()
 	infos, err := j.store.Streams(ctx, "")
 	if err != nil {
 		return err

@@ -94,6 +94,10 @@ func (s split) PutRecord(ctx context.Context, kind, id string, data []byte) erro
 	return s.of(kind).PutRecord(ctx, kind, id, data)
 }
 
+func (s split) PutRecords(ctx context.Context, kind string, records []Record) error {
+	return s.of(kind).PutRecords(ctx, kind, records)
+}
+
 func (s split) GetRecord(ctx context.Context, kind, id string) ([]byte, error) {
 	return s.of(kind).GetRecord(ctx, kind, id)
 }

@@ -2,12 +2,20 @@ package server_test
 
 import (
 	"bytes"
+	"context"
+	"encoding/json"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/sandboxagent/sandboxagent/internal/app"
 	"github.com/sandboxagent/sandboxagent/internal/server"
@@ -85,4 +93,63 @@ func BenchmarkRunTrue(b *testing.B) {
 	for b.Loop() {
 		do(b, srv, http.MethodPost, "/v1/processes/run", []byte(`{"command":"/bin/true"}`))
 	}
+}
+
+// BenchmarkPrompt is a round trip of a prompt in a real session, over a socket, as a
+// client makes it. cpu-us/op is the processor time of the server and its client.
+func BenchmarkPrompt(b *testing.B) {
+	mock := filepath.Join(b.TempDir(), "mock")
+	if out, err := exec.Command("go", "build", "-o", mock, "./testdata/mock").CombinedOutput(); err != nil {
+		b.Fatalf("build the agent: %v\n%s", err, out)
+	}
+	srv, err := app.Open(app.Config{DataDir: b.TempDir(), Home: b.TempDir(), Env: os.Environ(), AgentCommands: map[string][]string{"mock": {mock}}, Ballast: 16 << 20})
+	if err != nil {
+		b.Fatal(err)
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(ctx, listener) }()
+	defer func() {
+		stop()
+		if err := <-served; err != nil {
+			b.Error(err)
+		}
+	}()
+	post := func(query, frame string) []byte {
+		resp, err := http.Post("http://"+listener.Addr().String()+"/v1/acp/bench"+query, "application/json", strings.NewReader(frame))
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		if err != nil || resp.StatusCode != http.StatusOK {
+			b.Fatalf("status %d, %v: %s", resp.StatusCode, err, body)
+		}
+		return body
+	}
+	post("?agent=mock", `{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":1}}`)
+	var opened struct{ Result struct{ SessionID string } }
+	if err := json.Unmarshal(post("", `{"jsonrpc":"2.0","id":1,"method":"session/new","params":{"cwd":"/","mcpServers":[]}}`), &opened); err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	before, id := processorTime(b), 2
+	for b.Loop() {
+		post("", fmt.Sprintf(`{"jsonrpc":"2.0","id":%d,"method":"session/prompt","params":{"sessionId":%q,"prompt":[{"type":"text","text":"/echo hello"}]}}`, id, opened.Result.SessionID))
+		id++
+	}
+	b.ReportMetric(float64((processorTime(b)-before).Microseconds())/float64(b.N), "cpu-us/op")
+}
+
+// processorTime is what this process has used.
+func processorTime(b *testing.B) time.Duration {
+	var usage syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }

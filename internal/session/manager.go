@@ -206,6 +206,7 @@ func OwnReply(frame []byte) bool {
 // find returns the session with an id of ours or of its agent.
 func (m *Manager) find(id string) (*session, error) {
 	if s := m.lookup(id); s != nil {
+		m.current(s)
 		return s, nil
 	}
 	return nil, api.SessionNotFound(id)
@@ -278,10 +279,13 @@ func (m *Manager) makeRoom() bool {
 // all returns all sessions, in no order.
 func (m *Manager) all() []*session {
 	m.mu.RLock()
-	defer m.mu.RUnlock()
 	list := make([]*session, 0, len(m.sessions))
 	for _, s := range m.sessions {
 		list = append(list, s)
+	}
+	m.mu.RUnlock()
+	for _, s := range list {
+		m.current(s)
 	}
 	return list
 }

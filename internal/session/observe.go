@@ -243,6 +243,11 @@ func (m *Manager) fromClient(l *link, e bridge.Event) {
 		if seq == 0 {
 			seq = s.append(journal.FromClient, e.Frame)
 		}
+		if sets(e.Msg.Method) {
+			s.mu.Lock()
+			s.asking++
+			s.mu.Unlock()
+		}
 		if e.Msg.Method == acp.MethodSessionPrompt {
 			s.mu.Lock()
 			s.endReplay() // what comes now is the answer
@@ -308,6 +313,7 @@ func (m *Manager) known(l *link, id string) *session {
 	if s == nil || s.rec.Agent != l.agent {
 		return nil
 	}
+	m.current(s)
 	return s
 }
 
@@ -445,9 +451,9 @@ func (m *Manager) notified(l *link, e bridge.Event) {
 		}
 		return
 	}
-	s.append(journal.FromAgent, e.Frame)
+	seq := s.append(journal.FromAgent, e.Frame)
 	if e.Msg.Method == acp.MethodSessionUpdate {
-		s.updated(e.Frame)
+		s.updated(e.Frame, seq)
 	}
 	if owner != "" {
 		m.cfg.Mirror.Notified(owner, e.Frame)
@@ -500,22 +506,22 @@ func (m *Manager) opened(l *link, c *call, e bridge.Event) *session {
 	}
 	m.bind(l, s, sid)
 	s.append(journal.FromClient, c.frame)
-	s.append(journal.FromAgent, e.Frame)
-	s.described(result)
+	seq := s.append(journal.FromAgent, e.Frame)
+	s.described(result, seq)
 	for _, frame := range l.early[sid] {
 		if c.method == acp.MethodSessionLoad && !c.fresh {
 			break
 		}
-		s.append(journal.FromAgent, frame)
-		s.updated(frame)
+		seq := s.append(journal.FromAgent, frame)
+		s.updated(frame, seq)
 	}
 	delete(l.early, sid)
-	if c.fresh { // the client must not know of a session that a killed server forgets
-		if err := m.save(m.ctx, s); err != nil {
-			m.log.Warn("session of an ACP client is not on disk", "session", s.id, "error", err)
-		}
+	// The client must not know of a session that a killed server forgets, and no event
+	// says on which connection a session is open.
+	if err := m.save(m.ctx, s); err != nil {
+		m.log.Warn("session is not on disk", "session", s.id, "error", err)
+		s.changed()
 	}
-	s.changed()
 	return s
 }
 

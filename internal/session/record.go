@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/sandboxagent/sandboxagent/acp"
 	"github.com/sandboxagent/sandboxagent/api"
@@ -15,8 +16,17 @@ import (
 // RecordKind is where sessions stand among the journal's records.
 const RecordKind = "session"
 
-// record is what is kept of a session beside its events.
+// recordVersion is that of the code that makes the derived part of a record. A change
+// of what the code makes of events needs another one: see fold.
+const recordVersion = 1
+
+// record is what is kept of a session alongside its events. Settings, which clients
+// make, are on disk when the call returns that made them. What is derived from the
+// events is a checkpoint, written a moment later; after a crash the events behind
+// Applied make up for what it lacks.
 type record struct {
+	Version        int                   `json:"version,omitempty"`
+	Applied        uint64                `json:"applied,omitempty"` // newest event that the derived part has
 	ID             string                `json:"id"`
 	Agent          string                `json:"agent"`
 	AgentSessionID string                `json:"agentSessionId"`
@@ -106,8 +116,10 @@ func (m *Manager) load(ctx context.Context) error {
 		}
 		rec.reach(last[stream(rec.ID)])
 		s := newSession(m, rec)
+		s.outdated = rec.Version != recordVersion
 		m.index(s)
 		if rec.open() {
+			m.current(s)
 			s.settle(ctx, serverEnded)
 		}
 		if len(dropped) > 0 {
@@ -124,7 +136,7 @@ func (m *Manager) load(ctx context.Context) error {
 // ahead of it, as it can be on disk before the events that it tells of. Their numbers
 // are given to other events then, which it must not take for those that it knows.
 func (r *record) reach(last uint64) {
-	r.Last, r.Settled, r.Counted = last, min(r.Settled, last), min(r.Counted, last)
+	r.Last, r.Settled, r.Counted, r.Applied = last, min(r.Settled, last), min(r.Counted, last), min(r.Applied, last)
 	for i := range r.Bound {
 		r.Bound[i].From = min(r.Bound[i].From, last+1)
 	}
@@ -146,16 +158,23 @@ func (m *Manager) index(s *session) {
 	}
 }
 
-// saver writes changed records behind whoever changed them.
+// saveDelay is for how long changes of records gather until they are written, since a
+// prompt makes several, and the transaction is what costs.
+const saveDelay = 100 * time.Millisecond
+
+// saver writes changed records after whoever changed them.
 type saver struct {
 	m     *Manager
 	mu    sync.Mutex
 	dirty map[*session]struct{}
-	kick  chan struct{}
+	kick  chan struct{} // has room for one: something is dirty
+
+	flushing sync.Mutex // one flush at a time, as each holds several session.saving
 }
 
 func (v *saver) init(m *Manager) {
 	v.m, v.dirty, v.kick = m, make(map[*session]struct{}), make(chan struct{}, 1)
+	m.cfg.Journal.BeforeDrop(v.flush)
 }
 
 // note has a record written soon.
@@ -171,26 +190,49 @@ func (v *saver) note(s *session) {
 
 // run writes records until the manager closes, and then the last ones.
 func (v *saver) run() {
+	defer v.flush()
 	for {
 		select {
 		case <-v.m.ctx.Done():
-			v.flush()
 			return
 		case <-v.kick:
-			v.flush()
 		}
+		select {
+		case <-v.m.ctx.Done():
+			return
+		case <-time.After(saveDelay):
+		}
+		v.flush()
 	}
 }
 
+// flush writes what is dirty in one transaction.
 func (v *saver) flush() {
+	v.flushing.Lock()
+	defer v.flushing.Unlock()
 	v.mu.Lock()
 	batch := v.dirty
 	v.dirty = make(map[*session]struct{})
 	v.mu.Unlock()
+	var records []journal.Record
 	for s := range batch {
-		if err := v.m.save(context.WithoutCancel(v.m.ctx), s); err != nil {
-			v.m.log.Warn("session is not on disk", "session", s.id, "error", err)
+		if s.rec.Ephemeral {
+			continue
 		}
+		s.saving.Lock()
+		defer s.saving.Unlock()
+		data, _, err := s.encode()
+		if err != nil {
+			v.m.log.Warn("session is not on disk", "session", s.id, "error", err)
+		} else if data != nil {
+			records = append(records, journal.Record{ID: s.id, Data: data})
+		}
+	}
+	if len(records) == 0 {
+		return
+	}
+	if err := v.m.cfg.Journal.PutRecords(context.WithoutCancel(v.m.ctx), RecordKind, records); err != nil {
+		v.m.log.Warn("sessions are not on disk", "sessions", len(records), "error", err)
 	}
 }
 
@@ -224,7 +266,7 @@ func (s *session) encode() (data []byte, last uint64, err error) {
 	if s.rec.Turn = ""; s.turn != nil {
 		s.rec.Turn = s.turn.id
 	}
-	if !s.busy() && len(s.pending) == 0 {
+	if !s.busy() && len(s.pending) == 0 && s.asking == 0 {
 		s.rec.Settled = s.rec.Last
 	}
 	if data, err = json.Marshal(s.rec); err != nil {

@@ -14,6 +14,9 @@ func decodeRecord(data []byte) (rec record, dropped []api.PermissionRule, err er
 	if err := json.Unmarshal(data, &rec); err != nil {
 		return rec, nil, err
 	}
+	if rec.Version == 0 { // written with each change, by the same rules as version 1
+		rec.Version, rec.Applied = 1, rec.Last
+	}
 	type titled struct {
 		Title string `json:"title"`
 	}

@@ -45,9 +45,12 @@ type session struct {
 	clients  map[string]api.SessionClient
 	used     time.Time // when it was last of use to somebody
 	purged   bool
+	asking   int  // requests of clients for a setting that the agent has not answered
+	outdated bool // the derived part of the record is of other code: see Manager.current
 }
 
 func newSession(m *Manager, rec record) *session {
+	rec.Version = cmp.Or(rec.Version, recordVersion)
 	return &session{
 		m: m, id: rec.ID, rec: rec,
 		opening: make(chan struct{}, 1),
@@ -208,7 +211,7 @@ func (s *session) notify(method string, params any) uint64 {
 	return s.append(journal.FromAgent, frame)
 }
 
-// changed has the record saved.
+// changed has the record saved soon.
 func (s *session) changed() { s.m.saving.note(s) }
 
 // lock takes the opening token.
@@ -230,7 +233,7 @@ func (s *session) stopped(reason string) {
 	if s.stopping != "" {
 		reason = s.stopping
 	}
-	s.link, s.running = nil, 0
+	s.link, s.running, s.asking = nil, 0, 0
 	s.wakeQuiet()
 	s.rec.Reason = reason
 	clear(s.calls)

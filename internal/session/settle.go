@@ -50,6 +50,8 @@ func (s *session) settle(ctx context.Context, why string) {
 // unsettled reads what is open since the record was sure that nothing was.
 func (s *session) unsettled(ctx context.Context) (open unsettled, err error) {
 	open.prompts = make(map[string]bool)
+	f := fold{s: s}
+	defer f.end()
 	reader := s.m.cfg.Journal.Reader(s.stream(), min(s.rec.Settled, s.rec.Last))
 	for reader.Cursor() < s.rec.Last {
 		batch, err := reader.Next(ctx)
@@ -58,6 +60,7 @@ func (s *session) unsettled(ctx context.Context) (open unsettled, err error) {
 		}
 		for _, e := range batch.Entries {
 			open.take(s, e)
+			f.take(e)
 		}
 	}
 	return open, nil

@@ -431,6 +431,7 @@ func (s *session) prompted(key string, frame []byte, seq uint64) {
 		close(t.taken)
 	}
 	s.rec.begins(frame)
+	s.rec.applied(seq)
 	l, sid := s.link, s.rec.AgentSessionID
 	s.mu.Unlock()
 	if cancelled && l != nil {
@@ -490,6 +491,7 @@ func (s *session) promptAnswered(key string, e bridge.Event, seq uint64) {
 		s.running--
 	}
 	used := s.rec.count(result.Usage, seq, s.m.cfg.Agents.SumsUsage(s.rec.Agent))
+	s.rec.applied(seq)
 	if t := s.turn; t != nil && t.call == key {
 		t.last, t.used = seq, used
 		s.rec.Primer = false

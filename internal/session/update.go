@@ -2,6 +2,7 @@ package session
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"slices"
 
@@ -34,7 +35,8 @@ func updateKind(frame []byte) string {
 }
 
 // updated takes an update of the agent into the record and the turn.
-func (s *session) updated(frame []byte) {
+// It is the event seq.
+func (s *session) updated(frame []byte, seq uint64) {
 	switch kind := updateKind(frame); kind {
 	case acp.UpdateCommands, acp.UpdateUserMessage:
 		return // changes nothing here
@@ -56,6 +58,7 @@ func (s *session) updated(frame []byte) {
 	u := &n.Params.Update
 	s.mu.Lock()
 	saved := s.apply(u)
+	s.rec.applied(seq)
 	s.mu.Unlock()
 	if saved {
 		s.changed()
@@ -232,13 +235,21 @@ func (s *session) setOption(match func(*acp.ConfigOption) bool, value string) {
 }
 
 // described takes what an agent says of a session that it has opened.
-func (s *session) described(result acp.SessionResult) {
+// The answer is the event seq.
+func (s *session) described(result acp.SessionResult, seq uint64) {
 	var options []acp.ConfigOption
 	if result.ConfigOptions == nil {
 		options = s.m.cfg.Agents.Options(s.rec.Agent)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.describes(result, options)
+	s.rec.applied(seq)
+}
+
+// describes takes what an agent says of a session that it has opened, or for an agent
+// without options those that are known of it. The caller holds mu.
+func (s *session) describes(result acp.SessionResult, options []acp.ConfigOption) {
 	r := &s.rec
 	switch {
 	case result.ConfigOptions != nil:
@@ -261,9 +272,26 @@ func (s *session) replied(c *call, key string, e bridge.Event, seq uint64) {
 		s.promptAnswered(key, e, seq)
 		return
 	}
-	if e.Msg.IsError {
+	if !sets(c.method) {
 		return
 	}
+	s.mu.Lock()
+	s.asking = max(s.asking-1, 0)
+	if !e.Msg.IsError {
+		s.set(c.method, c.frame, e.Frame)
+		s.rec.applied(seq)
+	}
+	s.mu.Unlock()
+	s.changed()
+}
+
+// sets reports whether a method of clients changes a setting of the agent.
+func sets(method string) bool {
+	return method == acp.MethodSetMode || method == acp.MethodSetModel || method == acp.MethodSetConfigOption
+}
+
+// set takes a request for a setting that the agent has granted. The caller holds mu.
+func (s *session) set(method string, request, reply []byte) {
 	var p struct {
 		ModeID   string          `json:"modeId"`
 		Mode     string          `json:"mode"`
@@ -271,47 +299,35 @@ func (s *session) replied(c *call, key string, e bridge.Event, seq uint64) {
 		ConfigID string          `json:"configId"`
 		Value    json.RawMessage `json:"value"`
 	}
-	if !decodeMember(c.frame, "params", &p) {
+	if !decodeMember(request, "params", &p) {
 		return
 	}
-	switch c.method {
+	switch method {
 	case acp.MethodSetMode:
-		s.mu.Lock()
-		id := p.ModeID
-		if id == "" {
-			id = p.Mode
-		}
+		id := cmp.Or(p.ModeID, p.Mode)
 		s.setMode(id)
 		s.choose(chosenMode, id)
-		s.mu.Unlock()
 	case acp.MethodSetModel:
-		s.mu.Lock()
 		if s.rec.Models != nil {
 			models := *s.rec.Models
 			models.CurrentModelID = p.ModelID
 			s.rec.Models = &models
 		}
 		s.choose(chosenModel, p.ModelID)
-		s.mu.Unlock()
 	case acp.MethodSetConfigOption:
-		s.optionReplied(p.ConfigID, p.Value, e.Frame)
-	default:
-		return
+		s.setConfigOption(p.ConfigID, p.Value, reply)
 	}
-	s.changed()
 }
 
-// optionReplied takes the answer to session/set_config_option: all options, or
-// nothing but that it is done.
-func (s *session) optionReplied(id string, raw json.RawMessage, frame []byte) {
+// setConfigOption takes the answer to session/set_config_option: all options, or
+// nothing but that it is done. The caller holds mu.
+func (s *session) setConfigOption(id string, raw json.RawMessage, frame []byte) {
 	value := ""
 	if json.Unmarshal(raw, &value) != nil {
 		value = string(raw)
 	}
 	var result acp.SetConfigOptionResult
 	decodeMember(frame, "result", &result)
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	if result.ConfigOptions != nil {
 		s.setOptions(result.ConfigOptions)
 	} else {

@@ -29,6 +29,26 @@ func (s *Store) PutRecord(ctx context.Context, kind, id string, data []byte) err
 	return nil
 }
 
+// PutRecords stores records of one kind in one statement.
+func (s *Store) PutRecords(ctx context.Context, kind string, records []journal.Record) error {
+	ids, datas := make([]string, len(records)), make([][]byte, len(records))
+	for i, r := range records {
+		ids[i], datas[i] = r.ID, append([]byte{}, r.Data...)
+	}
+	err := s.write(ctx, true, func(ctx context.Context, conn *pgx.Conn) error {
+		_, err := conn.Exec(ctx, `
+			INSERT INTO records (kind, id, data, updated)
+			SELECT $1, id, data, $4 FROM unnest($2::text[], $3::bytea[]) AS r (id, data)
+			ON CONFLICT (kind, id) DO UPDATE SET data = excluded.data, updated = excluded.updated`,
+			kind, ids, datas, time.Now().UnixMilli())
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("put records: %w", err)
+	}
+	return nil
+}
+
 // Install names streams anew and stores records.
 func (s *Store) Install(ctx context.Context, names map[string]string, records map[string][]journal.Record) error {
 	var olds, news, kinds, ids []string

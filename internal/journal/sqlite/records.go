@@ -17,6 +17,18 @@ func (s *Store) PutRecord(ctx context.Context, kind, id string, data []byte) err
 	return s.transact(ctx, func() error { return s.putRecord(context.WithoutCancel(ctx), kind, id, data) })
 }
 
+// PutRecords stores records of one kind in one transaction.
+func (s *Store) PutRecords(ctx context.Context, kind string, records []journal.Record) error {
+	return s.transact(ctx, func() error {
+		for _, r := range records {
+			if err := s.putRecord(context.WithoutCancel(ctx), kind, r.ID, r.Data); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
 // putRecord is for a transaction.
 func (s *Store) putRecord(ctx context.Context, kind, id string, data []byte) error {
 	if data == nil {
