@@ -88,6 +88,29 @@ func Parse(line []byte) (Message, error) {
 	return f.message(), nil
 }
 
+// Member returns a member of the object that a frame is, as it stands there and sharing
+// its memory. It is nil where the frame has no such member, and ok is false where it is
+// no object, or not JSON up to its end. Keys count as for [Parse].
+func Member(line []byte, name string) (value json.RawMessage, ok bool) {
+	s := scanner{data: line}
+	s.space()
+	if s.peek() != '{' {
+		return nil, false
+	}
+	s.object(1, func(key []byte) {
+		if string(key) == name {
+			value = s.rawValue(1)
+		} else {
+			s.value(1)
+		}
+	})
+	s.space()
+	if s.err != nil || s.pos < len(line) {
+		return nil, false
+	}
+	return value, true
+}
+
 // frame is what one pass collects.
 type frame struct {
 	id, errorValue        []byte

@@ -220,3 +220,28 @@ func TestIDKey(t *testing.T) {
 		}
 	}
 }
+
+// TestMember compares with what package json finds.
+func TestMember(t *testing.T) {
+	for _, line := range []string{
+		`{"result":{"a":1},"id":2}`, ` { "result" : [ 1 , 2 ] } `, `{"result":null}`, `{"id":1}`, `{}`, `[]`, `7`, `"result"`, ``,
+		`{"result":1,"result":2}`, `{"re\u0073ult":3}`, `{"Result":4}`, `{"result":5`, `{"result":6}x`, `{"result":}`, `{"a":{"result":7}}`,
+	} {
+		var object map[string]json.RawMessage
+		wantOK := json.Unmarshal([]byte(line), &object) == nil
+		got, ok := Member([]byte(line), "result")
+		if ok != wantOK || string(got) != string(object["result"]) {
+			t.Errorf("%s: %s, %v; want %s, %v", line, got, ok, object["result"], wantOK)
+		}
+	}
+}
+
+func BenchmarkMember(b *testing.B) {
+	line := []byte(`{"jsonrpc":"2.0","id":7,"result":{"stopReason":"end_turn","usage":{"inputTokens":1,"outputTokens":2,"totalTokens":3}}}`)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, ok := Member(line, "result"); !ok {
+			b.Fatal("no member")
+		}
+	}
+}

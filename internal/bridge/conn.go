@@ -31,7 +31,8 @@ type conn struct {
 	b      *Bridge
 	id     string
 	agent  string
-	stream string
+	stream string // of what the agent says
+	client string // and of what clients say
 
 	mu         sync.Mutex
 	rec        record
@@ -45,7 +46,7 @@ type conn struct {
 }
 
 func newConn(b *Bridge, rec record) *conn {
-	return &conn{b: b, id: rec.ID, agent: rec.Agent, stream: rec.Stream, rec: rec, state: statusExited}
+	return &conn{b: b, id: rec.ID, agent: rec.Agent, stream: rec.Stream, client: clientStream(rec.Stream), rec: rec, state: statusExited}
 }
 
 // exhume makes the connection of a record of an earlier run of the server. If

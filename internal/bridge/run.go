@@ -373,7 +373,7 @@ func (r *run) note(it *item, appendTo func(string, journal.Direction, []byte) (u
 	if it.line != nil {
 		return true
 	}
-	_, err := appendTo(clientStream(r.c.stream), journal.FromClient, it.frame)
+	_, err := appendTo(r.c.client, journal.FromClient, it.frame)
 	if errors.Is(err, journal.ErrFull) {
 		return false
 	}

@@ -582,9 +582,6 @@ func (m *Manager) abandon(s *session) {
 
 // decodeMember decodes one member of a frame.
 func decodeMember(frame []byte, name string, v any) bool {
-	var object map[string]json.RawMessage
-	if json.Unmarshal(frame, &object) != nil {
-		return false
-	}
-	return len(object[name]) == 0 || json.Unmarshal(object[name], v) == nil
+	value, ok := acp.Member(frame, name)
+	return ok && (len(value) == 0 || json.Unmarshal(value, v) == nil)
 }

@@ -77,7 +77,7 @@ type binding struct {
 func stream(id string) string { return streamPrefix + id }
 
 // stream is the journal's stream of the session's events.
-func (s *session) stream() string { return s.where(streamPrefix) + s.id }
+func (s *session) stream() string { return s.events }
 
 // where names what the journal has of the session: in memory alone if it is
 // ephemeral.

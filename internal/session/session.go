@@ -19,8 +19,9 @@ import (
 
 // session is one conversation.
 type session struct {
-	m  *Manager
-	id string
+	m      *Manager
+	id     string
+	events string // name of their stream
 
 	opening chan struct{} // holds a token while the agent is started, set or stopped
 	saving  sync.Mutex    // held while the record is written
@@ -51,7 +52,7 @@ type session struct {
 
 func newSession(m *Manager, rec record) *session {
 	rec.Version = cmp.Or(rec.Version, recordVersion)
-	return &session{
+	s := &session{
 		m: m, id: rec.ID, rec: rec,
 		opening: make(chan struct{}, 1),
 		calls:   make(map[string]acp.ToolCall),
@@ -59,6 +60,8 @@ func newSession(m *Manager, rec record) *session {
 		clients: make(map[string]api.SessionClient),
 		used:    time.Now(),
 	}
+	s.events = s.where(streamPrefix) + s.id
+	return s
 }
 
 // ownPrefix starts the ids of connections that sessions have for themselves.

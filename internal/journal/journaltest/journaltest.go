@@ -321,12 +321,18 @@ func testRecords(t *testing.T, open func() journal.Store) {
 		t.Fatalf("get of no record: %v", err)
 	}
 	for _, r := range [][3]string{
-		{"session", "x/2", "two"}, {"session", "x/1", "old"}, {"session", "x/1", "one"},
+		{"session", "x/2", "two"}, {"session", "x/1", "old"}, {"session", "x/1", "older"},
 		{"session", "y", ""}, {"connection", "x/1", "other"}, {"other", "z", "z"},
 	} {
 		if err := s.PutRecord(ctx, r[0], r[1], []byte(r[2])); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if err := s.PutRecords(ctx, "session", []journal.Record{{ID: "x/1", Data: []byte("one")}, {ID: "z"}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.PutRecords(ctx, "session", nil); err != nil {
+		t.Fatal(err)
 	}
 	for range 2 {
 		if err := s.DeleteRecord(ctx, "connection", "x/1"); err != nil {
@@ -342,6 +348,9 @@ func testRecords(t *testing.T, open func() journal.Store) {
 	}
 	if data, err := s.GetRecord(ctx, "session", "y"); err != nil || len(data) != 0 {
 		t.Errorf("get of an empty record: %q, %v", data, err)
+	}
+	if data, err := s.GetRecord(ctx, "session", "z"); err != nil || len(data) != 0 {
+		t.Errorf("get of an empty record, put with another: %q, %v", data, err)
 	}
 	list, err := s.ListRecords(ctx, "session", "x/")
 	if err != nil || len(list) != 2 || list[0].ID != "x/1" || string(list[1].Data) != "two" || list[0].Updated == 0 {
