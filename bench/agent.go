@@ -13,16 +13,29 @@ import (
 // frameBytes is the length of a frame of a burst, with its line end.
 const frameBytes = 250
 
-// burstFrame is one agent frame as a model's text makes them.
-var burstFrame = func() []byte {
-	const head = `{"jsonrpc":"2.0","method":"session/update","params":{"sessionId":"bench","update":{"sessionUpdate":"agent_message_chunk","content":{"type":"text","text":"`
+// burstFrame is one agent frame of a session as a model's text makes them.
+func burstFrame(session string) []byte {
+	head := `{"jsonrpc":"2.0","method":"session/update","params":{"sessionId":"` + session + `","update":{"sessionUpdate":"agent_message_chunk","content":{"type":"text","text":"`
 	const tail = `"}}}}` + "\n"
 	return []byte(head + strings.Repeat("x", frameBytes-len(head)-len(tail)) + tail)
-}()
+}
 
-// runAgent is the agent of both servers: it answers every request at once, and
-// sends params.burst frames before the answer. It ends with its input.
+// agentReply is what the agent replies to a method.
+func agentReply(line []byte, session string) string {
+	switch {
+	case bytes.Contains(line, []byte(`"method":"initialize"`)):
+		return `{"protocolVersion":1,"agentCapabilities":{},"authMethods":[]}`
+	case bytes.Contains(line, []byte(`"method":"session/new"`)):
+		return `{"sessionId":"` + session + `"}`
+	}
+	return `{"stopReason":"end_turn"}`
+}
+
+// runAgent is the agent of both servers: it opens a session, answers every prompt at
+// once, and sends params.burst frames before the answer. It ends with its input.
 func runAgent(in io.Reader, out io.Writer) error {
+	session := fmt.Sprintf("bench-%d", os.Getpid())
+	burst250 := burstFrame(session)
 	r, w := bufio.NewReaderSize(in, 64<<10), bufio.NewWriterSize(out, 64<<10)
 	for {
 		line, err := r.ReadBytes('\n')
@@ -38,7 +51,7 @@ func runAgent(in io.Reader, out io.Writer) error {
 				return fmt.Errorf("read frame: %w", err)
 			}
 			for range burst {
-				if _, err := w.Write(burstFrame); err != nil {
+				if _, err := w.Write(burst250); err != nil {
 					return err
 				}
 			}
@@ -46,7 +59,7 @@ func runAgent(in io.Reader, out io.Writer) error {
 		if id := member(line, "id"); id != nil {
 			w.WriteString(`{"jsonrpc":"2.0","id":`)
 			w.Write(id)
-			w.WriteString(`,"result":{"stopReason":"end_turn"}}` + "\n")
+			w.WriteString(`,"result":` + agentReply(line, session) + "}\n")
 		}
 		if err := w.Flush(); err != nil {
 			return err

@@ -9,6 +9,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -19,12 +21,16 @@ const peerVersion = "0.4.2"
 // side is who does the work.
 type side int
 
+// The peer is measured with its log of requests switched off, against which we compare,
+// and as it comes, with the log on.
 const (
 	ours side = iota
 	theirs
+	logging
+	sides
 )
 
-func (s side) String() string { return [...]string{"ours", "peer"}[s] }
+func (s side) String() string { return [...]string{"ours", "peer", "peer with its log"}[s] }
 
 // sample is one number that one side reached once. Lost is how much of what was
 // to be delivered did not come: frames or bytes, as the row says.
@@ -54,17 +60,17 @@ type work struct {
 // result is what came of a work.
 type result struct {
 	work    work
-	samples [2][][]float64 // by side, row and round
-	lost    [2][]int64     // by side and row, over all rounds
-	errs    [2]error       // why a side has no samples
-	foreign float64        // cores that others used meanwhile
+	samples [sides][][]float64 // by side, row and round
+	lost    [sides][]int64     // by side and row, over all rounds
+	errs    [sides]error       // why a side has no samples
+	foreign float64            // cores that others used meanwhile
 }
 
 // lab has the two servers, and a folder for everything they write.
 type lab struct {
 	dir      string
 	self     string
-	programs [2]string
+	programs [sides]string
 	loadAvg  string
 	started  time.Time
 	runs     int
@@ -85,6 +91,7 @@ func openLab(ctx context.Context, o options, alone bool) (*lab, error) {
 			return nil, err
 		}
 	}
+	l.programs[logging] = l.programs[theirs]
 	l.dir, err = os.MkdirTemp("", "bench")
 	return l, err
 }
@@ -151,11 +158,11 @@ func (l *lab) measure(ctx context.Context, w work, rounds int) result {
 		res.samples[s], res.lost[s] = make([][]float64, len(w.rows)), make([]int64, len(w.rows))
 	}
 	if w.oursOnly != "" {
-		res.errs[theirs] = errors.New(w.oursOnly)
+		res.errs[theirs], res.errs[logging] = errors.New(w.oursOnly), errors.New(w.oursOnly)
 	}
 	before, began := usage(), time.Now()
 	for round := range rounds {
-		for _, s := range []side{ours, theirs} {
+		for s := range sides {
 			if res.errs[s] != nil || ctx.Err() != nil {
 				continue
 			}
@@ -213,6 +220,9 @@ func (l *lab) startIn(ctx context.Context, s side, home string) (*server, error)
 	srv.cmd = exec.CommandContext(ctx, l.programs[s], "server", "--no-token", "--no-telemetry", "--host", "127.0.0.1", "--port", fmt.Sprint(port))
 	srv.cmd.Dir = home
 	srv.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + home, "XDG_DATA_HOME=" + home, "TMPDIR=" + home, "SANDBOX_AGENT_LOG_STDOUT=1"}
+	if s == theirs {
+		srv.cmd.Env = append(srv.cmd.Env, "RUST_LOG=warn")
+	}
 	srv.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	srv.cmd.Cancel = func() error { return srv.cmd.Process.Signal(syscall.SIGTERM) }
 	srv.cmd.WaitDelay = 5 * time.Second
@@ -274,7 +284,27 @@ func (s *server) leave() {
 	os.RemoveAll(s.home)
 }
 
-func (s *server) pid() int { return s.cmd.Process.Pid }
+// pids are the processes of the server itself: the one that was started, and the one
+// that it started of the same program, if it did.
+func (s *server) pids() []int {
+	pids := []int{s.cmd.Process.Pid}
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pids[0], pids[0]))
+	if err != nil {
+		return pids
+	}
+	program, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pids[0]))
+	if err != nil {
+		return pids
+	}
+	for _, field := range strings.Fields(string(data)) {
+		exe, err := os.Readlink("/proc/" + field + "/exe")
+		pid, atoiErr := strconv.Atoi(field)
+		if err == nil && atoiErr == nil && exe == program {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
 
 // spent is the processor time, in microseconds, that a part of some work took:
 // of the server itself, and of the children that it waited for. Unlike the time
@@ -283,14 +313,14 @@ type spent struct{ own, children float64 }
 
 // during does some work of n parts and returns what each of them took.
 func (s *server) during(n int, work func() error) (spent, error) {
-	own, children, err := cpuOf(s.pid())
+	own, children, err := cpuOf(s.pids())
 	if err != nil {
 		return spent{}, err
 	}
 	if err := work(); err != nil {
 		return spent{}, err
 	}
-	ownAfter, childrenAfter, err := cpuOf(s.pid())
+	ownAfter, childrenAfter, err := cpuOf(s.pids())
 	each := func(d time.Duration) float64 { return float64(d.Microseconds()) / float64(n) }
 	return spent{each(ownAfter - own), each(childrenAfter - children)}, err
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -23,66 +24,76 @@ func freePort() (int, error) {
 	return l.Addr().(*net.TCPAddr).Port, nil
 }
 
-// memory is what the kernel says of the memory of a process, in bytes.
+// memory is what the kernel says of the memory of a server, in bytes.
 type memory struct {
-	resident int64
-	peak     int64 // since resetPeak
+	resident int64 // proportional set size, which counts shared pages once
+	peak     int64 // since resetPeak, of resident pages
 	anon     int64
 }
 
-func memoryOf(pid int) (memory, error) {
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return memory{}, fmt.Errorf("read memory use: %w", err)
+// memoryOf adds up the processes of a server.
+func memoryOf(pids []int) (sum memory, err error) {
+	for _, pid := range pids {
+		kib := func(file, name string) (int64, error) {
+			data, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, file))
+			if err != nil {
+				return 0, fmt.Errorf("read memory use: %w", err)
+			}
+			for line := range bytes.Lines(data) {
+				fields := bytes.Fields(line)
+				if len(fields) == 3 && string(fields[0]) == name {
+					return strconv.ParseInt(string(fields[1]), 10, 64)
+				}
+			}
+			return 0, fmt.Errorf("read memory use: no %s", name)
+		}
+		for _, part := range []struct {
+			file, name string
+			to         *int64
+		}{{"smaps_rollup", "Pss:", &sum.resident}, {"status", "VmHWM:", &sum.peak}, {"status", "RssAnon:", &sum.anon}} {
+			n, err := kib(part.file, part.name)
+			if err != nil {
+				return memory{}, err
+			}
+			*part.to += n << 10
+		}
 	}
-	var m memory
-	for line := range bytes.Lines(data) {
-		fields := bytes.Fields(line)
-		if len(fields) != 3 {
-			continue
-		}
-		n, err := strconv.ParseInt(string(fields[1]), 10, 64)
-		if err != nil {
-			continue
-		}
-		switch string(fields[0]) {
-		case "VmRSS:":
-			m.resident = n << 10
-		case "VmHWM:":
-			m.peak = n << 10
-		case "RssAnon:":
-			m.anon = n << 10
-		}
-	}
-	return m, nil
+	return sum, nil
 }
 
 // resetPeak makes the present use of memory the peak.
-func resetPeak(pid int) error {
-	return os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte("5"), 0)
+func resetPeak(pids []int) (err error) {
+	for _, pid := range pids {
+		err = errors.Join(err, os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte("5"), 0))
+	}
+	return err
 }
 
-// cpuOf is the processor time, in ticks of 10 ms, that a process has used so far,
-// and that of its children which it has waited for.
-func cpuOf(pid int) (own, children time.Duration, err error) {
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0, 0, fmt.Errorf("read processor use: %w", err)
-	}
-	// The second field is a name in parentheses; after it, the twelfth to the
-	// fifteenth are user and system time, own and of children.
-	fields := strings.Fields(string(data[bytes.LastIndexByte(data, ')')+1:]))
-	if len(fields) < 15 {
-		return 0, 0, fmt.Errorf("read processor use: %q", data)
-	}
-	var ticks [4]int64
-	for i := range ticks {
-		if ticks[i], err = strconv.ParseInt(fields[11+i], 10, 64); err != nil {
+// cpuOf is the processor time, in ticks of 10 ms, that the processes of a server have
+// used so far, and that of their children which they have waited for.
+func cpuOf(pids []int) (own, children time.Duration, err error) {
+	for _, pid := range pids {
+		data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if err != nil {
 			return 0, 0, fmt.Errorf("read processor use: %w", err)
 		}
+		// The second field is a name in parentheses; after it, the twelfth to the
+		// fifteenth are user and system time, own and of children.
+		fields := strings.Fields(string(data[bytes.LastIndexByte(data, ')')+1:]))
+		if len(fields) < 15 {
+			return 0, 0, fmt.Errorf("read processor use: %q", data)
+		}
+		var ticks [4]int64
+		for i := range ticks {
+			if ticks[i], err = strconv.ParseInt(fields[11+i], 10, 64); err != nil {
+				return 0, 0, fmt.Errorf("read processor use: %w", err)
+			}
+		}
+		const tick = time.Second / 100
+		own += time.Duration(ticks[0]+ticks[1]) * tick
+		children += time.Duration(ticks[2]+ticks[3]) * tick
 	}
-	const tick = time.Second / 100
-	return time.Duration(ticks[0]+ticks[1]) * tick, time.Duration(ticks[2]+ticks[3]) * tick, nil
+	return own, children, nil
 }
 
 // cpu is processor time used so far.

@@ -21,8 +21,8 @@ import (
 )
 
 // runReference is the least that a server can do which keeps the promises of ours:
-// it replaces files in one step, and runs programs in sessions of their own. It
-// says where it listens, and ends with its input.
+// it replaces files in one step, runs programs in sessions of their own, and keeps frames
+// before it shows them. It says where it listens, and ends with its input.
 func runReference(in io.Reader, out io.Writer) error {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -32,6 +32,7 @@ func runReference(in io.Reader, out io.Writer) error {
 	mux := http.NewServeMux()
 	for pattern, do := range map[string]func(http.ResponseWriter, *http.Request) error{
 		"GET /v1/health": sayHealthy, "GET /v1/fs/file": sendFile, "PUT /v1/fs/file": takeFile, "POST /v1/processes/run": runProgram,
+		"POST /v1/acp/{id}": new(relay).post,
 	} {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 			if err := do(w, r); err != nil {

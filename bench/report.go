@@ -64,8 +64,8 @@ type report struct {
 	began time.Time
 }
 
-const tableHead = `| measure | unit | ours | peer | ratio | lost, ours | lost, peer | budget | met? | others |
-|---|---|--:|--:|--:|--:|--:|---|---|--:|
+const tableHead = `| measure | unit | ours | peer, log off | peer, as it comes | ratio | lost, ours | lost, peer | budget | met? | others |
+|---|---|--:|--:|--:|--:|--:|--:|---|---|--:|
 `
 
 func newReport(l *lab, args []string, rounds int) *report {
@@ -73,7 +73,9 @@ func newReport(l *lab, args []string, rounds int) *report {
 	r.head = fmt.Sprintf(`# Results
 
 Our server and the earlier one (npm %s %s) in turns on the same work, %d rounds,
-with the same scripted agent and this program as the only client.
+with the same scripted agent. The client is this program, or where the row says so wrk or
+net/http. The peer runs with RUST_LOG=warn, and once more as it comes, with a line of log for
+each request; the ratio is to the former.
 
 * machine: %s
 * date: %s; load average before: %s
@@ -97,7 +99,7 @@ func (r *report) add(res result) {
 		mine, peers := res.samples[ours][i], res.samples[theirs][i]
 		ratio := median(betterBy(mine, peers, row.lessBetter))
 		value := median(mine)
-		lost := [2]string{"", ""}
+		lost := [sides]string{}
 		if row.lossy {
 			for s := range lost {
 				if res.errs[s] == nil {
@@ -105,8 +107,8 @@ func (r *report) add(res result) {
 				}
 			}
 		}
-		line := fmt.Sprintf("| %s | %s | %s | %s | %s | %s | %s | %s | %s | %.1f |\n", row.title, row.unit, number(value), number(median(peers)),
-			number(ratio), lost[ours], lost[theirs], row.budget, row.budget.met(value, ratio, row, res.lost[ours][i]), res.foreign)
+		line := fmt.Sprintf("| %s | %s | %s | %s | %s | %s | %s | %s | %s | %s | %.1f |\n", row.title, row.unit, number(value), number(median(peers)),
+			number(median(res.samples[logging][i])), number(ratio), lost[ours], lost[theirs], row.budget, row.budget.met(value, ratio, row, res.lost[ours][i]), res.foreign)
 		fmt.Print(line)
 		r.lines = append(r.lines, line)
 	}

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -144,13 +145,13 @@ func TestAgent(t *testing.T) {
 	if err := runAgent(strings.NewReader(in), &out); err != nil {
 		t.Fatal(err)
 	}
-	want := string(burstFrame) + string(burstFrame) +
+	want := strings.Repeat(string(burstFrame(fmt.Sprintf("bench-%d", os.Getpid()))), 2) +
 		`{"jsonrpc":"2.0","id":"a","result":{"stopReason":"end_turn"}}` + "\n" +
 		`{"jsonrpc":"2.0","id":7,"result":{"stopReason":"end_turn"}}` + "\n"
 	if out.String() != want {
 		t.Errorf("the agent said\n%s", out.String())
 	}
-	if len(burstFrame) != frameBytes {
-		t.Errorf("a frame has %d bytes", len(burstFrame))
+	if len(burstFrame("bench-1")) != frameBytes {
+		t.Errorf("a frame has %d bytes", len(burstFrame("bench-1")))
 	}
 }

@@ -26,11 +26,15 @@ var fileWork = []work{
 	{name: "smallfile", do: measureSmallFile, rows: []row{
 		{title: "file of 4 KiB, write and read", unit: "pairs/s", budget: budget{ratio: 2}},
 		{title: "of it, processor time of the server", unit: "us", lessBetter: true},
-		{title: "of it, times a bare net/http server that does the same", unit: "x", budget: budget{limit: .8}},
+		{title: "of it, times a bare net/http server that does the same", unit: "x", budget: budget{limit: .9}},
+		{title: "read of it by a net/http client", unit: "1/s"},
+		{title: "read of it by wrk", unit: "1/s"},
 	}},
 	{name: "list", do: measureList, rows: []row{
 		{title: "list of 5,000 entries", unit: "1/s", budget: budget{ratio: 2}},
 		{title: "of it, processor time of the server", unit: "us", lessBetter: true},
+		{title: "the same by a net/http client", unit: "1/s"},
+		{title: "the same by wrk", unit: "1/s", budget: budget{ratio: 2}},
 	}},
 	{name: "largefile", do: measureLargeFile, oursOnly: refuses, rows: []row{
 		{title: "256 MiB up", unit: "MB/s"},
@@ -69,7 +73,11 @@ func measureSmallFile(ctx context.Context, l *lab, s side) ([]sample, error) {
 			return nil, err
 		}
 		bare, err := l.bare(ctx, 1, smallRounds, pair)
-		return []sample{{value: rate}, {value: each.own}, {value: rate / bare}}, err
+		if err != nil {
+			return nil, err
+		}
+		byGo, byWrk, err := otherClients(ctx, srv.addr, fileURL(filepath.Join(srv.home, "small", "0")), 1, smallRounds)
+		return []sample{{value: rate}, {value: each.own}, {value: rate / bare}, {value: byGo}, {value: byWrk}}, err
 	})
 }
 
@@ -92,7 +100,11 @@ func measureList(ctx context.Context, l *lab, s side) ([]sample, error) {
 			}
 			return err
 		})
-		return []sample{{value: rate}, {value: each.own}}, err
+		if err != nil {
+			return nil, err
+		}
+		byGo, byWrk, err := otherClients(ctx, srv.addr, "/v1/fs/entries?path="+url.QueryEscape(dir), 1, listRounds)
+		return []sample{{value: rate}, {value: each.own}, {value: byGo}, {value: byWrk}}, err
 	})
 }
 
@@ -189,10 +201,10 @@ func measureHugeFile(ctx context.Context, l *lab, s side) ([]sample, error) {
 		path := filepath.Join(srv.home, "huge")
 		target := "http://" + srv.addr + fileURL(path)
 		time.Sleep(settle)
-		if err := resetPeak(srv.pid()); err != nil {
+		if err := resetPeak(srv.pids()); err != nil {
 			return nil, err
 		}
-		before, err := memoryOf(srv.pid())
+		before, err := memoryOf(srv.pids())
 		if err != nil {
 			return nil, err
 		}
@@ -208,7 +220,7 @@ func measureHugeFile(ctx context.Context, l *lab, s side) ([]sample, error) {
 		if err != nil {
 			return nil, err
 		}
-		after, err := memoryOf(srv.pid())
+		after, err := memoryOf(srv.pids())
 		return []sample{{upRate, hugeFile - info.Size()}, read, {value: mib(after.peak - before.resident)}}, err
 	})
 }

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"strings"
 	"time"
 )
 
@@ -24,7 +25,9 @@ var processWork = []work{
 		{title: "`run /bin/true`, 4 at once", unit: "1/s", budget: budget{ratio: 2}},
 		{title: "of it, processor time of the server", unit: "us", lessBetter: true},
 		{title: "of it, processor time of the child", unit: "us", lessBetter: true},
-		{title: "of it, times a bare net/http server that does the same", unit: "x", budget: budget{limit: .8}},
+		{title: "of it, times a bare net/http server that does the same", unit: "x", budget: budget{limit: .9}},
+		{title: "the same by a net/http client", unit: "1/s"},
+		{title: "of it, p99", unit: "ms", lessBetter: true, budget: budget{ratio: 1}},
 	}},
 	{name: "logs", do: measureLogs, rows: []row{
 		{title: "follow of a log, 64 MiB", unit: "MB/s", lossy: true, budget: budget{ratio: 3}},
@@ -59,7 +62,17 @@ func measureRun(ctx context.Context, l *lab, s side) ([]sample, error) {
 			return nil, err
 		}
 		bare, err := l.bare(ctx, 4, runRounds, run)
-		return []sample{{value: rate}, {value: each.own}, {value: each.children}, {value: rate / bare}}, err
+		if err != nil {
+			return nil, err
+		}
+		byGo, err := ordinary(4, runRounds, func(int, int) (*http.Request, error) {
+			req, err := http.NewRequest(http.MethodPost, "http://"+srv.addr+"/v1/processes/run", strings.NewReader(`{"command":"/bin/true"}`))
+			if err == nil {
+				req.Header.Set("Content-Type", "application/json")
+			}
+			return req, err
+		})
+		return []sample{{value: rate}, {value: each.own}, {value: each.children}, {value: rate / bare}, {value: byGo.rate}, {value: percentile(byGo.took, .99)}}, err
 	})
 }
 

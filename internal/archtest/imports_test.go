@@ -163,7 +163,7 @@ var rules = []rule{
 	{"internal/testkit", "", "help for the tests of every package"},
 	{"internal/testkit/serve", "internal/app internal/fakeagent internal/server internal/testkit", "a whole server for tests"},
 	{"internal/testkit/postgres", "github.com/jackc/pgx/v5", "a database for tests"},
-	{"bench", "api provider provider/bubblewrap github.com/creack/pty golang.org/x/term", "the benchmark talks to servers as a stranger does, and makes sandboxes as any program"},
+	{"bench", "api provider provider/bubblewrap github.com/creack/pty golang.org/x/sync golang.org/x/term", "the benchmark talks to servers as a stranger does, and makes sandboxes as any program"},
 	{"conformance/...", "github.com/modelcontextprotocol/go-sdk", "the suites talk to servers as strangers do"},
 }
 
