@@ -159,6 +159,13 @@ func (l *lineReader) makeRoom() {
 
 func (l *lineReader) line() ([]byte, error) {
 	part, err := l.part()
+	if err == nil && int64(len(part)) > l.max+1 {
+		e := l.tooLong(part)
+		var o outline
+		o.Write(part)
+		e.msg = o.message()
+		return nil, e
+	}
 	if err == nil {
 		return bytes.Clone(part), nil
 	}
@@ -176,9 +183,14 @@ func (l *lineReader) line() ([]byte, error) {
 	return line, err
 }
 
+// tooLong returns the error of a line that begins with start.
+func (l *lineReader) tooLong(start []byte) *longLineError {
+	return &longLineError{max: l.max, size: int64(len(start)), start: bytes.Clone(start[:min(len(start), shownBytes)])}
+}
+
 // skip reads to the end of a line that is too long.
 func (l *lineReader) skip(start []byte) error {
-	e := &longLineError{max: l.max, size: int64(len(start)), start: bytes.Clone(start[:min(len(start), shownBytes)])}
+	e := l.tooLong(start)
 	var o outline
 	o.Write(start)
 	for {
