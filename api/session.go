@@ -288,6 +288,7 @@ const (
 	EventPermissionResolved       = "_session/permission_resolved"        // params: PermissionResolved
 	EventPermissionInvalid        = "_session/permission_invalid"         // a permission request that cannot be read was refused; params: PermissionInvalid
 	EventPermissionRulesForgotten = "_session/permission_rules_forgotten" // a stricter default revoked them; params: PermissionRulesForgotten
+	EventSessionNotice            = "_session/notice"                     // the agent lacks something that it was to have; params: SessionNotice
 	EventFrameDropped             = "_session/frame_dropped"              // a frame of the agent was over a limit; params: FrameDropped
 	EventPromptQueued             = "_session/prompt_queued"              // the agent cannot have it yet; params: SessionPromptQueued
 	EventPromptDropped            = "_session/prompt_dropped"             // the agent never gets it; params: SessionTurnEnded
@@ -296,6 +297,19 @@ const (
 	EventTurnEnded                = "_session/turn_ended"                 // of a turn that the agent did not answer; params: SessionTurnEnded
 	EventSessionStopped           = "_session/stopped"                    // params: reason
 	EventSessionDestroyed         = "_session/destroyed"
+)
+
+// SessionNotice says what an agent does not have although it is configured, and why.
+type SessionNotice struct {
+	About string `json:"about" enum:"mcp,skills"`
+	Name  string `json:"name,omitempty" doc:"Of the MCP server"`
+	Text  string `json:"text"`
+}
+
+// What a [SessionNotice] is about.
+const (
+	NoticeMCP    = "mcp"
+	NoticeSkills = "skills"
 )
 
 // FrameDropped tells of a frame of the agent that is lost.

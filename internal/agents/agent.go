@@ -60,6 +60,10 @@ type Agent struct {
 	// a key in its environment; the first that it offers is taken.
 	SignIn []string
 
+	// NoMCP says why the agent takes no MCP servers of a transport: [MCPProgram],
+	// "http", or "sse". Not every agent says it by its capabilities.
+	NoMCP map[string]string
+
 	// Hints say what to do about errors of the agent that do not say it
 	// themselves, by a part of their details.
 	Hints map[string]string
@@ -110,6 +114,9 @@ type Agent struct {
 	// nothing.
 	Environ func(env []string) []string
 }
+
+// MCPProgram is the transport of an MCP server that is started as a program.
+const MCPProgram = "stdio"
 
 // Package is an npm package in one version. Native marks the one with the
 // vendor's own program, when the adapter is another. Scripts marks one that does

@@ -184,6 +184,16 @@ func (c *Catalogue) lookPath(name string) (string, bool) {
 	return "", false
 }
 
+// HasProgram reports whether a program is there for what works in dir: by its path,
+// or by its name on PATH.
+func (c *Catalogue) HasProgram(name, dir string) bool {
+	if strings.ContainsRune(name, filepath.Separator) && !filepath.IsAbs(name) {
+		name = filepath.Join(dir, name)
+	}
+	_, ok := c.lookPath(name)
+	return ok
+}
+
 // executable reports whether path is a file with something in it that may be
 // run; a file that a crash left empty is none.
 func executable(path string) bool {

@@ -13,6 +13,7 @@ var copilot = Agent{
 		ItemStarted: true,
 	},
 	Note:      "Drops MCP servers that are started as a program; those over HTTP and SSE are taken.",
+	NoMCP:     map[string]string{MCPProgram: "it takes MCP servers over HTTP and SSE alone; serve it that way"},
 	SkillDirs: []string{".github/skills"},
 	Command:   "copilot",
 	Args:      []string{"--acp"},

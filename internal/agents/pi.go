@@ -2,6 +2,9 @@ package agents
 
 import "github.com/sandboxagent/sandboxagent/api"
 
+// piNoMCP is why Pi has no MCP servers.
+const piNoMCP = "it takes no MCP servers; give it skills in their place"
+
 // Pi, by way of an adapter that starts pi itself. Before 0.81 pi leaves the
 // adapter waiting for ever on session/new, so the two are pinned together.
 var pi = Agent{
@@ -15,6 +18,7 @@ var pi = Agent{
 		models("default", "default=Default"),
 	},
 	Note:         "Takes no MCP servers.",
+	NoMCP:        map[string]string{MCPProgram: piNoMCP, "http": piNoMCP, "sse": piNoMCP},
 	SkillDirs:    []string{".pi/skills"},
 	Command:      "pi-acp",
 	Native:       "pi",

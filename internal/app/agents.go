@@ -5,12 +5,14 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"maps"
 	"os"
 	"strings"
 
 	"github.com/sandboxagent/sandboxagent/acp"
+	"github.com/sandboxagent/sandboxagent/api"
 	"github.com/sandboxagent/sandboxagent/internal/agents"
 	"github.com/sandboxagent/sandboxagent/internal/bridge"
 	"github.com/sandboxagent/sandboxagent/internal/child/user"
@@ -72,38 +74,73 @@ func (k knownAgents) CheckStored(what string, data []byte) (err error) {
 
 // Prepare adds MCP servers to the parameters, and puts skills where the agent looks
 // for them: those of the working directory, and those of the session, which win.
-// Skills that cannot be had are logged; a broken configuration of MCP servers fails
-// the request, since the agent would lack tools without a word.
-func (k knownAgents) Prepare(ctx context.Context, agent string, own session.Stored, params json.RawMessage) (prepared json.RawMessage, err error) {
+// Skills that cannot be had, and MCP servers that cannot be started or that the
+// agent does not take, are returned as what it lacks; a broken configuration of MCP
+// servers fails the request.
+func (k knownAgents) Prepare(ctx context.Context, agent string, own session.Stored, params json.RawMessage) (prepared json.RawMessage, lacks []api.SessionNotice, err error) {
 	err = k.user.Do(func() (err error) {
-		prepared, err = k.prepare(ctx, agent, own, params)
+		prepared, lacks, err = k.prepare(ctx, agent, own, params)
 		return err
 	})
-	return prepared, err
+	return prepared, lacks, err
 }
 
-func (k knownAgents) prepare(ctx context.Context, agent string, own session.Stored, params json.RawMessage) (json.RawMessage, error) {
+func (k knownAgents) prepare(ctx context.Context, agent string, own session.Stored, params json.RawMessage) (prepared json.RawMessage, lacks []api.SessionNotice, err error) {
 	var opened struct {
 		CWD string `json:"cwd"`
 	}
 	if json.Unmarshal(params, &opened) != nil || opened.CWD == "" {
-		return params, nil // the agent is the one to say what is wrong with it
+		return params, nil, nil // the agent is the one to say what is wrong with it
 	}
 	servers, err := decodeStored(k.settings.MCP, own.MCP)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if len(servers) > 0 {
 		if params, err = k.settings.AddMCP(params, opened.CWD, servers); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
-	if a, err := k.Agent(agent); err == nil && len(a.SkillDirs) > 0 {
+	if params, err = k.settings.MergeMCP(params, opened.CWD); err != nil {
+		return nil, nil, err
+	}
+	a, err := k.Agent(agent)
+	if err != nil {
+		return params, nil, nil // a connection that is open already
+	}
+	if len(a.SkillDirs) > 0 {
 		if err := k.installSkills(ctx, opened.CWD, own.Skills, a.SkillDirs); err != nil {
-			k.log.Warn("install skills", "agent", agent, "directory", opened.CWD, "error", err)
+			lacks = append(lacks, api.SessionNotice{About: api.NoticeSkills, Text: fmt.Sprintf("skills could not be put where %s looks for them: %v", a.Name, err)})
 		}
 	}
-	return k.settings.MergeMCP(params, opened.CWD)
+	return params, append(lacks, k.lackingMCP(a, opened.CWD, params)...), nil
+}
+
+// lackingMCP returns the MCP servers in the parameters that the agent will not have.
+func (k knownAgents) lackingMCP(a agents.Agent, cwd string, params json.RawMessage) (lacks []api.SessionNotice) {
+	var given struct {
+		MCPServers []acp.MCPServer `json:"mcpServers"`
+	}
+	if json.Unmarshal(params, &given) != nil {
+		return nil // the agent is the one to say what is wrong with it
+	}
+	for _, server := range given.MCPServers {
+		lack := func(why string) {
+			text := fmt.Sprintf("%s works without the MCP server %s: %s", a.Name, server.Name, why)
+			lacks = append(lacks, api.SessionNotice{About: api.NoticeMCP, Name: server.Name, Text: text})
+		}
+		transport := server.Type
+		if server.Command != "" {
+			transport = agents.MCPProgram
+		}
+		switch why := a.NoMCP[transport]; {
+		case why != "":
+			lack(why)
+		case transport == agents.MCPProgram && !k.HasProgram(server.Command, cwd):
+			lack(fmt.Sprintf("its program %s is not found; install it, or correct the command", server.Command))
+		}
+	}
+	return lacks
 }
 
 // installSkills makes the directories in which an agent looks for skills hold those

@@ -34,7 +34,7 @@ func TestRawBytesStayRaw(t *testing.T) {
 
 func TestProtocolVersion(t *testing.T) {
 	f := newFixture(t, bridge.Limits{})
-	for in, want := range map[string]string{`"1"`: `1`, `"1.0"`: `1`, `1`: `1`, `"abc"`: `"abc"`, `"2024-11-05"`: `"2024-11-05"`, `null`: `null`} {
+	for in, want := range map[string]string{`"1"`: `1`, `"1.0"`: `1`, `1`: `1`, `"abc"`: `"abc"`, `"2024-11-05"`: `"2024-11-05"`, `null`: `null`, `2`: `1`, `"2"`: `1`, `"2.0"`: `1`, `17`: `1`, `99999999999999999999`: `1`, `0`: `0`} {
 		got := f.mustPost("s", "test", `{"id":1,"method":"initialize","params":{"protocolVersion":`+in+`,"b":1}}`)
 		if want := `{"jsonrpc":"2.0","id":1,"result":{"got":{"protocolVersion":` + want + `,"b":1}}}`; got != want {
 			t.Errorf("got  %s\nwant %s", got, want)

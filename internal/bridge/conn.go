@@ -197,7 +197,7 @@ func (c *conn) post(ctx context.Context, msg acp.Message, frame []byte) ([]byte,
 		return nil, api.Paused()
 	}
 	if msg.Method == acp.MethodInitialize {
-		frame = wholeProtocolVersion(frame)
+		frame = c.spokenVersion(wholeProtocolVersion(frame))
 	}
 	if msg.Kind == acp.Request {
 		if frame, err = c.b.cfg.Observer.Prepare(ctx, c.id, c.agent, msg, frame); err != nil {
@@ -314,6 +314,26 @@ func wholeProtocolVersion(frame []byte) []byte {
 	}
 	out := append([]byte(nil), frame[:m[3]]...)
 	out = strconv.AppendInt(out, int64(n), 10)
+	return append(out, frame[m[1]:]...)
+}
+
+var protocolVersion = regexp.MustCompile(`("protocolVersion"\s*:\s*)(\d+)`)
+
+// spokenVersion lowers the version of the protocol that a client asks for to the one
+// that is spoken here: sessions are read from the frames of a connection, and those
+// of later versions have other shapes. The agent answers with the lower version,
+// as one that knows no later version does.
+func (c *conn) spokenVersion(frame []byte) []byte {
+	m := protocolVersion.FindSubmatchIndex(frame)
+	if m == nil {
+		return frame
+	}
+	n, err := strconv.Atoi(string(frame[m[4]:m[5]]))
+	if err == nil && n <= acp.ProtocolVersion {
+		return frame
+	}
+	c.log().Info("client asks for a later version of the protocol, and gets the one that is spoken here", "asked", string(frame[m[4]:m[5]]), "version", acp.ProtocolVersion)
+	out := strconv.AppendInt(bytes.Clone(frame[:m[3]]), acp.ProtocolVersion, 10)
 	return append(out, frame[m[1]:]...)
 }
 

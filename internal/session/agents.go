@@ -24,7 +24,8 @@ type Agents interface {
 	// Prepare adds what is configured, for the working directory and for the
 	// session, to the parameters with which a session is opened. A session that a
 	// client opens on its own connection has nothing stored.
-	Prepare(ctx context.Context, agent string, own Stored, params json.RawMessage) (json.RawMessage, error)
+	// It returns what of that the agent will lack all the same.
+	Prepare(ctx context.Context, agent string, own Stored, params json.RawMessage) (json.RawMessage, []api.SessionNotice, error)
 
 	// SignIn returns the methods by which an agent can sign in without a person,
 	// best first.
@@ -77,8 +78,8 @@ func (noAgents) Launch(_ context.Context, agent string) (bridge.Spec, error) {
 
 func (noAgents) Options(string) []acp.ConfigOption { return nil }
 
-func (noAgents) Prepare(_ context.Context, _ string, _ Stored, params json.RawMessage) (json.RawMessage, error) {
-	return params, nil
+func (noAgents) Prepare(_ context.Context, _ string, _ Stored, params json.RawMessage) (json.RawMessage, []api.SessionNotice, error) {
+	return params, nil, nil
 }
 
 func (noAgents) SignIn(string) []string { return nil }
@@ -131,13 +132,20 @@ func (o observer) Prepare(ctx context.Context, server, agent string, msg acp.Mes
 	if json.Unmarshal(frame, &request) != nil {
 		return frame, nil // the agent is the one to say what is wrong with it
 	}
-	own, err := o.m.storedFor(ctx, o.m.link(server, agent).opens(msg.ID))
+	s := o.m.link(server, agent).opens(msg.ID)
+	own, err := o.m.storedFor(ctx, s)
 	if err != nil {
 		return nil, err
 	}
-	params, err := o.m.cfg.Agents.Prepare(ctx, agent, own, request.Params)
+	params, lacks, err := o.m.cfg.Agents.Prepare(ctx, agent, own, request.Params)
 	if err != nil {
 		return nil, err
+	}
+	for _, notice := range lacks {
+		o.m.log.Warn("the agent lacks what is configured", "server", server, "agent", agent, "about", notice.About, "name", notice.Name, "reason", notice.Text)
+		if s != nil {
+			s.notify(api.EventSessionNotice, notice)
+		}
 	}
 	if string(params) == string(request.Params) {
 		return frame, nil

@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"os"
 	"slices"
@@ -17,6 +18,7 @@ import (
 type openers struct {
 	noAgents
 	named  []string // what the agent can do
+	lacks  []api.SessionNotice
 	asking api.AgentAsking
 }
 
@@ -26,6 +28,10 @@ func (o openers) Launch(context.Context, string) (bridge.Spec, error) {
 }
 
 func (o openers) ReplaysLate(string) bool { return slices.Contains(o.named, "late") }
+
+func (o openers) Prepare(_ context.Context, _ string, _ Stored, params json.RawMessage) (json.RawMessage, []api.SessionNotice, error) {
+	return params, o.lacks, nil
+}
 
 func (o openers) Asking(string) api.AgentAsking { return o.asking }
 

@@ -148,6 +148,11 @@ func (sc *script) take(e journal.Entry) {
 			}
 			sc.system(text, e)
 		}
+	case api.EventSessionNotice:
+		var p api.SessionNotice
+		if json.Unmarshal(frame.Params, &p) == nil {
+			sc.system("Notice: "+p.Text, e)
+		}
 	case api.EventFrameDropped:
 		var p api.FrameDropped
 		if json.Unmarshal(frame.Params, &p) == nil {
