@@ -24,10 +24,10 @@ check: ## format, vet, lint, freshness of generated files, and the tests
 	GOOS=darwin $(GO) vet ./...
 	$(GO) tool -modfile=tools/go.mod staticcheck ./...
 	$(MAKE) gen
-	git diff --exit-code -- api/openapi.json docs/cli.md
+	git diff --exit-code -- api/openapi.json docs/cli.md docs/agents.md
 	$(MAKE) test
 
-gen: ## what is generated from code: the OpenAPI document and the CLI reference
+gen: ## what is generated: the OpenAPI document, the CLI reference, and the matrix of the agents
 	$(GO) run ./internal/gen
 
 conformance: export SANDBOX_AGENT_BIN = $(CURDIR)/bin/sandbox-agent

@@ -159,7 +159,7 @@ var rules = []rule{
 
 	// What we do not ship.
 	{"internal/archtest", "internal/agents", "the rules are data"},
-	{"internal/gen", "internal/app internal/cli", "what is generated from code"},
+	{"internal/gen", "internal/agents internal/app internal/cli", "what is generated from code"},
 	{"internal/testkit", "", "help for the tests of every package"},
 	{"internal/testkit/serve", "internal/app internal/fakeagent internal/server internal/testkit", "a whole server for tests"},
 	{"internal/testkit/postgres", "github.com/jackc/pgx/v5", "a database for tests"},

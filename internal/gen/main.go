@@ -1,5 +1,5 @@
 // Command gen writes the files that are generated from the code: the OpenAPI
-// document and the reference of the command line. Run it from the module root.
+// document, the reference of the command line, and the matrix of the agents. Run it from the module root.
 package main
 
 import (
@@ -8,9 +8,13 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/sandboxagent/sandboxagent/internal/agents"
 	"github.com/sandboxagent/sandboxagent/internal/app"
 	"github.com/sandboxagent/sandboxagent/internal/cli"
 )
+
+// measured is what the conformance tests have seen of the agents.
+const measured = "conformance/agents/measured.json"
 
 func main() {
 	if err := run(); err != nil {
@@ -27,7 +31,27 @@ func run() error {
 	if err := os.WriteFile("api/openapi.json", document, 0o644); err != nil {
 		return err
 	}
-	return os.WriteFile("docs/cli.md", cli.Reference(), 0o644)
+	if err := os.WriteFile("docs/cli.md", cli.Reference(), 0o644); err != nil {
+		return err
+	}
+	page, err := matrix(measured)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile("docs/agents.md", page, 0o644)
+}
+
+// matrix lays out what the agents can do, by what the conformance tests have seen.
+func matrix(file string) ([]byte, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	var seen agents.Measured
+	if err := json.Unmarshal(data, &seen); err != nil {
+		return nil, fmt.Errorf("read %s: %w", file, err)
+	}
+	return agents.Matrix(seen), nil
 }
 
 // openAPI asks a server for its document and lays it out for reading.

@@ -15,7 +15,11 @@ func TestFresh(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, want := range map[string][]byte{"api/openapi.json": document, "docs/cli.md": cli.Reference()} {
+	page, err := matrix(filepath.Join("..", "..", measured))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string][]byte{"api/openapi.json": document, "docs/cli.md": cli.Reference(), "docs/agents.md": page} {
 		got, err := os.ReadFile(filepath.Join("..", "..", name))
 		if err != nil {
 			t.Fatal(err)
