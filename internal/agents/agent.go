@@ -84,6 +84,10 @@ type Agent struct {
 	// allow; their variables are among Asking.Variables too.
 	AskFiles []askFile
 
+	// AskPolicy is the text of a file that does the same, and AskFlag the argument
+	// that names the file to the agent. Empty means none.
+	AskFlag, AskPolicy string
+
 	// Unasked says which settings in a home and in a working directory make the agent
 	// act unasked whatever else it is given; empty when there are none. Nil means
 	// that there are no such settings.

@@ -19,11 +19,6 @@ type askFile struct {
 	variable string         // that names the file
 	machine  string         // the file that the agent reads without it; empty means none
 	members  map[string]any // what is added to it; lists are appended
-
-	// policy is the text of another file, which the list in the member policies
-	// names. Empty means none.
-	policy   string
-	policies string
 }
 
 // write makes the private file of an agent below dir, and returns its name. Files
@@ -44,15 +39,7 @@ func (f askFile) write(dir, id string, env map[string]string) (string, error) {
 			return "", fmt.Errorf("read settings of the machine in %s: %w; remove its comments if it has any", from, err)
 		}
 	}
-	members := f.members
-	if f.policy != "" {
-		name, err := keep(dir, id, ".toml", []byte(f.policy))
-		if err != nil {
-			return "", err
-		}
-		members = map[string]any{f.policies: []any{name}}
-	}
-	merge(object, members)
+	merge(object, f.members)
 	data, err = json.Marshal(object)
 	if err != nil {
 		return "", err

@@ -63,7 +63,7 @@ func (c *Catalogue) AskEnv(id, cwd string, session map[string]string, always boo
 		return vars, nil
 	}
 	for _, file := range a.AskFiles {
-		name, err := file.write(filepath.Join(c.cfg.DataDir, "asking"), a.ID, env)
+		name, err := file.write(c.askDir(), a.ID, env)
 		if err != nil {
 			return nil, fmt.Errorf("make %s ask: %w", a.Name, err)
 		}
@@ -71,6 +71,23 @@ func (c *Catalogue) AskEnv(id, cwd string, session map[string]string, always boo
 	}
 	return vars, nil
 }
+
+// AskArgs returns the arguments that make an agent ask even about what its own
+// settings allow, for which it may write a file below the data directory.
+func (c *Catalogue) AskArgs(id string) ([]string, error) {
+	a, err := c.Agent(id)
+	if err != nil || a.AskFlag == "" {
+		return nil, nil
+	}
+	name, err := keep(c.askDir(), a.ID, ".toml", []byte(a.AskPolicy))
+	if err != nil {
+		return nil, fmt.Errorf("make %s ask: %w", a.Name, err)
+	}
+	return []string{a.AskFlag, name}, nil
+}
+
+// askDir is where the private settings of agents are.
+func (c *Catalogue) askDir() string { return filepath.Join(c.cfg.DataDir, "asking") }
 
 // AskParams adds to the parameters that open a session what makes an agent ask
 // even about what its own settings allow.

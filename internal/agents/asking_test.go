@@ -193,7 +193,6 @@ func TestSettingsThatAsk(t *testing.T) {
 	}
 	for _, test := range []struct{ agent, variable, none, some string }{
 		{"qwen", "QWEN_CODE_SYSTEM_SETTINGS_PATH", `^{"permissions":{"ask":\["Bash",.*\]}}$`, `"ask":\["Mine","Bash",.*"deny":\["Bash\(rm \*\)"\].*"x":1`},
-		{"gemini", "GEMINI_CLI_SYSTEM_SETTINGS_PATH", `^{"adminPolicyPaths":\["[^"]*/asking/gemini-[0-9a-f]+\.toml"\]}$`, `"adminPolicyPaths":\["/mine.toml","[^"]*\.toml"\]`},
 	} {
 		c := m.catalogue()
 		if vars, err := c.AskEnv(test.agent, "/w", nil, false); err != nil || len(vars) > 0 {
@@ -269,6 +268,24 @@ func TestSettingsThatCannotBeOutranked(t *testing.T) {
 			if err := os.Remove(test.file); err != nil {
 				t.Fatal(err)
 			}
+		}
+	}
+}
+
+// TestArgumentsThatAsk reads the file that an argument names.
+func TestArgumentsThatAsk(t *testing.T) {
+	c := newMachine(t).catalogue()
+	args, err := c.AskArgs("gemini")
+	if err != nil || len(args) != 2 || args[0] != "--admin-policy" {
+		t.Fatalf("%q, %v", args, err)
+	}
+	data, err := os.ReadFile(args[1])
+	if err != nil || string(data) != geminiPolicy {
+		t.Errorf("%s, %v", data, err)
+	}
+	for _, id := range []string{"claude", "other"} {
+		if args, err := c.AskArgs(id); err != nil || len(args) > 0 {
+			t.Errorf("%s: %q, %v", id, args, err)
 		}
 	}
 }

@@ -38,13 +38,10 @@ var gemini = Agent{
 		Hint:  "set GEMINI_API_KEY, or log in once with gemini",
 	},
 	Asking: api.AgentAsking{
-		How: api.AsksByDefault, Mode: "default", Variables: []string{"GEMINI_CLI_SYSTEM_SETTINGS_PATH"},
+		How: api.AsksByDefault, Mode: "default",
 		Note: "commands that only read run unasked, and so does what its own settings allow, unless the permissions of the session reject something",
 	},
-	AskFiles: []askFile{{
-		variable: "GEMINI_CLI_SYSTEM_SETTINGS_PATH", machine: "/etc/gemini-cli/settings.json",
-		policy: geminiPolicy, policies: "adminPolicyPaths",
-	}},
+	AskFlag: "--admin-policy", AskPolicy: geminiPolicy,
 	Normalize:   geminiCall,
 	ReplaysLate: true,
 }

@@ -205,8 +205,9 @@ func (b *Bridge) Post(ctx context.Context, id, agent string, hasAgent bool, fram
 
 // Place is where an agent runs.
 type Place struct {
-	Dir string   // working directory; empty is the one that Launch says
-	Env []string // added to its environment, as "K=V"
+	Dir  string   // working directory; empty is the one that Launch says
+	Env  []string // added to its environment, as "K=V"
+	Args []string // added to its arguments
 
 	// Volatile keeps the frames of a new connection in memory alone.
 	Volatile bool

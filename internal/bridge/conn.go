@@ -140,6 +140,7 @@ func (c *conn) launch(ctx context.Context, place Place) (*run, error) {
 	}
 	spec.Stdin, spec.Roster = true, c.b.cfg.Roster
 	spec.Env = append(spec.Env, place.Env...)
+	spec.Args = append(spec.Args, place.Args...)
 	spec.Dir = cmp.Or(place.Dir, spec.Dir)
 	proc, err := child.Start(spec)
 	if errors.Is(err, child.ErrPaused) {

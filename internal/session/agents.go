@@ -47,6 +47,10 @@ type Agents interface {
 	// settings allow too; an error says why it cannot be made to.
 	AskEnv(agent, cwd string, session map[string]string, always bool) (map[string]string, error)
 
+	// AskArgs returns the arguments that make an agent ask about what its own settings
+	// allow too.
+	AskArgs(agent string) ([]string, error)
+
 	// AskParams adds to the parameters that open a session what makes an agent ask
 	// even about what its own settings allow.
 	AskParams(agent string, params json.RawMessage) (json.RawMessage, error)
@@ -93,6 +97,8 @@ func (noAgents) Asking(string) api.AgentAsking { return api.AgentAsking{How: api
 func (noAgents) AskEnv(string, string, map[string]string, bool) (map[string]string, error) {
 	return nil, nil
 }
+
+func (noAgents) AskArgs(string) ([]string, error) { return nil, nil }
 
 func (noAgents) AskParams(_ string, params json.RawMessage) (json.RawMessage, error) {
 	return params, nil

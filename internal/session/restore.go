@@ -89,6 +89,9 @@ func (s *session) launch(ctx context.Context) error {
 	s.mu.Lock()
 	env, err := s.environ()
 	place := bridge.Place{Dir: cmp.Or(s.rec.CWD, s.m.cfg.CWD), Env: env, Volatile: s.rec.Ephemeral}
+	if err == nil && s.asks == asksAlways {
+		place.Args, err = s.m.cfg.Agents.AskArgs(s.rec.Agent)
+	}
 	s.mu.Unlock()
 	if err != nil {
 		return api.AgentCannotAsk(s.rec.Agent, err.Error())
