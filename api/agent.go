@@ -175,6 +175,11 @@ const (
 // agents that were installed on its host.
 const EnvAgentStore = "SANDBOX_AGENT_STORE"
 
+// EnvModels is the variable that names, in a sandbox, the URL of the forwarder to model
+// providers. The variables of the vendors, such as ANTHROPIC_BASE_URL, lead there as
+// well.
+const EnvModels = "SANDBOX_AGENT_MODELS"
+
 // UnsupportedAgent returns a 400 problem for an id that nobody knows.
 func UnsupportedAgent(id string) *Error {
 	e := NewError(KindUnsupportedAgent, CodeUnsupportedAgent, "%s", id)

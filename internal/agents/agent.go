@@ -114,6 +114,15 @@ type Agent struct {
 	// Builtin gives the arguments with which this program itself is the agent.
 	Builtin []string
 
+	// Forwarded returns the variables that make the agent use the forwarder to models
+	// at a URL, see [api.EnvModels], given those that it would have otherwise. Nil
+	// means that those of the vendors do.
+	Forwarded func(url string, env map[string]string) map[string]string
+
+	// ForwardedArgs are arguments for the same purpose, of an agent that is not started
+	// by a command of the user's own; nil means none.
+	ForwardedArgs func(url string) []string
+
 	// Environ changes the environment in which the agent starts; nil changes
 	// nothing.
 	Environ func(env []string) []string

@@ -43,6 +43,7 @@ func (c *Catalogue) AskEnv(id, cwd string, session map[string]string, always boo
 		return nil, nil // a configured command
 	}
 	env := maps.Clone(c.env)
+	maps.Copy(env, c.forwarded(a))
 	maps.Copy(env, session)
 	if always && a.Unasked != nil {
 		if why := a.Unasked(cmp.Or(env["HOME"], c.cfg.Home), cwd); why != "" {

@@ -45,7 +45,17 @@ var codex = Agent{
 		How: api.AsksByDefault, Mode: "read-only",
 		Note: "commands run unasked in its own sandbox, which cannot write; it asks for what must leave the sandbox, edits too, as commands",
 	},
-	Normalize: codexCall,
+	Normalize:     codexCall,
+	ForwardedArgs: codexForwarded,
+}
+
+// codexForwarded makes a provider of the forwarder: that of OpenAI which Codex has
+// takes no other server from a variable, and would try WebSockets there for a while.
+func codexForwarded(url string) []string {
+	return []string{
+		"-c", `model_provider="sandbox"`,
+		"-c", `model_providers.sandbox={name="OpenAI", base_url="` + url + `/v1", env_key="OPENAI_API_KEY", wire_api="responses"}`,
+	}
 }
 
 // codexCall reads the command of a call, which is a shell's argv, and where it

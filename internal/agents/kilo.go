@@ -33,4 +33,7 @@ var kilo = Agent{
 	},
 	AskEnv:    opencodeAskEnv("KILO", "code"),
 	Normalize: input{command: "command", dir: "workdir", file: "filepath"}.normalize,
+	Forwarded: func(url string, env map[string]string) map[string]string {
+		return opencodeForwarded("KILO", "kilo", url, env)
+	},
 }

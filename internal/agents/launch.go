@@ -95,7 +95,11 @@ func (c *Catalogue) Launch(ctx context.Context, id string) (Command, error) {
 			return Command{}, c.notInstalled(a)
 		}
 	}
-	return Command{Path: f.path, Args: slices.Clone(f.args), Env: c.environ(a)}, nil
+	args := slices.Clone(f.args)
+	if url := c.env[api.EnvModels]; url != "" && a.ForwardedArgs != nil && f.source != api.AgentFromCommand {
+		args = append(args, a.ForwardedArgs(url)...)
+	}
+	return Command{Path: f.path, Args: args, Env: c.environ(a)}, nil
 }
 
 // environ returns the environment in which an agent starts.
@@ -109,6 +113,10 @@ func (c *Catalogue) environ(a Agent) []string {
 			env = append(env, key+"="+a.Env[key])
 		}
 	}
+	forwarded := c.forwarded(a)
+	for _, key := range slices.Sorted(maps.Keys(forwarded)) {
+		env = append(env, key+"="+forwarded[key])
+	}
 	if c.cfg.SelfExe != "" {
 		env = append(env, "SANDBOX_AGENT_BIN="+c.cfg.SelfExe)
 	}
@@ -116,6 +124,16 @@ func (c *Catalogue) environ(a Agent) []string {
 		env = a.Environ(env)
 	}
 	return env
+}
+
+// forwarded returns the variables that make an agent use the forwarder to models, if
+// there is one.
+func (c *Catalogue) forwarded(a Agent) map[string]string {
+	url := c.env[api.EnvModels]
+	if url == "" || a.Forwarded == nil {
+		return nil
+	}
+	return a.Forwarded(url, c.env)
 }
 
 // notInstalled returns the problem that says what is missing and what to do.

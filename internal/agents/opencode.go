@@ -99,6 +99,32 @@ var opencode = Agent{
 	},
 	AskEnv:    opencodeAskEnv("OPENCODE", "build"),
 	Normalize: input{command: "command", dir: "workdir", file: "filepath"}.normalize,
+	Forwarded: func(url string, env map[string]string) map[string]string {
+		return opencodeForwarded("OPENCODE", "opencode", url, env)
+	},
+}
+
+// opencodeForwarded returns the variable by which OpenCode, or a relative of it, uses a
+// forwarder to models. It reads no variables for base URLs, and without a network its
+// vendor's own provider cannot be reached, which it would prefer. What the user has
+// configured counts before this.
+func opencodeForwarded(prefix, vendor, url string, env map[string]string) map[string]string {
+	name := prefix + "_CONFIG_CONTENT"
+	at := func(url string) map[string]any { return map[string]any{"options": map[string]any{"baseURL": url}} }
+	config := map[string]any{
+		"provider":           map[string]any{"anthropic": at(url + "/v1"), "openai": at(url + "/v1"), "google": at(url + "/v1beta")},
+		"disabled_providers": []string{vendor},
+		"autoupdate":         false,
+	}
+	if text := env[name]; text != "" {
+		var users map[string]any
+		if json.Unmarshal([]byte(text), &users) != nil {
+			return nil // it is not JSON, and the agent says so
+		}
+		merge(config, users)
+	}
+	data, _ := json.Marshal(config) // made of JSON
+	return map[string]string{name: string(data)}
 }
 
 // opencodeAskEnv returns the AskEnv of OpenCode, or of a relative of it whose

@@ -29,14 +29,15 @@ type knowledge struct {
 	baseEnd      string // the version, where the base in the variable has it
 	keyVariable  string
 	moreKeys     []string // other variables in which users have the key
+	phantoms     []string // other variables in which agents look for it
 	models       []string // variables that name models; a sandbox gets them as they are
 }
 
 var known = []knowledge{
-	{anthropic, "Anthropic", "https://api.anthropic.com", "ANTHROPIC_BASE_URL", "", "ANTHROPIC_API_KEY", nil, []string{
+	{anthropic, "Anthropic", "https://api.anthropic.com", "ANTHROPIC_BASE_URL", "", "ANTHROPIC_API_KEY", nil, nil, []string{
 		"ANTHROPIC_MODEL", "ANTHROPIC_SMALL_FAST_MODEL", "ANTHROPIC_DEFAULT_OPUS_MODEL", "ANTHROPIC_DEFAULT_SONNET_MODEL", "ANTHROPIC_DEFAULT_HAIKU_MODEL"}},
-	{openai, "OpenAI", "https://api.openai.com/v1", "OPENAI_BASE_URL", "/v1", "OPENAI_API_KEY", nil, []string{"OPENAI_MODEL"}},
-	{google, "Gemini", "https://generativelanguage.googleapis.com", "GOOGLE_GEMINI_BASE_URL", "", "GEMINI_API_KEY", []string{"GOOGLE_API_KEY"}, []string{"GEMINI_MODEL"}},
+	{openai, "OpenAI", "https://api.openai.com/v1", "OPENAI_BASE_URL", "/v1", "OPENAI_API_KEY", nil, []string{"CODEX_API_KEY"}, []string{"OPENAI_MODEL"}},
+	{google, "Gemini", "https://generativelanguage.googleapis.com", "GOOGLE_GEMINI_BASE_URL", "", "GEMINI_API_KEY", []string{"GOOGLE_API_KEY"}, []string{"GOOGLE_GENERATIVE_AI_API_KEY"}, []string{"GEMINI_MODEL"}},
 }
 
 // Access is what the forwarder has of the vendors. It does not change.
@@ -184,7 +185,9 @@ func (a *Access) Environ(base, phantom string) map[string]string {
 	for _, k := range known {
 		env[k.baseVariable] = base + k.baseEnd
 		if none || a.vendors[k.name].ready() {
-			env[k.keyVariable] = phantom
+			for _, variable := range append([]string{k.keyVariable}, k.phantoms...) {
+				env[variable] = phantom
+			}
 		}
 	}
 	for name, value := range a.models {

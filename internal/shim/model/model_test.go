@@ -499,8 +499,8 @@ func TestEnviron(t *testing.T) {
 		env  []string
 		keys string
 	}{
-		"nothing": {nil, "ANTHROPIC_API_KEY OPENAI_API_KEY GEMINI_API_KEY"},
-		"one":     {[]string{"OPENAI_API_KEY=" + realKey}, "OPENAI_API_KEY"},
+		"nothing": {nil, "ANTHROPIC_API_KEY OPENAI_API_KEY CODEX_API_KEY GEMINI_API_KEY GOOGLE_GENERATIVE_AI_API_KEY"},
+		"one":     {[]string{"OPENAI_API_KEY=" + realKey}, "OPENAI_API_KEY CODEX_API_KEY"},
 	} {
 		access, err := Discover(append(test.env, "ANTHROPIC_MODEL=m"), "")
 		if err != nil {

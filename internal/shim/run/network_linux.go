@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/net/netutil"
 
+	"github.com/sandboxagent/sandboxagent/api"
 	"github.com/sandboxagent/sandboxagent/provider"
 )
 
@@ -65,8 +66,11 @@ func noNetwork(*box) (network, error) { return network{args: []string{"--unshare
 // host.
 func modelNetwork(b *box) (network, error) {
 	server := b.modelServer()
+	const url = "http://" + modelAddress
+	env := b.models.Access().Environ(url, newPhantom())
+	env[api.EnvModels] = url
 	return network{
-		env:       b.models.Access().Environ("http://"+modelAddress, newPhantom()),
+		env:       env,
 		namespace: &namespace{},
 		serve: func(s sockets) error {
 			listener, err := s.listener(modelSocket)
