@@ -59,7 +59,10 @@ type world struct {
 	ordinary bool // as an ordinary user
 	covered  bool // without a cgroup file system
 	noPath   bool
-	env      []string
+
+	user      uint32 // if not 0, and not ordinary
+	processes int    // how many the user may have; 0 means any number
+	env       []string
 }
 
 // worlds are those that this test can make.
@@ -92,6 +95,9 @@ func serve(t *testing.T, w world, dir string, args ...string) *program {
 	if w.covered {
 		args = append([]string{"unshare", "-m", "sh", "-c", `mount -t tmpfs none /sys/fs/cgroup && exec "$@"`, "sh"}, args...)
 	}
+	if w.processes > 0 {
+		args = append([]string{"bash", "-c", fmt.Sprintf(`ulimit -u %d; exec "$@"`, w.processes), "bash"}, args...)
+	}
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Dir = dir
 	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir}, w.env...)
@@ -100,10 +106,13 @@ func serve(t *testing.T, w world, dir string, args ...string) *program {
 	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{}
 	if w.ordinary {
-		if err := os.Chown(dir, nobody, nobody); err != nil {
+		w.user = nobody
+	}
+	if w.user != 0 {
+		if err := os.Chown(dir, int(w.user), nobody); err != nil {
 			t.Fatal(err)
 		}
-		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: nobody, Gid: nobody}
+		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: w.user, Gid: nobody}
 	}
 	p := &program{Cmd: cmd, dir: dir, err: new(bytes.Buffer), ended: make(chan struct{})}
 	r, out, err := os.Pipe()

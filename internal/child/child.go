@@ -194,6 +194,7 @@ func Start(spec Spec) (*Child, error) {
 		return nil, startError(err, spec.Dir)
 	}
 	c.pid = cmd.Process.Pid
+	leaveRoom(c.pid)
 	c.guarded = !spec.Contained
 	if c.guarded {
 		guardSession(c.pid)
