@@ -55,6 +55,11 @@ func TestAgents(t *testing.T) {
 				t.Error(err)
 				return
 			}
+			defer func() {
+				if err := p.Destroy(providertest.Context(t), i.ID); err != nil {
+					t.Error(err)
+				}
+			}()
 			work(t, i, agent)
 			result := providertest.Shell(t, p, i.ID, "cat ~/state-*; echo "+i.ID+" >~/state-"+i.ID)
 			if result.Stdout != "" {
