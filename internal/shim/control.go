@@ -126,6 +126,7 @@ func wrap(command Command, id string, err error) error {
 // reach has the shim carry a command out, or returns the lock of a sandbox that has
 // no shim, which the caller releases.
 func reach(ctx context.Context, dir Dir, command Command) (*filelock.Lock, error) {
+	deadline := time.Now().Add(endWait)
 	for {
 		err := ask(ctx, dir, command)
 		if !errors.Is(err, errNoShim) {
@@ -138,8 +139,16 @@ func reach(ctx context.Context, dir Dir, command Command) (*filelock.Lock, error
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
+		if time.Now().After(deadline) {
+			status, _ := dir.ReadStatus() // without it the process is 0
+			return nil, fmt.Errorf("its shim, process %d, lives and does not take commands: another version of sandbox-agent may have started it; use that one, or end the process", status.ShimPID)
+		}
 	}
 }
+
+// endWait bounds the wait for a shim that is ending. It is longer than what a server
+// has to end by itself.
+const endWait = 30 * time.Second
 
 // Kill ends everything in a sandbox at once.
 func (s *Store) Kill(ctx context.Context, id string) error {
