@@ -22,6 +22,7 @@ import (
 	"github.com/sandboxagent/sandboxagent/internal/journal"
 	"github.com/sandboxagent/sandboxagent/internal/journal/sqlite"
 	"github.com/sandboxagent/sandboxagent/internal/process"
+	"github.com/sandboxagent/sandboxagent/internal/secrets"
 	"github.com/sandboxagent/sandboxagent/internal/server"
 	"github.com/sandboxagent/sandboxagent/internal/session"
 	"github.com/sandboxagent/sandboxagent/internal/settings"
@@ -156,6 +157,7 @@ func open(cfg Config) (n server.Nouns, err error) {
 		Journal:  n.Journal,
 		Mirror:   hubs,
 		Volatile: cfg.Journal == MemoryJournal,
+		Secrets:  secrets.NewStore(secretsDir(cfg)),
 		Agents:   knownAgents{n.Agents, n.Settings, cfg.Home, cfg.User, cfg.Logger},
 		Bridge:   bridgeLimits(cfg.Limits),
 		Roster:   n.Children,
@@ -170,6 +172,18 @@ func open(cfg Config) (n server.Nouns, err error) {
 	n.Clients = compat.New(n.Sessions, hubs, cfg.Version)
 	n.Processes = process.NewSupervisor(process.Config{Limits: processLimits(cfg.Limits), DefaultDir: processDir, Env: cfg.Env, User: cfg.User, Logger: cfg.Logger, Roster: n.Children})
 	return n, nil
+}
+
+// secretsDir is where the secrets of sessions are kept: beside the journal that has the
+// sessions, and in memory with that.
+func secretsDir(cfg Config) string {
+	switch {
+	case cfg.Journal == MemoryJournal:
+		return ""
+	case cfg.Store != nil:
+		return filepath.Join(cfg.DataDir, "secrets")
+	}
+	return cmp.Or(cfg.Journal, filepath.Join(cfg.DataDir, "journal.db")) + secrets.DirSuffix
 }
 
 // MemoryJournal is the [Config.Journal] that keeps events in memory alone.

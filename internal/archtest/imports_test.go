@@ -67,7 +67,8 @@ var rules = []rule{
 	{"internal/protected", "github.com/bmatcuk/doublestar/v4", "one list of protected paths"},
 	{"internal/permission", "acp api internal/protected github.com/bmatcuk/doublestar/v4 golang.org/x/sys mvdan.cc/sh/v3/expand mvdan.cc/sh/v3/syntax", "the judge looks at calls, rules, and links, and at nothing else"},
 	{"internal/bridge", "acp api internal/child internal/journal internal/lazyregexp golang.org/x/sync", "the bridge moves frames between agents and the journal"},
-	{"internal/session", "acp api internal/bridge internal/journal internal/permission", "a session is on top of the bridge"},
+	{"internal/secrets", "internal/atomicfile", "what is secret in a frame, and where it is kept"},
+	{"internal/session", "acp api internal/bridge internal/journal internal/permission internal/secrets", "a session is on top of the bridge"},
 
 	{"internal/compat", "acp api internal/bridge internal/journal internal/session", "what only clients of the earlier SDKs need, on top of sessions"},
 
@@ -118,6 +119,7 @@ var rules = []rule{
 		internal/journal
 		internal/journal/sqlite
 		internal/process
+		internal/secrets
 		internal/server
 		internal/session
 		internal/settings`, "what puts a server together knows all nouns, and neither flags nor the environment"},
@@ -142,6 +144,7 @@ var rules = []rule{
 		internal/journal
 		internal/journal/sqlite
 		internal/permission
+		internal/secrets
 		internal/session
 		internal/shellwords
 		internal/shim

@@ -59,6 +59,10 @@ type Observer interface {
 	// written to the agent; it gets the whole frame.
 	Prepare(ctx context.Context, server, agent string, msg acp.Message, frame []byte) ([]byte, error)
 
+	// Conceal returns what journal and Observe get of a frame to the agent, which has
+	// references in place of secrets; the agent gets the frame.
+	Conceal(msg acp.Message, frame []byte) []byte
+
 	// Explain may replace the error with which an agent answers a request, for the
 	// client that waits for it; it gets the last lines of the agent's standard
 	// error. Events stay as the agent said them.

@@ -148,6 +148,8 @@ func (o observer) Prepare(_ context.Context, _, _ string, _ acp.Message, frame [
 	return frame, nil
 }
 
+func (o observer) Conceal(_ acp.Message, frame []byte) []byte { return frame }
+
 func (o observer) Explain(_ string, frame []byte, _ []string) []byte { return frame }
 
 func (o observer) Observe(e bridge.Event) bridge.Verdict {

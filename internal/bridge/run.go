@@ -45,6 +45,7 @@ type run struct {
 type item struct {
 	msg     acp.Message
 	frame   []byte
+	shown   []byte        // the frame without secrets, for journal and observer
 	own     bool          // of the bridge itself, and no business of the observer
 	line    []byte        // what has to be written yet, once the journal has the frame
 	taken   bool          // off the queue; guarded by run.mu
@@ -170,7 +171,7 @@ func unbounded(method string) bool {
 // post queues a frame for the agent and waits: for a request until its reply is
 // in the journal, for anything else until the agent's input has taken it.
 func (r *run) post(ctx context.Context, msg acp.Message, frame []byte) ([]byte, error) {
-	it := &item{msg: msg, frame: frame, written: make(chan struct{})}
+	it := &item{msg: msg, frame: frame, shown: r.c.b.cfg.Observer.Conceal(msg, frame), written: make(chan struct{})}
 	cl, owner, err := r.enqueue(msg, it)
 	if err != nil {
 		return nil, err
@@ -373,7 +374,7 @@ func (r *run) note(it *item, appendTo func(string, journal.Direction, []byte) (u
 	if it.line != nil {
 		return true
 	}
-	_, err := appendTo(r.c.client, journal.FromClient, it.frame)
+	_, err := appendTo(r.c.client, journal.FromClient, it.shown)
 	if errors.Is(err, journal.ErrFull) {
 		return false
 	}
@@ -381,7 +382,7 @@ func (r *run) note(it *item, appendTo func(string, journal.Direction, []byte) (u
 		r.c.log().Warn("journal client frame", "error", err)
 	}
 	it.line = []byte{}
-	if it.own || !r.c.observe(Event{From: journal.FromClient, Msg: it.msg, Frame: it.frame}).Drop {
+	if it.own || !r.c.observe(Event{From: journal.FromClient, Msg: it.msg, Frame: it.shown}).Drop {
 		it.line = append(it.frame[:len(it.frame):len(it.frame)], '\n')
 	}
 	return true

@@ -12,6 +12,7 @@ import (
 	"github.com/sandboxagent/sandboxagent/api"
 	"github.com/sandboxagent/sandboxagent/internal/journal"
 	"github.com/sandboxagent/sandboxagent/internal/journal/sqlite"
+	"github.com/sandboxagent/sandboxagent/internal/secrets"
 )
 
 // A run beside a server, which holds the journal of the data folder, has a
@@ -52,7 +53,7 @@ func (g *globals) adoptRuns(ctx context.Context) error {
 	}
 	var failed []error
 	for _, name := range names {
-		if err := adoptRun(ctx, j, name); err != nil {
+		if err := adoptRun(ctx, j, name, g.journalFile()); err != nil {
 			failed = append(failed, fmt.Errorf("take in %s: %w", name, err))
 		}
 	}
@@ -73,7 +74,7 @@ func openJournal(name string, log *slog.Logger) (*journal.Journal, error) {
 }
 
 // adoptRun moves all that the journal of a run holds, unless the run goes on.
-func adoptRun(ctx context.Context, j *journal.Journal, name string) error {
+func adoptRun(ctx context.Context, j *journal.Journal, name, into string) error {
 	if sqlite.Held(name) {
 		return nil
 	}
@@ -92,6 +93,9 @@ func adoptRun(ctx context.Context, j *journal.Journal, name string) error {
 	}()
 	_, err = j.Import(ctx, r, journal.ImportOptions{})
 	r.CloseWithError(err)
+	if err == nil {
+		err = secrets.Move(name+secrets.DirSuffix, into+secrets.DirSuffix)
+	}
 	if err = errors.Join(err, run.Close()); err != nil {
 		return err
 	}

@@ -29,8 +29,8 @@ func newSessionsExport(g *globals) *cobra.Command {
 		Short: "Write sessions to a file",
 		Long: `Write sessions, all or those named, with their events and their configuration to
 standard output or a file: lines of JSON, which sessions import reads. The file
-holds all that the sessions hold, secrets in their environment too. Sessions may
-go on meanwhile.
+holds all that the sessions hold, but references in place of the values of
+variables, headers, and tokens. Sessions may go on meanwhile.
 
 ` + whichSessions,
 		Example: `  sandbox-agent sessions export --output sessions.ndjson

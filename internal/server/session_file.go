@@ -23,7 +23,7 @@ func (s *Server) sessionFileRoutes() {
 	lines := map[string]*huma.MediaType{linesType: {Schema: &huma.Schema{Type: "string"}}}
 
 	export := op("exportSessions", http.MethodGet, "/v1/sessions/export", "sessions", "Sessions as a file that import reads")
-	export.Description = "Lines of JSON with all that the sessions hold, secrets in their environment too. Sessions go on meanwhile; each is in the file up to an event that was its newest after the request. A file that is whole ends with a line of the type end."
+	export.Description = "Lines of JSON with all that the sessions hold, but references in place of the values of variables, headers, and tokens. Sessions go on meanwhile; each is in the file up to an event that was its newest after the request. A file that is whole ends with a line of the type end."
 	export.Parameters = []*huma.Param{{Name: "ids", In: "query", Description: "Ids, with commas between them; all sessions when absent", Schema: &huma.Schema{Type: "string"}}}
 	export.Responses = map[string]*huma.Response{"200": {Description: "The file", Content: lines}}
 	s.handle(export, s.exportSessions)

@@ -195,7 +195,7 @@ func TestMoveSessions(t *testing.T) {
 		{name: "configured", path: "/v1/sessions/talk/mcp/config", status: 200, want: []string{`"tool"`}},
 		{name: "prompted", method: "POST", path: "/v1/sessions/talk/prompt", header: jsonBody, body: `{"prompt":"what did I say"}`, status: 200, want: []string{"pelican"}},
 		{name: "with its servers", path: "/v1/sessions/talk/events?limit=1000", status: 200, want: []string{`"mcpServers":[{"name":"tool"`, filepath.Join(from.home, "sub")}},
-		{name: "and environment", path: "/v1/sessions/export?ids=talk", status: 200, want: []string{`"env":{"KEY":"kept"}`}},
+		{name: "and environment", path: "/v1/sessions/export?ids=talk", status: 200, want: []string{`"env":{"KEY":"{{secret KEY}}"}`}},
 		{name: "purged", method: "DELETE", path: "/v1/sessions/talk?purge=true", status: 204},
 	})
 	// What was purged may come again, and has nothing of before.

@@ -25,7 +25,7 @@ const armed = `{"type":"journal","format":1}
 // parts asked for and not.
 func TestImportDropsWhatTheFileWouldRun(t *testing.T) {
 	parts := map[string][]string{
-		api.ImportEnv:      {"NODE_OPTIONS", "/evil-env.js", "/evil-path"},
+		api.ImportEnv:      {"NODE_OPTIONS", `"PATH":"{{secret PATH}}"`}, // the values are in no export
 		api.ImportMCP:      {"evil-server", "/evil-mcp", "/evil-config-mcp"},
 		api.ImportSkills:   {"evil-skill", "/evil-source"},
 		api.ImportPolicy:   {"evil-rule", `"default":"allow"`},

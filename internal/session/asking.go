@@ -64,7 +64,7 @@ func (s *session) mayStart() error {
 // "K=V", and notes how much they make it ask. The caller holds mu.
 func (s *session) environ() ([]string, error) {
 	s.asks = needs(s.rec.Policy)
-	vars := maps.Clone(s.rec.Env)
+	vars := s.env()
 	if s.asks > asksFreely {
 		if vars == nil {
 			vars = make(map[string]string)

@@ -50,11 +50,17 @@ func (m *Manager) create(ctx context.Context, req api.SessionCreateRequest, owne
 	if m.cfg.Roster.Paused() {
 		return nil, api.Paused()
 	}
-	s, err := m.insert(req, owner)
+	s, secret, err := m.insert(req, owner)
 	if err != nil {
 		return nil, err
 	}
-	if err = m.save(ctx, s); err == nil {
+	if secret != nil {
+		err = m.keep(s.id, s.rec.Ephemeral, *secret)
+	}
+	if err == nil {
+		err = m.save(ctx, s)
+	}
+	if err == nil {
 		err = m.begin(ctx, s, req)
 	}
 	if err != nil {
@@ -68,47 +74,57 @@ func (m *Manager) create(ctx context.Context, req api.SessionCreateRequest, owne
 	return &out, nil
 }
 
-// insert checks a request and makes the session known.
-func (m *Manager) insert(req api.SessionCreateRequest, owner string) (*session, error) {
+// insert checks a request and makes the session known. What is secret in the request is
+// not in the session; it is nil if nothing is.
+func (m *Manager) insert(req api.SessionCreateRequest, owner string) (*session, *kept, error) {
 	if req.Agent == "" {
-		return nil, api.InvalidRequest("", "agent must not be empty")
+		return nil, nil, api.InvalidRequest("", "agent must not be empty")
 	}
 	if err := m.cfg.Agents.Known(req.Agent); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if req.ID == "" {
 		req.ID = newID()
 	}
 	if !validID(req.ID) {
-		return nil, invalidID(req.ID)
+		return nil, nil, invalidID(req.ID)
 	}
 	if err := api.CheckEnv(req.Env); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	policy, err := permission.Check(req.Permissions)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := m.canAsk(req.Agent, policy); err != nil {
 		if owner == "" || req.Permissions != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		policy = &api.PermissionPolicy{Default: api.DefaultDecision(api.DecideAllow)} // its client knows nothing of policies
 	}
 	cwd, err := m.folder(req.CWD)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	var servers []acp.MCPServer
 	for _, server := range req.MCPServers {
 		servers = append(servers, acp.MCPServer(server))
 	}
 	now := time.Now().UnixMilli()
-	s := newSession(m, record{
+	rec := record{
 		ID: req.ID, Agent: req.Agent, Owner: owner, CreatedAt: now, UpdatedAt: now,
 		Ephemeral: req.Ephemeral, Title: req.Title, CWD: cwd, MCPServers: servers, Env: req.Env,
 		Policy: policy, Metadata: req.Metadata,
-	})
+	}
+	k, found, err := seal(&rec)
+	if err != nil {
+		return nil, nil, err
+	}
+	var secret *kept
+	if found {
+		secret = &k
+	}
+	s := newSession(m, rec)
 	if req.Mode != "" {
 		s.choose(chosenMode, req.Mode)
 	}
@@ -118,13 +134,13 @@ func (m *Manager) insert(req api.SessionCreateRequest, owner string) (*session, 
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.closed {
-		return nil, shuttingDown()
+		return nil, nil, shuttingDown()
 	}
 	if err := m.room(req.ID); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	m.sessions[s.id] = s
-	return s, nil
+	return s, secret, nil
 }
 
 // room returns why there can be no session of an id. The caller holds mu.
@@ -323,5 +339,6 @@ func (m *Manager) purge(ctx context.Context, s *session) error {
 		m.cfg.Journal.DeleteRecord(ctx, s.storedKind(), s.id+"/"+StoredMCP),
 		m.cfg.Journal.DeleteRecord(ctx, s.storedKind(), s.id+"/"+StoredSkills),
 		m.cfg.Journal.DeleteRecord(ctx, RecordKind, s.id),
+		m.cfg.Secrets.Delete(s.id),
 		m.cfg.Journal.Delete(ctx, s.stream()))
 }

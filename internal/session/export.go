@@ -1,6 +1,7 @@
 package session
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/sandboxagent/sandboxagent/api"
 	"github.com/sandboxagent/sandboxagent/internal/journal"
+	"github.com/sandboxagent/sandboxagent/internal/secrets"
 )
 
 // Selection is all of a journal that belongs to sessions, for an export.
@@ -90,7 +92,7 @@ func (m *Manager) exportRecords(ctx context.Context, s *session, put func(kind, 
 // session_already_exists, invalid_session_id, limit_exceeded (maxSessions or
 // maxFrameBytes) and invalid_request for everything that an export does not have.
 func (m *Manager) Import(ctx context.Context, r io.Reader, keep []string) (*api.SessionImport, error) {
-	in := incoming{m: m, keep: keep, ids: []string{}, records: make(map[string]record)}
+	in := incoming{m: m, keep: keep, ids: []string{}, records: make(map[string]record), secret: make(map[string]kept)}
 	tally, err := m.cfg.Journal.Import(ctx, r, journal.ImportOptions{Stream: in.stream, Record: in.record})
 	if err != nil {
 		in.release()
@@ -107,6 +109,7 @@ type incoming struct {
 	keep    []string // parts
 	ids     []string // in the order of the file
 	records map[string]record
+	secret  map[string]kept // what the records have no more
 	dropped []api.ImportDropped
 }
 
@@ -131,10 +134,10 @@ func (in *incoming) record(kind, id string, data []byte) (string, []byte, error)
 		return id, data, err
 	case storedKind:
 		kept, err := in.stored(id, data)
-		if !kept {
-			id = ""
+		if !kept || err != nil {
+			return "", nil, err
 		}
-		return id, data, err
+		return id, in.sealStored(id, data), nil
 	}
 	return "", nil, notOfSession("record", kind+" "+id)
 }
@@ -153,6 +156,13 @@ func (in *incoming) session(id string, data []byte) ([]byte, error) {
 		return nil, invalidID(id)
 	}
 	in.dropped = append(in.dropped, rec.disarm(in.keep)...)
+	k, found, err := seal(&rec)
+	if err != nil {
+		return nil, err
+	}
+	if found {
+		in.secret[id] = k
+	}
 	data, err = json.Marshal(rec)
 	if err != nil {
 		return nil, fmt.Errorf("encode session %s: %w", id, err)
@@ -191,11 +201,32 @@ func (in *incoming) stored(name string, data []byte) (kept bool, err error) {
 	return false, nil
 }
 
+// sealStored takes the secrets out of what was configured for a session.
+func (in *incoming) sealStored(name string, data []byte) []byte {
+	shown := secrets.Conceal(data)
+	if bytes.Equal(shown, data) {
+		return data
+	}
+	id, what, _ := strings.Cut(name, "/")
+	k := in.secret[id]
+	if k.Stored == nil {
+		k.Stored = make(map[string]json.RawMessage)
+	}
+	k.Stored[what] = bytes.Clone(data)
+	in.secret[id] = k
+	return shown
+}
+
 // arrive makes the sessions known that the journal has now.
 func (in *incoming) arrive(ctx context.Context) {
 	m := in.m
 	for _, id := range in.ids {
 		rec := in.records[id]
+		if k, ok := in.secret[id]; ok {
+			if err := m.keep(id, false, k); err != nil {
+				m.log.Error("secrets of an imported session are lost", "session", id, "error", err)
+			}
+		}
 		last, err := m.cfg.Journal.Last(stream(id))
 		if err != nil {
 			m.log.Error("events of an imported session cannot be told", "session", id, "error", err)

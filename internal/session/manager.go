@@ -22,6 +22,7 @@ import (
 	"github.com/sandboxagent/sandboxagent/api"
 	"github.com/sandboxagent/sandboxagent/internal/bridge"
 	"github.com/sandboxagent/sandboxagent/internal/journal"
+	"github.com/sandboxagent/sandboxagent/internal/secrets"
 )
 
 // Config is what a Manager needs. Journal and CWD are required.
@@ -37,6 +38,9 @@ type Config struct {
 	// Agents knows what is particular about each agent. Nil means that nothing is
 	// known of any, and that none can be started.
 	Agents Agents
+
+	// Secrets keeps what sessions are given and nobody may see. Nil means in memory.
+	Secrets *secrets.Store
 
 	CWD     string // absolute; where sessions work that name no folder
 	Version string // what agents are told of the client
@@ -110,6 +114,9 @@ func New(cfg Config) (*Manager, error) {
 	cfg.Limits = cfg.Limits.withDefaults()
 	if cfg.Agents == nil {
 		cfg.Agents = noAgents{}
+	}
+	if cfg.Secrets == nil {
+		cfg.Secrets = secrets.NewStore("")
 	}
 	if cfg.Mirror == nil {
 		cfg.Mirror = noMirror{}

@@ -115,6 +115,7 @@ func (m *Manager) load(ctx context.Context) error {
 			continue
 		}
 		rec.reach(last[stream(rec.ID)])
+		sealed := m.sealLoaded(&rec)
 		s := newSession(m, rec)
 		s.outdated = rec.Version != recordVersion
 		m.index(s)
@@ -127,9 +128,12 @@ func (m *Manager) load(ctx context.Context) error {
 			s.notify(api.EventPermissionRulesForgotten, api.PermissionRulesForgotten{Rules: dropped})
 			s.changed()
 		}
+		if sealed {
+			s.changed()
+		}
 	}
 	m.inbox.settle(ctx)
-	return nil
+	return m.sealStored(ctx)
 }
 
 // reach takes the number of the newest event that the journal has. A record may be
@@ -288,32 +292,11 @@ const storedKind = "session-config"
 
 func (s *session) storedKind() string { return s.where(storedKind) }
 
-// Stored returns what SetStored has stored for a session, or nothing.
-func (m *Manager) Stored(ctx context.Context, id, what string) ([]byte, error) {
-	s, err := m.find(id)
-	if err != nil {
-		return nil, err
-	}
+// storedRecord returns what the journal has of it.
+func (m *Manager) storedRecord(ctx context.Context, s *session, what string) ([]byte, error) {
 	data, err := m.cfg.Journal.GetRecord(ctx, s.storedKind(), s.id+"/"+what)
 	if errors.Is(err, api.CodeRecordNotFound) {
 		return nil, nil
 	}
 	return data, err
-}
-
-// SetStored stores something for a session, until it is purged.
-func (m *Manager) SetStored(ctx context.Context, id, what string, data []byte) error {
-	s, err := m.find(id)
-	if err != nil {
-		return err
-	}
-	s.saving.Lock()
-	defer s.saving.Unlock()
-	s.mu.Lock()
-	purged := s.purged
-	s.mu.Unlock()
-	if purged {
-		return api.SessionNotFound(id)
-	}
-	return m.cfg.Journal.PutRecord(ctx, s.storedKind(), s.id+"/"+what, data)
 }

@@ -212,8 +212,12 @@ func signIn(info acp.InitializeResult, methods []string) string {
 
 // params returns the parameters with which the session is opened.
 func (s *session) params(sid string) (json.RawMessage, error) {
+	servers, err := s.servers()
+	if err != nil {
+		return nil, err
+	}
 	s.mu.Lock()
-	cwd, servers, always := s.rec.CWD, append([]acp.MCPServer{}, s.rec.MCPServers...), s.asks == asksAlways
+	cwd, always := s.rec.CWD, s.asks == asksAlways
 	s.mu.Unlock()
 	if cwd == "" {
 		cwd = s.m.cfg.CWD
