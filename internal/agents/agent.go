@@ -114,6 +114,11 @@ type Agent struct {
 	// Builtin gives the arguments with which this program itself is the agent.
 	Builtin []string
 
+	// Records lists the files in which the agent keeps a session, given the home
+	// directory of the user and the environment. They go when the session is purged.
+	// Nil for agents whose records are their user's.
+	Records func(home string, env map[string]string, session string) []string
+
 	// Forwarded returns the variables that make the agent use the forwarder to models
 	// at a URL, see [api.EnvModels], given those that it would have otherwise. Nil
 	// means that those of the vendors do.

@@ -2,7 +2,10 @@ package agents
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -178,4 +181,26 @@ func (c *Catalogue) remedy(a Agent) string {
 		return "install it on the host, for all sandboxes: sandbox-agent agents install --sandboxes " + a.ID
 	}
 	return "run: sandbox-agent agents install " + a.ID + " (npm: " + strings.Join(names, " ") + ")"
+}
+
+// Forget removes what an agent of ours keeps of sessions, by the ids that it gave them.
+func (c *Catalogue) Forget(agent string, sessions []string) error {
+	a, err := c.Agent(agent)
+	if err != nil || a.Records == nil {
+		return nil
+	}
+	return c.cfg.User.Do(func() error {
+		var failed []error
+		for _, id := range sessions {
+			if id == "" || id != filepath.Base(id) {
+				continue // the agent chooses ids
+			}
+			for _, path := range a.Records(c.cfg.Home, c.env, id) {
+				if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+					failed = append(failed, err)
+				}
+			}
+		}
+		return errors.Join(failed...)
+	})
 }

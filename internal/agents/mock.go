@@ -1,6 +1,11 @@
 package agents
 
-import "github.com/sandboxagent/sandboxagent/api"
+import (
+	"cmp"
+	"path/filepath"
+
+	"github.com/sandboxagent/sandboxagent/api"
+)
 
 // The agent inside this program. It plans, asks, changes files
 // and talks by script, and needs neither installation nor credentials.
@@ -22,4 +27,9 @@ var mock = Agent{
 	Asking:    api.AgentAsking{How: api.AsksByDefault, Mode: "normal"},
 	SkillDirs: []string{".agents/skills"},
 	Builtin:   []string{"mock"},
+	Records: func(home string, env map[string]string, session string) []string {
+		data := cmp.Or(env["XDG_DATA_HOME"], filepath.Join(cmp.Or(env["HOME"], home), ".local", "share"))
+		record := filepath.Join(data, "sandbox-agent", "mock", session)
+		return []string{record + ".json", record + ".jsonl"}
+	},
 }

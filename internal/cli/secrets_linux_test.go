@@ -209,3 +209,54 @@ func TestSecretsOfAnImportAreSealed(t *testing.T) {
 		t.Errorf("export after the import: %s", again)
 	}
 }
+
+// A purge leaves no text of a session: not in the journal, its free pages, its log, and
+// its tail, and not in the records of the mock, whoever had opened the session.
+func TestPurgeLeavesNoText(t *testing.T) {
+	home := t.TempDir()
+	data := filepath.Join(home, ".local", "share", "sandbox-agent")
+	s := recordingServer(t, data, filepath.Join(home, "given"))
+	needles := []string{"n33dle of a prompt", "n33dle on a connection of its own", "n33dle in a title", "n33dle that is \"quoted\"/ü"}
+	for i, id := range []string{"one", "two", "kept"} {
+		session, err := s.CreateSession(t.Context(), sandboxagent.SessionOptions{Agent: "mock", CWD: home, ID: id, Title: needles[2]})
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := needles[0] + " " + needles[3]
+		if id == "kept" {
+			text = "kept text"
+		}
+		for range 20 + i {
+			if _, err := session.Prompt(t.Context(), sandboxagent.Text("say "+text)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	s.call(t, http.MethodPost, "/v1/acp/raw?agent=mock", `{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":1}}`)
+	reply := s.call(t, http.MethodPost, "/v1/acp/raw", `{"jsonrpc":"2.0","id":2,"method":"session/new","params":{"cwd":"`+home+`","mcpServers":[]}}`)
+	var opened struct {
+		Result struct {
+			SessionID string `json:"sessionId"`
+		} `json:"result"`
+	}
+	if err := json.Unmarshal([]byte(reply), &opened); err != nil || opened.Result.SessionID == "" {
+		t.Fatalf("%s, %v", reply, err)
+	}
+	s.call(t, http.MethodPost, "/v1/acp/raw", `{"jsonrpc":"2.0","id":3,"method":"session/prompt","params":{"sessionId":"`+opened.Result.SessionID+`","prompt":[{"type":"text","text":"`+needles[1]+`"}]}}`)
+	s.call(t, http.MethodPatch, "/v1/sessions/kept", `{"title":"another"}`)
+
+	for _, id := range []string{"one", "two", opened.Result.SessionID} {
+		s.call(t, http.MethodDelete, "/v1/sessions/"+id+"?purge=true", "")
+	}
+	s.call(t, http.MethodDelete, "/v1/acp/raw", "")
+	if found := filesWith(t, home, needles...); len(found) > 0 {
+		t.Errorf("while the server runs: %v", found)
+	}
+	s.stop(t)
+	if found := filesWith(t, home, needles...); len(found) > 0 {
+		t.Errorf("after its end: %v", found)
+	}
+	if found := filesWith(t, home, "kept text"); !strings.Contains(strings.Join(found, "\n"), "journal.db:") {
+		t.Errorf("the session that is kept has text only in %v", found)
+	}
+}

@@ -42,6 +42,10 @@ type Agents interface {
 	// Asking returns how an agent comes to ask before it acts.
 	Asking(agent string) api.AgentAsking
 
+	// Forget removes what an agent keeps of sessions that are purged, by the ids that
+	// it gave them, as far as that is known.
+	Forget(agent string, sessions []string) error
+
 	// AskEnv returns the variables that make an agent ask, given those of its
 	// session, which works in cwd. With always they make it ask about what its own
 	// settings allow too; an error says why it cannot be made to.
@@ -93,6 +97,8 @@ func (noAgents) Explain(_ string, frame []byte, _ []string) []byte { return fram
 func (noAgents) CheckStored(string, []byte) error { return nil }
 
 func (noAgents) Asking(string) api.AgentAsking { return api.AgentAsking{How: api.AsksUnknown} }
+
+func (noAgents) Forget(string, []string) error { return nil }
 
 func (noAgents) AskEnv(string, string, map[string]string, bool) (map[string]string, error) {
 	return nil, nil

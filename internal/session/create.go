@@ -334,11 +334,13 @@ func (m *Manager) purge(ctx context.Context, s *session) error {
 	defer m.Forget(s.server()) // without the lock: who holds that of a link saves
 	s.saving.Lock()
 	defer s.saving.Unlock()
-	return errors.Join(err,
-		m.bridge.Close(ctx, s.server()),
+	closed := m.bridge.Close(ctx, s.server())
+	return errors.Join(err, closed,
+		m.cfg.Agents.Forget(s.rec.Agent, ids),
 		m.cfg.Journal.DeleteRecord(ctx, s.storedKind(), s.id+"/"+StoredMCP),
 		m.cfg.Journal.DeleteRecord(ctx, s.storedKind(), s.id+"/"+StoredSkills),
 		m.cfg.Journal.DeleteRecord(ctx, RecordKind, s.id),
 		m.cfg.Secrets.Delete(s.id),
-		m.cfg.Journal.Delete(ctx, s.stream()))
+		m.forgetFrames(ctx, s),
+		m.cfg.Journal.Delete(ctx, s.stream())) // last: what was deleted before it is overwritten by then
 }

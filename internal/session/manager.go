@@ -102,6 +102,7 @@ type Manager struct {
 	reserved map[string]bool     // ids of sessions to come, and of those that are not quite gone
 	agentIDs map[string]*session // by present and former ids of the agent
 	links    map[string]*link    // by connection
+	doomed   map[string]bool     // connections whose frames go when they close
 	closed   bool
 
 	saving saver
@@ -132,6 +133,7 @@ func New(cfg Config) (*Manager, error) {
 		reserved: make(map[string]bool),
 		agentIDs: make(map[string]*session),
 		links:    make(map[string]*link),
+		doomed:   make(map[string]bool),
 	}
 	m.bridge = bridge.New(bridge.Config{Journal: cfg.Journal, Observer: observer{m}, Roster: cfg.Roster, Limits: cfg.Bridge, Logger: cfg.Logger})
 	m.ctx, m.cancel = context.WithCancel(context.Background())

@@ -153,6 +153,7 @@ func (m *Manager) dropped(l *link, e bridge.Event) {
 
 // Forget lets go of what is known of a connection that was closed.
 func (m *Manager) Forget(server string) {
+	m.closedConnection(server)
 	m.mu.RLock()
 	l := m.links[server]
 	m.mu.RUnlock()

@@ -244,7 +244,7 @@ func store(path string, entries map[string]json.RawMessage) error {
 	}
 	err := atomicfile.Clean(path)
 	if err == nil {
-		err = atomicfile.Write(path, buf.Bytes(), atomicfile.Options{Mode: 0o644})
+		err = atomicfile.Write(path, buf.Bytes(), atomicfile.Options{KeepMode: true})
 	}
 	if err != nil {
 		return failed("write", path, err)

@@ -160,8 +160,19 @@ func TestStoredFile(t *testing.T) {
 	}
 	checkGolden(t, "stored.json", got)
 	info, err := os.Stat(path)
-	if err != nil || info.Mode() != 0o644 {
+	if err != nil || info.Mode() != 0o600 {
 		t.Errorf("mode %v, %v", info.Mode(), err)
+	}
+	for _, mode := range []os.FileMode{0o640, 0o600, 0o644} { // that its user gives it
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.MCP.Put(ctx, "", "zeta", []byte(`{"type":"local","command":"node","env":{"K":"secret"}}`)); err != nil {
+			t.Fatal(err)
+		}
+		if info, err := os.Stat(path); err != nil || info.Mode() != mode {
+			t.Errorf("mode %v of a changed file, %v, want %v", info.Mode(), err, mode)
+		}
 	}
 
 	// What somebody added by hand stays when another entry changes.

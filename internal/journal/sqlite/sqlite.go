@@ -110,7 +110,8 @@ func (s *Store) open(path string) error {
 	if err := syscall.Stat(path, &s.self); err != nil {
 		return fmt.Errorf("open journal: %w", err)
 	}
-	if s.writer, err = connect(path, "journal_mode(WAL)", "synchronous(NORMAL)", "cache_size(-2048)",
+	// What is deleted is overwritten: a purge leaves no text.
+	if s.writer, err = connect(path, "journal_mode(WAL)", "synchronous(NORMAL)", "cache_size(-2048)", "secure_delete(1)",
 		"wal_autocheckpoint(1000)", "journal_size_limit(16777216)"); err != nil {
 		return err
 	}
@@ -405,12 +406,28 @@ func (s *Store) allStored(ctx context.Context, prefix string) (list []journal.St
 	return list, nil
 }
 
-// Delete removes a stream.
+// Delete removes a stream, so that nothing of its text is in the files of the store.
 func (s *Store) Delete(ctx context.Context, stream string) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return s.withoutTail(func() error { return s.delete(context.WithoutCancel(ctx), stream) })
+	ctx = context.WithoutCancel(ctx)
+	if err := s.withoutTail(func() error { return s.delete(ctx, stream) }); err != nil {
+		return err
+	}
+	s.cutLog(ctx)
+	return nil
+}
+
+// cutLog folds the log of SQLite into the file and cuts it off: it holds earlier contents
+// of pages. While a reader needs it, or the disk is full, it stays until the next call, or
+// until the store closes; writers do not wait for that.
+func (s *Store) cutLog(ctx context.Context) {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	for _, do := range []string{"PRAGMA busy_timeout(200)", "PRAGMA wal_checkpoint(TRUNCATE)", "PRAGMA busy_timeout(5000)"} {
+		_, _ = s.conn.ExecContext(ctx, do) // what was to be deleted is deleted
+	}
 }
 
 func (s *Store) delete(ctx context.Context, stream string) error {
