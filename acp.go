@@ -145,7 +145,7 @@ func lost(e event) error {
 // closeTimeout bounds what Close waits for an agent.
 const closeTimeout = 2 * time.Second
 
-// Close ends the connection and its agent. Closing twice is no error.
+// Close ends the connection and its agent. Closing twice is not an error.
 func (a *ACPConn) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()

@@ -13,10 +13,10 @@ import (
 	"github.com/sandboxagent/sandboxagent/api"
 )
 
-// AgentsOptions say how much [Client.Agents] and [Client.Agent] tell.
+// AgentsOptions say how much [Client.Agents] and [Client.Agent] return.
 type AgentsOptions struct {
 	Config  bool // also versions, paths and settings, for which programs are run
-	NoCache bool // look anew instead of telling what was found before
+	NoCache bool // look again instead of returning what was found before
 }
 
 func (o AgentsOptions) query() url.Values {
@@ -54,13 +54,13 @@ func (c *Client) Agent(ctx context.Context, id string, opts AgentsOptions) (*api
 type InstallAgentOptions struct {
 	api.AgentInstallRequest
 
-	// OnProgress, if not nil, is told of the steps of the install. It is called
-	// in the goroutine of the call.
+	// OnProgress, if not nil, is called for each step of the install, in the
+	// goroutine of the call.
 	OnProgress func(api.AgentInstallEvent)
 }
 
-// InstallAgent installs an agent on the server. Installing what is there is no
-// error.
+// InstallAgent installs an agent on the server. Installing what is already
+// installed is not an error.
 func (c *Client) InstallAgent(ctx context.Context, id string, opts InstallAgentOptions) (*api.AgentInstallResult, error) {
 	result, err := c.installAgent(ctx, id, opts)
 	if err != nil {
@@ -87,7 +87,7 @@ func (c *Client) installAgent(ctx context.Context, id string, opts InstallAgentO
 		return nil, err
 	}
 	if media := resp.Header.Get("Content-Type"); media != "" && media != "text/event-stream" {
-		return decode[api.AgentInstallResult](resp) // a server that tells no progress
+		return decode[api.AgentInstallResult](resp) // a server that reports no progress
 	}
 	defer resp.Body.Close()
 	return readInstall(newEventReader(resp.Body, maxReply), opts.OnProgress)
@@ -122,7 +122,7 @@ func readInstall(events *eventReader, progress func(api.AgentInstallEvent)) (*ap
 }
 
 // UninstallAgent removes what [Client.InstallAgent] put in place. An agent that
-// is not installed is no error; one that is installed elsewhere, or built in, is
+// is not installed is not an error; one that is installed elsewhere, or built in, is
 // [api.CodeNotInstalledHere].
 func (c *Client) UninstallAgent(ctx context.Context, id string) error {
 	if err := c.do(ctx, http.MethodDelete, route("v1", "agents", id, "install"), nil, nil); err != nil {
@@ -131,7 +131,7 @@ func (c *Client) UninstallAgent(ctx context.Context, id string) error {
 	return nil
 }
 
-// ACPServers lists the agent connections of the server, whoever made them.
+// ACPServers lists the agent connections of the server, whichever client made them.
 func (c *Client) ACPServers(ctx context.Context) ([]api.ACPServer, error) {
 	list, err := get[api.ACPServerList](ctx, c, "/v1/acp", nil)
 	if err != nil {

@@ -20,7 +20,7 @@ type Client struct {
 	http    *http.Client
 	log     *slog.Logger
 
-	reconnect func(err error) // nil, or told when streams lose the server and find it again
+	reconnect func(err error) // called when streams lose the server and find it again; may be nil
 
 	base    *url.URL
 	baseErr error

@@ -20,7 +20,7 @@ import (
 type Cmd struct {
 	Path string
 	Args []string // with the name of the program first, as in os/exec
-	Dir  string   // empty means the folder of the server
+	Dir  string   // empty means the working directory of the server
 	Env  []string // KEY=value, added to the environment of the server
 
 	Stdin io.Reader // nil means no input
@@ -307,8 +307,8 @@ func (c *Cmd) drain(stream api.LogStream, to io.Writer) {
 	}
 }
 
-// breakPipe tells a program that nobody reads its output any more, as the kernel
-// tells one on the same machine.
+// breakPipe signals a program whose output is no longer read, as the kernel does on
+// the same machine.
 func (c *Cmd) breakPipe() {
 	if err := c.Process.Signal(c.ctx, "SIGPIPE"); err != nil {
 		c.c.log.Debug("break pipe", "process", c.Process.ID, "error", err)
@@ -323,8 +323,8 @@ func (c *Cmd) fail(err error) {
 	}
 }
 
-// feed copies the input. A program that ended or wants no more of it is no
-// error.
+// feed copies the input. A program that ended, or that reads no more of it, is
+// not an error.
 func (c *Cmd) feed() {
 	var err error
 	if c.Stdin != nil {

@@ -18,13 +18,13 @@
 // itself, and are shared by all clients. [Client.Session] returns to one by its
 // id, [Client.Sessions] lists them.
 //
-// The package does not read the environment unless told to by [FromEnv], keeps
+// The package reads the environment only through [FromEnv], keeps
 // no global state, writes nothing to disk, and sets no timeout of its own on
 // work that an agent does: contexts bound everything. It is not a binding of
 // the Agent Client Protocol; that is package acp, whose types it uses where a
 // session shows what an agent said.
 //
 // Every error that a server reports is an [*api.Error] somewhere in its chain,
-// and can be told apart with errors.Is: by an [api.Code], or by the sentinels
+// and errors.Is tells them apart: by an [api.Code], or by the sentinels
 // of io/fs where they fit.
 package sandboxagent

@@ -23,8 +23,7 @@ var (
 	// ErrUnsupportedAgent means that the server knows no agent of that id.
 	ErrUnsupportedAgent error = api.CodeUnsupportedAgent
 
-	// ErrSessionNotFound means that there is no session, or no connection, of
-	// that id.
+	// ErrSessionNotFound means that no session, or no connection, has that id.
 	ErrSessionNotFound error = api.CodeSessionNotFound
 
 	// ErrSessionBusy means that a session has a turn under way.
@@ -42,7 +41,7 @@ var (
 // without the API key it needs, for errors.As.
 type RPCError = acp.RPCError
 
-// An AgentExitedError tells how the process of an agent ended. It matches
+// An AgentExitedError says how the process of an agent ended. It matches
 // [ErrAgentExited].
 type AgentExitedError struct {
 	Agent    string

@@ -35,7 +35,7 @@ func statInfo(s api.FileStat) fileInfo {
 	return fileInfo{name: path.Base(s.Path), size: s.Size, mode: fileMode(s.EntryType, s.Kind, s.Mode), modified: fileTime(s.Modified), sys: s}
 }
 
-// fileMode puts type and permissions together. An earlier server tells neither
+// fileMode puts type and permissions together. An earlier server sends neither
 // kind nor mode.
 func fileMode(t api.EntryType, kind api.FileKind, octal string) fs.FileMode {
 	perm, err := strconv.ParseUint(octal, 8, 32)

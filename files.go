@@ -17,7 +17,7 @@ import (
 	"github.com/sandboxagent/sandboxagent/api"
 )
 
-// Names of files in the sandbox are absolute, or relative to the home folder of
+// Names of files in the sandbox are absolute, or relative to the home directory of
 // the server. All errors of these methods are an [*fs.PathError] that holds an
 // [*api.Error], so that errors.Is finds fs.ErrNotExist, fs.ErrExist,
 // fs.ErrPermission and the codes of package api.
@@ -81,7 +81,7 @@ type WriteOptions struct {
 	Append bool        // add to the end instead of replacing the content
 }
 
-// Put writes what r gives to a file, making the folders above it. The content
+// Put writes what r gives to a file, making the directories above it. The content
 // is streamed. Unless it is appended it is replaced in one step, when all of it
 // has arrived. Put does not close r.
 func (c *Client) Put(ctx context.Context, name string, r io.Reader, opts WriteOptions) error {
@@ -116,7 +116,7 @@ func uploadBody(r io.Reader) (io.Reader, int64) {
 	return struct{ io.Reader }{r}, -1
 }
 
-// WriteFile writes data to a file, making the folders above it. A perm of 0
+// WriteFile writes data to a file, making the directories above it. A perm of 0
 // leaves the permissions to the server, as [WriteOptions] says.
 func (c *Client) WriteFile(ctx context.Context, name string, data []byte, perm fs.FileMode) error {
 	return c.Put(ctx, name, bytes.NewReader(data), WriteOptions{Mode: perm})
@@ -131,7 +131,7 @@ func (c *Client) WriteFiles(ctx context.Context, req api.FileBatchRequest) (*api
 	return result, nil
 }
 
-// ReadDir lists a folder, sorted by name. Links are not followed; the
+// ReadDir lists a directory, sorted by name. Links are not followed; the
 // [api.FileEntry] is the Sys of the entry's Info.
 func (c *Client) ReadDir(ctx context.Context, name string) ([]fs.DirEntry, error) {
 	list, err := get[[]api.FileEntry](ctx, c, "/v1/fs/entries", named(name))
@@ -155,23 +155,23 @@ func (c *Client) Stat(ctx context.Context, name string) (fs.FileInfo, error) {
 	return statInfo(*stat), nil
 }
 
-// Mkdir makes a folder and those above it. One that is there is no error.
+// Mkdir makes a directory and those above it. One that exists is not an error.
 func (c *Client) Mkdir(ctx context.Context, name string) error {
 	return pathError("mkdir", name, c.do(ctx, http.MethodPost, "/v1/fs/mkdir", named(name), nil))
 }
 
 // MoveOptions say how [Client.Move] works.
 type MoveOptions struct {
-	Overwrite bool // replace what is there, folders included
+	Overwrite bool // replace what is there, directories included
 }
 
-// Move moves a file or a folder, making the folders above its new place.
+// Move moves a file or a directory, making the directories above its new name.
 func (c *Client) Move(ctx context.Context, from, to string, opts MoveOptions) error {
 	err := c.do(ctx, http.MethodPost, "/v1/fs/move", nil, api.FileMoveRequest{From: from, To: to, Overwrite: opts.Overwrite})
 	return pathError("move", from, err)
 }
 
-// Remove removes a file, a link or an empty folder.
+// Remove removes a file, a link or an empty directory.
 func (c *Client) Remove(ctx context.Context, name string) error {
 	return pathError("remove", name, c.do(ctx, http.MethodDelete, "/v1/fs/entry", named(name), nil))
 }
@@ -188,7 +188,7 @@ func (c *Client) RemoveAll(ctx context.Context, name string) error {
 	return pathError("removeall", name, err)
 }
 
-// Upload copies a tree of files into a folder of the sandbox, which is made when
+// Upload copies a tree of files into a directory of the sandbox, which is made when
 // it is not there. The files are streamed.
 func (c *Client) Upload(ctx context.Context, dir string, files fs.FS) (*api.FileUploadResult, error) {
 	pr, pw := io.Pipe()
@@ -209,7 +209,7 @@ func (c *Client) Upload(ctx context.Context, dir string, files fs.FS) (*api.File
 }
 
 // UploadTar unpacks a tar archive, which may be compressed with gzip or zstd,
-// into a folder of the sandbox. A name that would leave the folder refuses the
+// into a directory of the sandbox. A name that would leave the directory refuses the
 // whole archive. UploadTar does not close archive.
 func (c *Client) UploadTar(ctx context.Context, dir string, archive io.Reader) (*api.FileUploadResult, error) {
 	body, size := uploadBody(archive)
@@ -228,7 +228,7 @@ type DownloadOptions struct {
 	Compression string // "gzip" or "zstd"; empty means none
 }
 
-// Download returns a folder or file as a tar archive, streamed. The caller
+// Download returns a directory or a file as a tar archive, streamed. The caller
 // closes it. An archive that breaks off ends with an error.
 func (c *Client) Download(ctx context.Context, name string, opts DownloadOptions) (io.ReadCloser, error) {
 	query := named(name)
@@ -244,7 +244,7 @@ func (c *Client) Download(ctx context.Context, name string, opts DownloadOptions
 
 // WatchOptions say what [Client.Watch] sees.
 type WatchOptions struct {
-	Flat bool // only the folder itself, not those below
+	Flat bool // only the directory itself, not those below
 }
 
 // Watch yields what changes below a path until ctx ends or the loop is left. An

@@ -10,11 +10,11 @@ import (
 	"github.com/sandboxagent/sandboxagent/api"
 )
 
-// FS returns the tree below a folder of the sandbox as a read-only file system,
+// FS returns the tree below a directory of the sandbox as a read-only file system,
 // for everything that takes one: fs.WalkDir, template.ParseFS, http.FileServerFS.
 // Every operation is at least one request, bound to ctx. It implements
 // [fs.StatFS], [fs.ReadDirFS] and [fs.ReadFileFS]. Links are followed, also out
-// of the folder: it is no boundary.
+// of the directory: it is not a boundary.
 func (c *Client) FS(ctx context.Context, dir string) fs.FS {
 	return remoteFS{ctx, c, dir}
 }
@@ -95,7 +95,7 @@ func (f remoteFS) Open(name string) (fs.File, error) {
 	return &remoteFile{fsys: f, name: name, full: full, info: info}, nil
 }
 
-// remoteFile is a file that is requested with the first read, and anew with the
+// remoteFile is a file that is requested with the first read, and again with the
 // first one after a Seek.
 type remoteFile struct {
 	fsys   remoteFS
@@ -172,7 +172,7 @@ func (f *remoteFile) Close() error {
 	return f.body.Close()
 }
 
-// remoteDir is a folder that is listed with the first ReadDir.
+// remoteDir is a directory that is listed with the first ReadDir.
 type remoteDir struct {
 	fsys    remoteFS
 	name    string

@@ -15,7 +15,7 @@ func (c *Client) Health(ctx context.Context) (*api.Health, error) {
 	return get[api.Health](ctx, c, "/v1/health", nil)
 }
 
-// Version tells which server answers.
+// Version returns the version of the server.
 func (c *Client) Version(ctx context.Context) (*api.Version, error) {
 	return get[api.Version](ctx, c, "/v1/version", nil)
 }
@@ -33,7 +33,7 @@ const (
 
 // WaitReady returns nil once the server answers that it is healthy. It asks
 // again until ctx ends, and gives up at once when the server refuses the token
-// or there is no use in asking. The error says what the last try met.
+// or asking again is of no use. The error says what the last try met.
 func (c *Client) WaitReady(ctx context.Context) error {
 	for wait := firstPoll; ; wait = min(2*wait, lastPoll) {
 		err := c.ready(ctx)

@@ -26,8 +26,8 @@ func WithHeader(key, value string) Option {
 	return func(c *Client) { c.header.Add(key, value) }
 }
 
-// WithLogger sets where the client tells of what it gets over by itself, such
-// as streams it had to open anew. Without it nothing is logged.
+// WithLogger sets where the client logs what it recovers from by itself, such as
+// streams that it had to open again. Without it nothing is logged.
 func WithLogger(log *slog.Logger) Option {
 	return func(c *Client) { c.log = log }
 }
@@ -39,8 +39,8 @@ func WithReconnect(f func(err error)) Option {
 	return func(c *Client) { c.reconnect = f }
 }
 
-// WithDir sets the folder in the sandbox that sessions work in when they name
-// none. Without it that is the home folder of the server.
+// WithDir sets the directory in the sandbox that sessions work in when they name
+// none. Without it that is the home directory of the server.
 func WithDir(dir string) Option {
 	return func(c *Client) { c.dir = dir }
 }

@@ -44,8 +44,8 @@ func (c *Client) CheckPermissions(ctx context.Context, req api.PermissionCheckRe
 	return check, nil
 }
 
-// A PermissionEvent tells of a permission request of any session. In a gap, and where
-// the cursor was ahead of the server, there is no event but only Gap or Reset.
+// A PermissionEvent reports a permission request of any session. In a gap, and where
+// the cursor was ahead of the server, it has only Gap or Reset.
 type PermissionEvent struct {
 	api.PermissionEvent
 
@@ -68,7 +68,7 @@ func (c *Client) PermissionEvents(ctx context.Context, after uint64) iter.Seq2[P
 		f := &follower{
 			c:       c,
 			request: request{path: route("v1", "permissions", "stream"), query: url.Values{"after": {strconv.FormatUint(after, 10)}}},
-			ended:   func() bool { return false }, // there is no last event
+			ended:   func() bool { return false }, // no event is the last one
 		}
 		last := after
 		for raw, err := range f.events(ctx) {

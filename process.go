@@ -16,7 +16,7 @@ import (
 )
 
 // RunProcess runs a program to its end with empty input and returns what it
-// wrote, up to the server's limits of time and size. A program that fails is no
+// wrote, up to the server's limits of time and size. A program that fails is not an
 // error. For anything more use [Client.Command].
 func (c *Client) RunProcess(ctx context.Context, req api.ProcessRunRequest) (*api.ProcessRunResult, error) {
 	result, err := call[api.ProcessRunResult](ctx, c, http.MethodPost, "/v1/processes/run", nil, req)
@@ -78,10 +78,10 @@ func (p *Process) Info(ctx context.Context) (*api.ProcessInfo, error) {
 	return info, p.failed("get", err)
 }
 
-// StopOptions say how a process is told to end.
+// StopOptions say how a process is ended.
 type StopOptions struct {
 	Signal string        // such as "SIGINT"; empty means SIGTERM, or SIGKILL for Kill
-	Wait   time.Duration // how long to wait for the end; one that still runs then is no error
+	Wait   time.Duration // how long to wait for the end; one that still runs then is not an error
 }
 
 // Stop asks the process, and everything it started, to end.
@@ -195,7 +195,7 @@ func (o LogsOptions) query() url.Values {
 	return q
 }
 
-// An OutputLostError tells that output is no longer kept, in entries of a log or
+// An OutputLostError reports that output is no longer kept, in entries of a log or
 // in bytes of a terminal. Reading may go on after it.
 type OutputLostError struct {
 	From, To uint64 // both lost, for a log; To is the first byte there is, for a terminal
@@ -251,7 +251,7 @@ func (p *Process) follow(ctx context.Context, opts LogsOptions, yield func(api.L
 	opts.Follow = true
 	f := follower{
 		c: p.c, request: request{path: p.route("logs"), query: opts.query()},
-		ended: func() bool { return false }, patience: streamPatience,
+		ended: func() bool { return false }, giveUp: streamGiveUp,
 	}
 	for e, err := range f.events(ctx) {
 		if err != nil {

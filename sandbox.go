@@ -8,7 +8,7 @@ import (
 	"github.com/sandboxagent/sandboxagent/api"
 )
 
-// Sandbox tells what runs in the sandbox, and whether it is paused.
+// Sandbox returns what runs in the sandbox, and whether it is paused.
 func (c *Client) Sandbox(ctx context.Context) (*api.Sandbox, error) {
 	state, err := get[api.Sandbox](ctx, c, "/v1/sandbox", nil)
 	if err != nil {
@@ -19,7 +19,7 @@ func (c *Client) Sandbox(ctx context.Context) (*api.Sandbox, error) {
 
 // PauseSandbox stops all agents and processes where they are, until
 // [Client.ResumeSandbox]. A server on its own stays reachable; behind a gateway
-// the provider pauses the whole sandbox. Pausing twice is no error.
+// the provider pauses the whole sandbox. Pausing twice is not an error.
 func (c *Client) PauseSandbox(ctx context.Context) error {
 	return c.sandboxAction(ctx, "pause", http.MethodPost, "/v1/sandbox/pause")
 }

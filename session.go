@@ -233,7 +233,7 @@ func (s *Session) Cancel(ctx context.Context) (*api.SessionCancelResult, error) 
 
 // Destroy ends the session: its permission requests and its turn are cancelled,
 // and its agent is stopped. Its history is kept; see [Session.Purge]. Destroying
-// twice is no error.
+// twice is not an error.
 func (s *Session) Destroy(ctx context.Context) error {
 	return s.failed("destroy", s.c.do(ctx, http.MethodDelete, s.route(), nil, nil))
 }

@@ -19,10 +19,10 @@ type SessionEvent struct {
 	api.SessionEvent
 
 	// Gap is set where events are missing because the server no longer keeps
-	// them. There is no event then.
+	// them. Nothing else is set then.
 	Gap *api.Gap
 
-	// Reset is set, and there is no event, where the reader was ahead of the last
+	// Reset is set, and nothing else, where the reader was ahead of the last
 	// event, because a server has lost some with its disk. What follows is behind
 	// Reset.Last.
 	Reset *api.Reset
@@ -68,7 +68,7 @@ func (e SessionEvent) Params(v any) error {
 }
 
 // Update returns what the agent reports of its work, a gap, or a reset. It is false for
-// events of other kinds, which Method tells apart.
+// events of other kinds; Method says which.
 func (e SessionEvent) Update() (Update, bool) {
 	if e.Gap != nil {
 		return Update{Update: acp.Update{Kind: UpdateGap}, Event: e, Gap: e.Gap}, true
@@ -84,9 +84,9 @@ func (e SessionEvent) Update() (Update, bool) {
 	return Update{Update: n.Update, Event: e}, true
 }
 
-// Prompt returns what a client said to the agent. What the server itself told
-// the agent of the session before is not part of it. It reports false for events
-// that are no prompt.
+// Prompt returns the prompt that a client sent to the agent, without the record of
+// the session that the server may have added. It reports false for events that are
+// not a prompt.
 func (e SessionEvent) Prompt() (acp.Prompt, bool) {
 	m := e.message()
 	var p acp.PromptRequest

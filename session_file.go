@@ -24,8 +24,8 @@ type Exported struct {
 // ExportSessions writes sessions to w, all of them or those with the ids: lines of JSON,
 // which [Client.ImportSessions] reads. They hold all that the sessions do, secrets in
 // their environment too. Sessions go on meanwhile; each is written up to an event
-// that was its newest after the call. What was written before an error is no whole
-// file, and no server takes it for one.
+// that was its newest after the call. What was written before an error is not a
+// whole file, and every server refuses it.
 func (c *Client) ExportSessions(ctx context.Context, w io.Writer, ids ...string) (Exported, error) {
 	q := url.Values{}
 	if len(ids) > 0 {

@@ -129,8 +129,8 @@ func (s *Session) OnPermission(handler PermissionHandler) {
 
 // ServePermissions replies to the permission requests of the session, those that
 // wait and those to come, whichever client started the turn. It blocks until ctx
-// ends, which is no error, or the handler or the server fails. That another
-// client replies first is no error.
+// ends, which is not an error, or the handler or the server fails. That another
+// client replies first is not an error.
 func (s *Session) ServePermissions(ctx context.Context, handler PermissionHandler) error {
 	info, err := s.Info(ctx)
 	if err != nil {

@@ -21,7 +21,7 @@ import (
 // StopReason; all of its events are on disk then, unless it says that they are
 // unsaved. An agent without a process is started first.
 //
-// There is no limit of time but ctx, whose end leaves the turn to the server:
+// The only limit of time is ctx, whose end leaves the turn to the server:
 // [Session.Cancel] ends it. A connection that breaks does no harm either, except
 // that the id of the turn is not known then.
 //
@@ -99,8 +99,8 @@ type turnWatch struct {
 	err   error            // with which the agent ended the turn
 }
 
-// run does the turn. The server tells its end at the end of the answer; where
-// that breaks off, the events of the session do.
+// run does the turn. The end of the response has the end of the turn; where
+// the response breaks off, the events of the session have it.
 func (w *turnWatch) run(ctx context.Context, yield func(Update, error) bool, prompt []ContentBlock) (*api.SessionTurn, error) {
 	info, err := get[api.Session](ctx, w.s.c, w.s.route(), nil)
 	if err != nil {
@@ -257,8 +257,8 @@ func (w *turnWatch) say(u *acp.Update) {
 }
 
 // ours reports whether an event is the prompt of this turn. Without a queue
-// the first one is. In a queue the words tell: who said the same before us gets
-// the same done before us.
+// the first one is. In a queue the text of the prompt decides: a client that
+// sent the same one before us gets its turn before us.
 func (w *turnWatch) ours(e SessionEvent) bool {
 	if !w.s.Queue {
 		return true

@@ -62,7 +62,7 @@ func (c *Client) SetMCPServers(ctx context.Context, directory string, servers ma
 	return doing("set MCP servers", c.do(ctx, http.MethodPut, mcpPath, configQuery(directory, "", ""), api.MCPServers{Servers: servers}))
 }
 
-// DeleteMCPServer removes one. One that is not there is no error.
+// DeleteMCPServer removes one. One that does not exist is not an error.
 func (c *Client) DeleteMCPServer(ctx context.Context, directory, name string) error {
 	return doing("delete MCP server", c.do(ctx, http.MethodDelete, mcpPath, configQuery(directory, mcpName, name), nil))
 }
@@ -99,7 +99,7 @@ func (c *Client) SetSkills(ctx context.Context, directory string, skills map[str
 	return doing("set skills", c.do(ctx, http.MethodPut, skillsPath, configQuery(directory, "", ""), api.SkillsSet{Skills: skills}))
 }
 
-// DeleteSkill removes one. One that is not there is no error.
+// DeleteSkill removes one. One that does not exist is not an error.
 func (c *Client) DeleteSkill(ctx context.Context, directory, name string) error {
 	return doing("delete skill", c.do(ctx, http.MethodDelete, skillsPath, configQuery(directory, skillName, name), nil))
 }

@@ -224,7 +224,7 @@ func (s *Sandbox) Logs(ctx context.Context) ([]byte, error) {
 }
 
 // Close destroys a sandbox that [Start] made to end with this program, and leaves
-// every other one as it is. Closing twice is no error.
+// every other one as it is. Closing twice is not an error.
 func (s *Sandbox) Close() error {
 	if !s.bound {
 		return s.Client.Close()

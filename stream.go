@@ -127,7 +127,7 @@ func trimEnd(line []byte) []byte {
 	return bytes.TrimSuffix(line[:len(line)-1], []byte{'\r'})
 }
 
-// The waits of a stream that is opened anew.
+// The waits between attempts to open a stream again.
 const (
 	reopenFirst = 100 * time.Millisecond
 	reopenLast  = 5 * time.Second
@@ -136,9 +136,9 @@ const (
 	// server, before its connection counts as dead.
 	silence = 45 * time.Second
 
-	// streamPatience is how long an event stream may be unreachable before the
+	// streamGiveUp is how long an event stream may be unreachable before the
 	// calls that wait on it are given up.
-	streamPatience = 30 * time.Second
+	streamGiveUp = 30 * time.Second
 )
 
 // A follower reads an event stream, and opens it again where it broke.
@@ -154,9 +154,9 @@ type follower struct {
 	// once means that a stream that broke is not opened again.
 	once bool
 
-	// patience is how long to go on trying while the server cannot be reached.
+	// giveUp is how long to go on trying while the server cannot be reached.
 	// Zero means until the context ends.
-	patience time.Duration
+	giveUp time.Duration
 
 	away bool // the server could not be reached when it was last tried
 }
@@ -181,11 +181,11 @@ func (f *follower) events(ctx context.Context) iter.Seq2[event, error] {
 				lost = time.Now()
 			}
 			if err != nil && (f.once || !transient(err) || errors.Is(err, errEventTooLong) || f.c.baseErr != nil ||
-				f.patience > 0 && time.Since(lost) > f.patience) {
+				f.giveUp > 0 && time.Since(lost) > f.giveUp) {
 				yield(event{}, err)
 				return
 			}
-			f.c.log.Debug("open event stream anew", "path", f.request.path, "after", f.lastID, "error", err)
+			f.c.log.Debug("open event stream again", "path", f.request.path, "after", f.lastID, "error", err)
 			select {
 			case <-ctx.Done():
 				return

@@ -75,8 +75,8 @@ func (p *Process) Attach(ctx context.Context, opts TerminalOptions) (*Terminal, 
 }
 
 // A Terminal is an attachment to the terminal of a process. Reading gives its
-// output, writing is typing. A connection that breaks is made anew where the
-// output was. Read and Write may be called from different goroutines.
+// output, writing is typing. A connection that breaks is opened again at the
+// same place of the output. Read and Write may be called from different goroutines.
 type Terminal struct {
 	Process *Process
 
@@ -214,7 +214,7 @@ func (t *Terminal) event(event api.TerminalEvent) error {
 	return nil
 }
 
-// again makes the connection anew after it broke.
+// again opens the connection that broke.
 func (t *Terminal) again(broken error) error {
 	t.mu.Lock()
 	t.conn.CloseNow()
@@ -228,7 +228,7 @@ func (t *Terminal) again(broken error) error {
 			t.mu.Unlock()
 			return nil
 		}
-		if !transient(err) || time.Since(lost) > streamPatience {
+		if !transient(err) || time.Since(lost) > streamGiveUp {
 			return t.Process.failed("attach to", errors.Join(broken, err))
 		}
 		select {

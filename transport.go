@@ -137,7 +137,7 @@ func requestID() string {
 	return "sdk-" + hex.EncodeToString(raw[:])
 }
 
-// readProblem turns a refusal into an error. One that is no problem document,
+// readProblem turns a refusal into an error. One that is not a problem document,
 // say of a proxy on the way, keeps its text as the detail.
 func readProblem(resp *http.Response) *api.Error {
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxProblem))

@@ -29,7 +29,7 @@ type ConnOptions struct {
 	// calls included, so what takes time belongs in a goroutine.
 	Handle func(ctx context.Context, in *Incoming)
 
-	// Invalid gets lines that are no JSON, cut at MaxLine. They are dropped when
+	// Invalid gets lines that are not JSON, cut at MaxLine. They are dropped when
 	// it is nil. The line is valid only during the call.
 	Invalid func(line []byte, err error)
 
@@ -97,7 +97,7 @@ func (in *Incoming) Reply(result any) error {
 	return in.conn.Send(frame)
 }
 
-// Fail refuses a request. An err that is no *RPCError becomes an internal error
+// Fail refuses a request. An err that is not an *RPCError becomes an internal error
 // with its text.
 func (in *Incoming) Fail(err error) error {
 	var fault *RPCError
@@ -111,7 +111,7 @@ func (in *Incoming) Fail(err error) error {
 	return in.conn.Send(frame)
 }
 
-// Run reads frames until the input ends, which is no error. Calls still waiting
+// Run reads frames until the input ends, which is not an error. Calls still waiting
 // then fail with [ErrConnClosed]. The context is handed to Handle; ending it
 // does not end a read, so the owner of the input must.
 func (c *Conn) Run(ctx context.Context) error {
@@ -140,7 +140,7 @@ func (c *Conn) dispatch(ctx context.Context, line []byte) {
 		c.invalid(line, err)
 		return
 	}
-	if m.Kind == Response && c.settle(string(m.ID), line) {
+	if m.Kind == Response && c.deliver(string(m.ID), line) {
 		return
 	}
 	in := &Incoming{Message: m, Line: line, conn: c}
@@ -183,8 +183,8 @@ func (c *Conn) readLine() ([]byte, error) {
 }
 
 // Call sends a request and reads the result into result, unless that is nil. A
-// refusal is returned as an *RPCError. When ctx ends first the answer is
-// dropped; nothing tells the other side.
+// refusal is returned as an *RPCError. When ctx ends first the response is
+// dropped; the other side is not notified.
 func (c *Conn) Call(ctx context.Context, method string, params, result any) error {
 	id, wait, err := c.expect()
 	if err != nil {
@@ -286,8 +286,8 @@ func (c *Conn) forget(id string) {
 	delete(c.pending, id)
 }
 
-// settle hands a response to its call and reports whether there is one.
-func (c *Conn) settle(id string, line []byte) bool {
+// deliver hands a response to its call and reports whether there is one.
+func (c *Conn) deliver(id string, line []byte) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	wait, ok := c.pending[id]

@@ -6,5 +6,5 @@
 // It is not a complete binding of the protocol. Frames between a client and an
 // agent are forwarded as the bytes they arrived in; the types here are for
 // reading some of them and for writing our own, and fields they do not know are
-// dropped only when a value is built anew from them.
+// dropped only when a frame is encoded from them.
 package acp

@@ -53,7 +53,7 @@ type ClientSessionCapabilities struct {
 	ConfigOptions ClientConfigOptions `json:"configOptions"`
 }
 
-// ClientConfigOptions are the types of config option that a client knows beside
+// ClientConfigOptions are the types of config option that a client knows besides
 // select.
 type ClientConfigOptions struct {
 	Boolean json.RawMessage `json:"boolean,omitempty"` // there when its value is present

@@ -88,7 +88,7 @@ type ConfigValue struct {
 
 type plainOption ConfigOption
 
-// UnmarshalJSON also takes a current value that is no string, as its JSON text.
+// UnmarshalJSON also takes a current value that is not a string, as its JSON text.
 func (o *ConfigOption) UnmarshalJSON(data []byte) error {
 	wire := struct {
 		*plainOption

@@ -35,7 +35,7 @@ func (k Kind) String() string {
 // with the caller.
 type Message struct {
 	// ID is the id as it stands in the frame, and shares its memory. It is nil
-	// when there is no id; an id of null is the four bytes "null".
+	// without an id; an id of null is the four bytes "null".
 	ID     json.RawMessage
 	Method string // empty when absent or not a string
 
@@ -51,7 +51,7 @@ type Message struct {
 	Reserved bool
 }
 
-// A SyntaxError tells where a frame stops being JSON.
+// A SyntaxError says where a frame stops being JSON.
 type SyntaxError struct {
 	Offset int // bytes before the fault
 	Reason string
@@ -63,12 +63,12 @@ func (e *SyntaxError) Error() string {
 
 // Parse classifies one frame and checks that the whole of it is valid JSON; an
 // error is always a [*SyntaxError]. Of two equal keys the last one counts, keys
-// are compared exactly, and anything that is JSON but no object is Other.
+// are compared exactly, and anything that is JSON but not an object is Other.
 //
 // Parse runs once for every frame of every agent. It is a hand-written scan
-// since encoding/json, told to read the same five fields into raw messages,
+// since encoding/json, which can read the same five fields into raw messages,
 // takes about ten times as long (BenchmarkParse); FuzzParse holds the two to
-// the same answers.
+// the same results.
 func Parse(line []byte) (Message, error) {
 	s := scanner{data: line}
 	var f frame

@@ -12,7 +12,7 @@ const (
 )
 
 // PermissionRequest are the params of session/request_permission. The tool call
-// may be one that no update has told of.
+// may be one that no update has announced.
 type PermissionRequest struct {
 	SessionID string             `json:"sessionId"`
 	ToolCall  ToolCall           `json:"toolCall"`

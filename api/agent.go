@@ -6,7 +6,7 @@ const (
 	CodeAgentNotInstalled Code = "agent_not_installed"
 	CodeInstallFailed     Code = "install_failed"
 	CodeInvalidVersion    Code = "invalid_version"
-	CodeNotInstalledHere  Code = "not_installed_here" // nothing of it in the data folder
+	CodeNotInstalledHere  Code = "not_installed_here" // the data directory has nothing of it
 	CodeAgentCannotAsk    Code = "agent_cannot_ask"   // it acts unasked, and the policy has to ask or reject
 )
 
@@ -25,7 +25,7 @@ type AgentInfo struct {
 	Capabilities         AgentCapabilities   `json:"capabilities"`
 	ServerStatus         *AgentServerStatus  `json:"serverStatus,omitempty" doc:"Present while the agent has a connection"`
 	ConfigOptions        []AgentConfigOption `json:"configOptions,omitempty" doc:"Choices known before a session; only with config=true"`
-	ConfigError          string              `json:"configError,omitempty" doc:"Why version or choices could not be told"`
+	ConfigError          string              `json:"configError,omitempty" doc:"Why the version or the choices could not be found"`
 	Name                 string              `json:"name" doc:"Name for people" example:"Claude Code"`
 	Source               AgentSource         `json:"source,omitempty" doc:"How the agent would be started: launcher, command, path or builtin"`
 	Note                 string              `json:"note,omitempty" doc:"What people should know about this agent"`
@@ -104,7 +104,7 @@ type AgentSource string
 // The ways to start an agent, in the order in which they are tried, builtin
 // last.
 const (
-	AgentFromLauncher AgentSource = "launcher" // a launcher file in the data folder, ours or foreign
+	AgentFromLauncher AgentSource = "launcher" // a launcher file in the data directory, ours or foreign
 	AgentFromCommand  AgentSource = "command"  // configured
 	AgentFromPath     AgentSource = "path"     // found on PATH
 	AgentBuiltin      AgentSource = "builtin"
@@ -113,7 +113,7 @@ const (
 // AgentInstallRequest is the body of POST /v1/agents/{agent}/install. Its zero
 // value installs what is missing, in the versions known to run.
 type AgentInstallRequest struct {
-	Reinstall           bool   `json:"reinstall,omitempty" doc:"Install anew also what is there"`
+	Reinstall           bool   `json:"reinstall,omitempty" doc:"Install again what is already installed"`
 	AgentVersion        string `json:"agentVersion,omitempty" doc:"Version of the vendor's own program"`
 	AgentProcessVersion string `json:"agentProcessVersion,omitempty" doc:"Version of the program that speaks ACP"`
 }

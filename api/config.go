@@ -35,7 +35,7 @@ type MCPServer struct {
 	Transport         string            `json:"transport,omitempty" enum:"http,sse" doc:"http when absent; streamable_http is accepted as another name"`
 
 	Enabled   *bool   `json:"enabled,omitempty" doc:"false keeps the entry without giving it to agents"`
-	TimeoutMs *uint64 `json:"timeoutMs,omitempty" doc:"Kept for clients; agents are not told, for their protocol has no such field"`
+	TimeoutMs *uint64 `json:"timeoutMs,omitempty" doc:"Kept for clients; agents do not get it, since their protocol has no such field"`
 }
 
 // MarshalJSON writes the fields of the entry's type alone, in the order of the
@@ -139,14 +139,14 @@ type SkillsConfig struct {
 	Sources []SkillSource `json:"sources"`
 }
 
-// SkillSource says where skills come from. A skill is a folder that has a file
+// SkillSource says where skills come from. A skill is a directory that has a file
 // SKILL.md.
 type SkillSource struct {
 	Type    string   `json:"type" doc:"github, git or local"`
 	Source  string   `json:"source" doc:"owner/repo for github, a URL for git, a path for local"`
 	Skills  []string `json:"skills,omitempty" doc:"Names of the skills to take; all when absent"`
 	Ref     string   `json:"ref,omitempty" doc:"Branch, tag or commit; the default branch when absent"`
-	Subpath string   `json:"subpath,omitempty" doc:"Folder within the source to look in"`
+	Subpath string   `json:"subpath,omitempty" doc:"Directory within the source to look in"`
 }
 
 // SkillsSet is the whole set of a directory.

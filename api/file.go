@@ -36,7 +36,7 @@ const (
 )
 
 // EntryType is what the earlier clients know of an entry: everything that is
-// not a directory is a file. [FileKind] tells more.
+// not a directory is a file. [FileKind] says which kind of file.
 type EntryType string
 
 // The two entry types.
@@ -62,7 +62,7 @@ const (
 type FileEntry struct {
 	Name      string    `json:"name" doc:"Name within the directory"`
 	Path      string    `json:"path" doc:"Path of the directory as asked for, with the name"`
-	EntryType EntryType `json:"entryType" enum:"file,directory" doc:"Everything that is not a directory is a file; kind tells more"`
+	EntryType EntryType `json:"entryType" enum:"file,directory" doc:"Everything that is not a directory is a file; kind says which"`
 	Size      int64     `json:"size" doc:"Bytes; of a link, the length of its target"`
 	Modified  string    `json:"modified,omitempty" doc:"Time of the last change, RFC 3339 in UTC"`
 	Kind      FileKind  `json:"kind,omitempty" enum:"file,directory,symlink,fifo,socket,device"`
@@ -71,7 +71,7 @@ type FileEntry struct {
 	RawName   string    `json:"rawName,omitempty" doc:"Only for a name that is not UTF-8, which name and path show with replacement characters: the name percent-encoded byte by byte, ready for a query"`
 }
 
-// AppendJSON appends e as [encoding/json] encodes it. It is quicker, for folders of
+// AppendJSON appends e as [encoding/json] encodes it. It is quicker, for directories of
 // many entries.
 func (e *FileEntry) AppendJSON(b []byte) []byte {
 	b = appendString(append(b, `{"name":`...), e.Name)
@@ -137,7 +137,7 @@ type FileWriteResult struct {
 type FileMoveRequest struct {
 	From      string `json:"from"`
 	To        string `json:"to"`
-	Overwrite bool   `json:"overwrite,omitempty" doc:"Replace what is at to, folders included"`
+	Overwrite bool   `json:"overwrite,omitempty" doc:"Replace what is at to, directories included"`
 }
 
 // FileMoveResult is the answer of a move.
@@ -196,8 +196,8 @@ const (
 
 // FileWatchEvent is one change under a watched path. A rename carries the old
 // path, and a create of the new one follows when that is watched too. A create
-// may come twice for what appears in a new folder. After an overflow changes
-// were missed and the tree is to be listed again; after limited the folder at
+// may come twice for what appears in a new directory. After an overflow changes
+// were missed and the tree is to be listed again; after limited the directory at
 // path is not watched.
 type FileWatchEvent struct {
 	Type  FileWatchType `json:"type" enum:"create,modify,remove,rename,chmod,overflow,limited"`
@@ -232,7 +232,7 @@ type FileSearchMatch struct {
 // FileSearchSummary ends a search.
 type FileSearchSummary struct {
 	Matches   int  `json:"matches"`
-	Entries   int  `json:"entries" doc:"Files and folders looked at"`
+	Entries   int  `json:"entries" doc:"Files and directories looked at"`
 	Truncated bool `json:"truncated" doc:"Whether a limit ended the search"`
 }
 

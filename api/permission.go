@@ -141,7 +141,7 @@ const (
 	ReplyOption = "option" // in what was resolved: an option was chosen by its id
 )
 
-// Who answers permissions beside clients.
+// What replies to permission requests besides clients.
 const (
 	ByPolicy = "policy"
 	ByExpiry = "expiry"
@@ -167,7 +167,7 @@ func ReservedName(name string) bool {
 	return strings.HasPrefix(name, byConnection+" ")
 }
 
-// Permission is a question of an agent that waits for an answer.
+// Permission is a permission request of an agent that waits for a reply.
 type Permission struct {
 	ID               string                 `json:"id"`
 	SessionID        string                 `json:"sessionId"`
@@ -195,14 +195,14 @@ type PermissionReply struct {
 	Scope    string `json:"scope,omitempty" enum:"exact,directory" doc:"Of the reply always; exact when absent"`
 }
 
-// PermissionInvalid tells that a permission request of the agent was refused, as
-// it is not one that can be judged.
+// PermissionInvalid reports that a permission request of the agent was refused,
+// since it cannot be judged.
 type PermissionInvalid struct {
 	Event uint64 `json:"event,omitempty" doc:"Number of the event that asks; 0 when it is of no session that the agent may ask for"`
 	Error string `json:"error"`
 }
 
-// PermissionResolved tells how a permission was answered.
+// PermissionResolved reports the reply to a permission request.
 type PermissionResolved struct {
 	PermissionID string `json:"permissionId"`
 	Reply        string `json:"reply" doc:"once, always, reject, cancel, or option for an option chosen by its id"`

@@ -21,8 +21,8 @@ type PermissionCheck struct {
 	Omitted int                   `json:"omitted,omitempty" doc:"Earlier tool calls of the session that are not in the list"`
 }
 
-// PermissionCheckCall is what a policy says to one tool call. Who was asked, and
-// how it was answered, is told of the calls of a session.
+// PermissionCheckCall is what a policy says to one tool call. For the calls of a
+// session it also says whether there was a permission request, and its reply.
 type PermissionCheckCall struct {
 	PermissionVerdict
 

@@ -4,7 +4,7 @@ package api
 // reply, the oldest first.
 type PermissionInbox struct {
 	Permissions []Permission `json:"permissions"`
-	Cursor      uint64       `json:"cursor" doc:"Number of the newest event of GET /v1/permissions/stream: those after it tell what changes in the list"`
+	Cursor      uint64       `json:"cursor" doc:"Number of the newest event of GET /v1/permissions/stream: those after it are the changes of the list"`
 }
 
 // The types of permission events.
@@ -13,7 +13,7 @@ const (
 	PermissionWasResolved = "resolved"
 )
 
-// PermissionEvent tells of a permission request of any session: that it waits for
+// PermissionEvent reports a permission request of any session: that it waits for
 // a reply, or how it was resolved. One that the policy decides is only resolved.
 type PermissionEvent struct {
 	Seq          uint64 `json:"seq" doc:"From 1, without holes; the id of the event"`

@@ -66,7 +66,7 @@ type ProcessList struct {
 type ProcessCreateRequest struct {
 	Command     string            `json:"command"`
 	Args        []string          `json:"args,omitempty"`
-	Cwd         *string           `json:"cwd,omitempty" doc:"Relative to the server's working folder"`
+	Cwd         *string           `json:"cwd,omitempty" doc:"Relative to the working directory of the server"`
 	Env         map[string]string `json:"env,omitempty"`
 	TTY         bool              `json:"tty,omitempty" doc:"Give it a terminal in place of pipes"`
 	Interactive bool              `json:"interactive,omitempty" doc:"Reported back, without effect"`
@@ -80,7 +80,7 @@ type ProcessCreateRequest struct {
 type ProcessRunRequest struct {
 	Command        string            `json:"command"`
 	Args           []string          `json:"args,omitempty"`
-	Cwd            *string           `json:"cwd,omitempty" doc:"Relative to the server's working folder"`
+	Cwd            *string           `json:"cwd,omitempty" doc:"Relative to the working directory of the server"`
 	Env            map[string]string `json:"env,omitempty"`
 	TimeoutMs      *int64            `json:"timeoutMs,omitempty" minimum:"0" doc:"Milliseconds"`
 	Timeout        *float64          `json:"timeout,omitempty" minimum:"0" doc:"Seconds"`
@@ -146,7 +146,7 @@ type LogEntry struct {
 	SkippedBytes int64     `json:"skippedBytes,omitempty"`
 }
 
-// LogGap says that the entries From to To, both included, are no longer there.
+// LogGap says that the entries From to To, both included, are no longer kept.
 type LogGap struct {
 	From uint64 `json:"from"`
 	To   uint64 `json:"to"`

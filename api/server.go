@@ -41,7 +41,7 @@ type Limits struct {
 
 	MaxUploadEntries int `json:"maxUploadEntries" doc:"Entries of one archive"`
 	MaxBatchFiles    int `json:"maxBatchFiles" doc:"Files of one batch"`
-	MaxWatches       int `json:"maxWatches" doc:"Folders that one watch may hold"`
+	MaxWatches       int `json:"maxWatches" doc:"Directories that one watch may hold"`
 	MaxMatches       int `json:"maxMatches" doc:"Matches of one search"`
 
 	MaxConnections     int   `json:"maxConnections" doc:"Agents that run at once; by default what the memory, the processes, and the file descriptors of the machine allow"`
@@ -53,7 +53,7 @@ type Limits struct {
 
 	MaxSessions      int   `json:"maxSessions" doc:"Sessions that are kept, destroyed ones included"`
 	MaxQueuedPrompts int   `json:"maxQueuedPrompts" doc:"Prompts that wait for one session"`
-	MaxPrimerBytes   int   `json:"maxPrimerBytes" doc:"Bytes of transcript that a new agent is told of its session"`
+	MaxPrimerBytes   int   `json:"maxPrimerBytes" doc:"Bytes of transcript that a new agent gets of its session"`
 	MaxTurnTextBytes int   `json:"maxTurnTextBytes" doc:"Bytes of text in the answer to a prompt"`
 	IdleTimeoutMs    int64 `json:"idleTimeoutMs" doc:"Time after which the agent of an idle session is stopped; milliseconds"`
 	CancelTimeoutMs  int64 `json:"cancelTimeoutMs" doc:"Time a cancelled turn has to end before its agent is stopped; milliseconds"`

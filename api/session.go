@@ -18,7 +18,7 @@ const (
 	SessionDestroyed = "destroyed" // ended for good; its history is kept
 )
 
-// Session is one conversation with an agent, whoever opened it.
+// Session is one conversation with an agent, whichever client opened it.
 type Session struct {
 	ID                 string             `json:"id"`
 	Agent              string             `json:"agent"`
@@ -38,7 +38,7 @@ type Session struct {
 	ConfigOptions      []acp.ConfigOption `json:"configOptions,omitempty"`
 	Modes              *acp.SessionModes  `json:"modes,omitempty"`
 	Usage              SessionUsage       `json:"usage"`
-	PendingPermissions int                `json:"pendingPermissions" doc:"Questions of the agent that wait for an answer"`
+	PendingPermissions int                `json:"pendingPermissions" doc:"Permission requests that wait for a reply"`
 	LastEvent          uint64             `json:"lastEvent" doc:"Number of the newest event"`
 	Turn               string             `json:"turn,omitempty" doc:"Id of the turn under way"`
 	Queued             int                `json:"queued,omitempty" doc:"Prompts that wait for the turn to end"`
@@ -75,7 +75,7 @@ type SessionRestored struct {
 	At  int64  `json:"at" doc:"Unix milliseconds"`
 }
 
-// SessionClient is somebody who follows the events of a session.
+// SessionClient is a client that follows the events of a session.
 type SessionClient struct {
 	ID     string `json:"id"`
 	Client string `json:"client" doc:"The X-Client-Name header, else the address"`
@@ -86,11 +86,11 @@ type SessionClient struct {
 type SessionCreateRequest struct {
 	Agent        string             `json:"agent"`
 	ID           string             `json:"id,omitempty" maxLength:"128" pattern:"^[A-Za-z0-9._-]*$" doc:"Chosen by the server when absent"`
-	CWD          string             `json:"cwd,omitempty" doc:"Folder to work in; the home folder when absent, and the start of relative ones"`
+	CWD          string             `json:"cwd,omitempty" doc:"Directory to work in; relative ones begin in the home directory, which is also the default"`
 	Model        string             `json:"model,omitempty"`
 	Mode         string             `json:"mode,omitempty"`
 	ThoughtLevel string             `json:"thoughtLevel,omitempty"`
-	MCPServers   []SessionMCPServer `json:"mcpServers,omitempty" doc:"As in session/new, beside the configured ones"`
+	MCPServers   []SessionMCPServer `json:"mcpServers,omitempty" doc:"As in session/new, in addition to the configured ones"`
 	Title        string             `json:"title,omitempty" maxLength:"1000"`
 	Env          map[string]string  `json:"env,omitempty" doc:"Added to the environment of the agent; kept with the session but never shown"`
 	Permissions  *PermissionPolicy  `json:"permissions,omitempty"`
@@ -98,7 +98,7 @@ type SessionCreateRequest struct {
 	Ephemeral    bool               `json:"ephemeral,omitempty" doc:"Keep the session in the memory of the server alone: nothing of it is on disk, it is in no export, and it ends with the server"`
 }
 
-// EnvEphemeral is the variable that tells the agent of an ephemeral session to keep
+// EnvEphemeral is the variable that asks the agent of an ephemeral session to keep
 // nothing on disk either. The mock agent obeys; others know nothing of it.
 const EnvEphemeral = "SANDBOX_AGENT_EPHEMERAL"
 
@@ -125,7 +125,7 @@ type SessionList struct {
 	NextCursor string    `json:"nextCursor,omitempty" doc:"Absent on the last page"`
 }
 
-// SessionImport tells what an import has brought.
+// SessionImport is the result of an import.
 type SessionImport struct {
 	Sessions []string `json:"sessions" doc:"Their ids, in the order of the file"`
 	Events   int      `json:"events"`
@@ -178,7 +178,7 @@ type SessionTurnStarted struct {
 	FirstEvent uint64 `json:"firstEvent" doc:"The events of the turn have this number or a higher one"`
 }
 
-// SessionCancelResult tells what cancel has done.
+// SessionCancelResult is the result of a cancel.
 type SessionCancelResult struct {
 	Cancelled int  `json:"cancelled" doc:"Turns that ended, queued ones included"`
 	Forced    bool `json:"forced" doc:"The agent did not obey and was stopped; the next prompt restores the session"`
@@ -312,7 +312,7 @@ const (
 	NoticeSkills = "skills"
 )
 
-// FrameDropped tells of a frame of the agent that is lost.
+// FrameDropped reports a frame of the agent that is lost.
 type FrameDropped struct {
 	Method string `json:"method,omitempty"`
 	Error  string `json:"error" doc:"Names the limit"`
@@ -325,22 +325,22 @@ type SessionPromptQueued struct {
 	Prompt acp.Prompt `json:"prompt"`
 }
 
-// SessionPromptResent tells that a prompt goes to a second agent. Its event is
-// not repeated; the answer has the id of its request.
+// SessionPromptResent reports that a prompt goes to a second agent. Its event is
+// not repeated; the response has the id of its request.
 type SessionPromptResent struct {
 	Turn    string          `json:"turn"`
 	Request json.RawMessage `json:"request"`
 }
 
-// SessionTurnEnded tells how a turn ended that the agent did not answer.
+// SessionTurnEnded reports the end of a turn to which the agent sent no response.
 type SessionTurnEnded struct {
 	Turn       string `json:"turn,omitempty"`
 	StopReason string `json:"stopReason,omitempty"`
 	Error      string `json:"error,omitempty"`
 }
 
-// MetaPrimer marks, in _meta of a content block, what the server told the agent
-// of the session before, so that nobody takes it for the user's words.
+// MetaPrimer marks, in _meta of a content block, the record of the
+// session that the server gave to the agent, so that it is not taken for a prompt.
 const MetaPrimer = "sandboxagent.dev/primer"
 
 // MetaSessionID names, in _meta of the parameters of session/new, the id that a

@@ -24,9 +24,9 @@ import (
 // Options say how the server runs. In the zero value agents have no
 // environment, so most callers set Env to os.Environ().
 type Options struct {
-	DataDir string   // where events, agents and logs are kept; empty means a temporary folder that goes with the server
-	Home    string   // what relative paths start from and where credentials are looked for; empty means the user's home folder
-	Dir     string   // where sessions work that name no folder; empty means the working folder
+	DataDir string   // where events, agents and logs are kept; empty means a temporary directory that is removed with the server
+	Home    string   // what relative paths start from and where credentials are looked for; empty means the home directory of the user
+	Dir     string   // where sessions work that name no directory; empty means the working directory
 	Env     []string // of agents and processes, as KEY=value
 
 	// Executable is a sandbox-agent program, which is run as the mock agent.
@@ -134,7 +134,7 @@ func (o *Options) complete() (err error) {
 }
 
 // Close ends the agents of the client and then the server with everything that
-// it runs. Closing twice is no error.
+// it runs. Closing twice is not an error.
 func (s *Server) Close() error {
 	s.closing.Do(func() {
 		s.err = errors.Join(s.Client.Close(), s.running.Close())

@@ -76,7 +76,7 @@ type Killer interface {
 }
 
 // An Execer runs a command in a sandbox to its end. A command that does not end
-// well is no error. What it leaves running lives until the sandbox is killed,
+// well is not an error. What it leaves running lives until the sandbox is killed,
 // restarted, or destroyed.
 type Execer interface {
 	Exec(ctx context.Context, id string, cmd api.ProcessRunRequest) (*api.ProcessRunResult, error)
@@ -217,7 +217,7 @@ type Instance struct {
 	Bootstrap []api.ProcessRunResult
 
 	// Warnings are what the user has to know about what was made, for people, such
-	// as that there are no credentials for models. It is only set by Create.
+	// as that no credentials for models were found. It is only set by Create.
 	Warnings []string
 
 	// Models are the model providers that can be reached, with where the key is

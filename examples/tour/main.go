@@ -1,6 +1,6 @@
 // Tour is a program that uses all that the SDK is about: it starts a server on this
 // machine, gives an agent a task, replies to its permission requests, and works on
-// the files, processes and terminals beside it.
+// the files, processes and terminals around it.
 //
 //	go run ./examples/tour
 //

@@ -31,7 +31,7 @@ const killWait = 5 * time.Second
 type Spec struct {
 	Path string   // a file, or a name to look up in the PATH of Env
 	Args []string // without the program's own name
-	Dir  string   // working folder; empty means that of this program
+	Dir  string   // working directory; empty means that of this program
 	Env  []string // the whole environment; nil means that of this program
 
 	// Stdin gives the child a pipe as its standard input. Without it the child
@@ -90,7 +90,7 @@ func (e Exit) String() string {
 // Child is a process in a session of its own. Its methods may be called from
 // several goroutines.
 //
-// Whoever started it must read Stdout and Stderr to the end, which closes them, or
+// Its owner must read Stdout and Stderr to the end, which closes them, or
 // close them. Stdin is closed when the process has ended.
 type Child struct {
 	// Stdin is nil unless the child was given a pipe or a terminal. It has deadlines.
@@ -119,13 +119,13 @@ type Child struct {
 	signalled atomic.Pointer[[]tree.Process]
 
 	grouped sync.RWMutex  // held while group is used
-	group   *cgroup.Group // nil if there is none, or nothing is left in it
+	group   *cgroup.Group // nil without a group, or when nothing is left in it
 
 	mark mark // what has left the session is known by it, where there is no group
 }
 
 // TryWrite writes to the input of the child as much as it takes without waiting.
-// It must not be used beside a Write of Stdin.
+// It must not be used together with Write of Stdin.
 func (c *Child) TryWrite(p []byte) (n int, err error) {
 	raw, err := c.Stdin.SyscallConn()
 	if err != nil {
@@ -254,7 +254,7 @@ func (c *Child) start(cmd *exec.Cmd) error {
 	})
 }
 
-// startError names the working folder where that is what is wrong: the kernel says
+// startError names the working directory where that is what is wrong: the kernel says
 // it of the program.
 func startError(err error, dir string) error {
 	if dir == "" {
@@ -351,7 +351,7 @@ func (c *Child) wait(cmd *exec.Cmd, drain time.Duration) {
 	close(c.done)
 }
 
-// disown tells the guard that the process is gone, or that it left others behind.
+// disown reports to the guard that the process is gone, or that it left others behind.
 func (c *Child) disown() {
 	if errors.Is(syscall.Kill(-c.pid, 0), syscall.ESRCH) && (c.tty == nil || !remains(c.pid)) && c.groupEmpty() && !c.signalledRemain() && len(c.strays()) == 0 {
 		unguardSession(c.pid)
@@ -454,7 +454,7 @@ func (c *Child) Exit() Exit {
 
 // Unread returns how many bytes of what its input has taken nobody has read or can
 // read any more. ok is false before Done is closed, and where the kernel does not
-// know: the input is no pipe, was closed before the end, or is still open in a
+// know: the input is not a pipe, was closed before the end, or is still open in a
 // process that outlived this one.
 func (c *Child) Unread() (n int, ok bool) {
 	if !c.Exited() || c.unread < 0 {
@@ -481,7 +481,7 @@ func (c *Child) Signal(signals ...syscall.Signal) error {
 	if exited && !c.Remains() {
 		return os.ErrProcessDone
 	}
-	// The table first: once a parent is dead, nothing tells whose child an orphan
+	// The table first: once a parent is dead, nothing shows whose child an orphan
 	// was. Then the group in one call, so that none of it forks in between.
 	all := c.members(tree.Table())
 	c.signalled.Store(&all)
@@ -547,7 +547,7 @@ func (c *Child) Stop(grace time.Duration) error {
 }
 
 // ask gives the process, and what it has started, the chance to end by themselves. One
-// that is about to is left alone, as its input would not tell any more what it has read.
+// that is about to is left alone, since its input would no longer show what it has read.
 func (c *Child) ask(grace time.Duration) {
 	if ending(c.pid) {
 		c.waitFor(killWait)

@@ -16,7 +16,7 @@ func pipe(toChild bool) (ours, theirs *os.File, err error) {
 	return r, w, err
 }
 
-// startInGroup does nothing: there are no control groups here.
+// startInGroup does nothing: this system has no control groups.
 func startInGroup(*syscall.SysProcAttr, int) {}
 
 // awaitEnd does nothing here.

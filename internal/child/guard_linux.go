@@ -61,7 +61,7 @@ done
 // the first child and lives as long as this program.
 var guard struct {
 	mu       sync.Mutex
-	absent   bool // there is no shell
+	absent   bool // no shell was found
 	cmd      *exec.Cmd
 	pipe     *os.File
 	register *os.File
@@ -90,7 +90,7 @@ func guardPID() int {
 	return guard.cmd.Process.Pid
 }
 
-// guardSession tells the guard of a new session.
+// guardSession reports a new session to the guard.
 func guardSession(sid int) {
 	guard.mu.Lock()
 	defer guard.mu.Unlock()
@@ -108,7 +108,7 @@ const strayed = 0
 // disarmGuard says that nothing is left of all that was started.
 func disarmGuard() { unguardSession(strayed) }
 
-// guardRemains tells the guard that the leader of a session has been waited for,
+// guardRemains reports to the guard that the leader of a session has been waited for,
 // but others of the session live on.
 func guardRemains(sid int) {
 	guard.mu.Lock()
@@ -122,7 +122,7 @@ func guardRemains(sid int) {
 	}
 }
 
-// unguardSession tells the guard that a session is over.
+// unguardSession reports to the guard that a session has ended.
 func unguardSession(sid int) {
 	guard.mu.Lock()
 	defer guard.mu.Unlock()

@@ -17,7 +17,7 @@ import (
 	"github.com/sandboxagent/sandboxagent/internal/child/tree"
 )
 
-// family knows the children that somebody here waits for, once orphans are
+// family has the children that this program waits for, once orphans are
 // adopted. It is a variable of the package because what it is about, the children
 // of this program, is one too.
 var family struct {

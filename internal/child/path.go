@@ -26,7 +26,7 @@ func WithPath(env []string) []string {
 }
 
 // lookPath finds a program as the child would: in the PATH of its environment,
-// absolute folders only.
+// absolute directories only.
 func lookPath(file string, env []string) (string, error) {
 	if file == "" {
 		return "", errors.New("find program: empty name")

@@ -35,7 +35,7 @@ func openTTY(size Size) (master, slave *os.File, err error) {
 	return master, slave, nil
 }
 
-// setSize tells a terminal its size; the foreground group gets SIGWINCH.
+// setSize sets the size of a terminal; the foreground group gets SIGWINCH.
 func setSize(master *os.File, size Size) error {
 	conn, err := master.SyscallConn()
 	if err != nil {

@@ -153,7 +153,7 @@ func (r *Roster) Kill() error {
 	return nil
 }
 
-// KillOrphans kills what children have left behind that is no child's any more.
+// KillOrphans kills what children have left behind and no child owns any more.
 func (r *Roster) KillOrphans() error {
 	if !tree.Kill(orphans, killLimit, nil) {
 		return ErrIncomplete

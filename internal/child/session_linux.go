@@ -13,7 +13,7 @@ import (
 // members returns the living processes of a session and all their descendants,
 // also those that made a session of their own. With exited the leader of the
 // session has been waited for: should the table show a process of that number,
-// the number belongs to somebody else by now, and the session is gone. (The
+// the number belongs to another process by now, and the session is gone. (The
 // kernel does not give a number away while a session bears it.)
 func members(table []tree.Process, sid int, exited bool) []tree.Process {
 	if exited {

@@ -17,9 +17,9 @@ import (
 )
 
 // Sources is where [Discover] looks. It is handed an environment and a home
-// folder and reads no others.
+// directory and reads no others.
 type Sources struct {
-	Env     []string  // as "K=V"; an empty value is no credential
+	Env     []string  // as "K=V"; an empty value is not a credential
 	Home    string    // empty means that no file is read
 	NoOAuth bool      // leave logins out, take API keys only
 	Now     time.Time // logins that expired before it are left out; zero is now
@@ -222,7 +222,7 @@ func (d *discovery) opencode() map[string]Credential {
 	return found
 }
 
-// read returns the object in a JSON file of the home folder, nil if there is none.
+// read returns the object in a JSON file of the home directory, nil without one.
 func (d *discovery) read(name string) map[string]any {
 	if d.Home == "" {
 		return nil

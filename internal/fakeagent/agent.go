@@ -57,7 +57,7 @@ func Run(ctx context.Context, in io.Reader, out io.Writer, opts Options) error {
 	}
 	cancel()
 	a.drain()
-	_ = a.conn.Flush() // the reader may be gone, and nobody is left to tell
+	_ = a.conn.Flush() // the reader may be gone
 	if c, ok := in.(io.Closer); ok {
 		_ = c.Close()
 	}

@@ -52,7 +52,7 @@ func (t *turn) do(ctx context.Context, j job) error {
 }
 
 func (t *turn) carryOut(ctx context.Context, s step) error {
-	t.tell(acp.Update{Kind: acp.UpdateToolCall, ToolCall: s.call})
+	t.send(acp.Update{Kind: acp.UpdateToolCall, ToolCall: s.call})
 	allowed, err := t.ask(ctx, s.call)
 	if err != nil {
 		t.finish(s.call.ID, acp.StatusFailed, acp.ToolCall{Content: textContent("Cancelled.")})
@@ -64,7 +64,7 @@ func (t *turn) carryOut(ctx context.Context, s step) error {
 		t.reportUsage()
 		return nil
 	}
-	t.tell(acp.Update{Kind: acp.UpdateToolCallDelta, ToolCall: acp.ToolCall{ID: s.call.ID, Status: acp.StatusInProgress}})
+	t.send(acp.Update{Kind: acp.UpdateToolCallDelta, ToolCall: acp.ToolCall{ID: s.call.ID, Status: acp.StatusInProgress}})
 	_ = t.conn.Flush() // a command may take long
 	result, err := s.apply(ctx)
 	if ctx.Err() != nil {
@@ -88,7 +88,7 @@ func (t *turn) carryOut(ctx context.Context, s step) error {
 
 func (t *turn) finish(id, status string, with acp.ToolCall) {
 	with.ID, with.Status = id, status
-	t.tell(acp.Update{Kind: acp.UpdateToolCallDelta, ToolCall: with})
+	t.send(acp.Update{Kind: acp.UpdateToolCallDelta, ToolCall: with})
 }
 
 func (t *turn) plan(what string, planning, done bool) {
@@ -99,7 +99,7 @@ func (t *turn) plan(what string, planning, done bool) {
 	if done {
 		first, second = acp.StatusCompleted, acp.StatusCompleted
 	}
-	t.tell(acp.Update{Kind: acp.UpdatePlan, Plan: []acp.PlanEntry{
+	t.send(acp.Update{Kind: acp.UpdatePlan, Plan: []acp.PlanEntry{
 		{Content: what, Priority: "high", Status: first},
 		{Content: "Say what was done", Priority: "low", Status: second},
 	}})
@@ -177,7 +177,7 @@ func (t *turn) prepare(j job) (step, error) {
 		}
 		text = old + j.content
 	case j.verb == replace && !exists:
-		return step{}, fmt.Errorf("there is no file %s", rel)
+		return step{}, fmt.Errorf("file not found: %s", rel)
 	case j.verb == replace && !strings.Contains(old, j.old):
 		return step{}, fmt.Errorf("%s does not contain %q", rel, j.old)
 	case j.verb == replace:
@@ -186,26 +186,26 @@ func (t *turn) prepare(j job) (step, error) {
 	return t.prepareWrite(id, rel, old, exists, text), nil
 }
 
-// inside returns the path relative to the session's folder.
+// inside returns the path relative to the working directory of the session.
 func (t *turn) inside(path string) (string, error) {
 	rel := filepath.Clean(path)
 	if filepath.IsAbs(rel) {
 		var err error
 		if rel, err = filepath.Rel(t.meta.CWD, rel); err != nil {
-			return "", fmt.Errorf("%s is outside the session's folder", path)
+			return "", fmt.Errorf("%s is outside the working directory of the session", path)
 		}
 	}
 	if rel == "." || !filepath.IsLocal(rel) {
-		return "", fmt.Errorf("%s is outside the session's folder", path)
+		return "", fmt.Errorf("%s is outside the working directory of the session", path)
 	}
 	return rel, nil
 }
 
-// root opens the session's folder, which no name or link leads out of.
+// root opens the working directory of the session, which no name or link leads out of.
 func (t *turn) root() (*os.Root, error) {
 	root, err := os.OpenRoot(t.meta.CWD)
 	if err != nil {
-		return nil, fmt.Errorf("open session folder: %w", err)
+		return nil, fmt.Errorf("open working directory: %w", err)
 	}
 	return root, nil
 }
@@ -224,7 +224,7 @@ func (t *turn) read(rel string) (text string, exists bool, err error) {
 		return "", false, err
 	}
 	if !info.Mode().IsRegular() || info.Size() > maxEditFile {
-		return "", false, fmt.Errorf("%s is no file of at most %d bytes", rel, maxEditFile)
+		return "", false, fmt.Errorf("%s is not a file of at most %d bytes", rel, maxEditFile)
 	}
 	data, err := root.ReadFile(rel)
 	return string(data), true, err

@@ -10,7 +10,7 @@ import (
 // A job is a change a text asks for.
 type job struct {
 	verb    verb
-	path    string // the file; may be outside the session's folder, which is refused later
+	path    string // the file; may be outside the working directory, which is refused later
 	to      string // rename: the new name
 	content string // write, append
 	keep    bool   // write: what an existing file has stays, the content goes to its end

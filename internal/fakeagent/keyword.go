@@ -23,8 +23,8 @@ const maxLongline = 1 << 30
 // usage documents the keywords; tests and demos rely on them.
 const usage = `The built-in agent speaks ACP on stdin and stdout and needs no model.
 
-Say what to change and it plans, asks permission and does it in the session's
-folder:
+Say what to change and it plans, asks permission and does it in the working
+directory of the session:
   add a README that says hello        write notes.txt with some text
   create a file called a.txt          append "more" to notes.txt
   replace old with new in a.txt       rename a.txt to b.txt
@@ -43,7 +43,7 @@ of them at once with stop reason "cancelled", unless said otherwise:
                          BYTES (250), its text beginning with its number from 1
   /error [CODE] [TEXT]   fail the prompt (-32603)
   /stderr TEXT           write a line to stderr
-  /rubbish [TEXT]        write a line to stdout that is no JSON, then go on
+  /rubbish [TEXT]        write a line to stdout that is not JSON, then go on
   /longline BYTES [raw]  write one update of that many bytes; raw: not JSON
   /silence               never answer
   /hang                  never answer, not even to a cancel
@@ -155,7 +155,7 @@ func (t *turn) burst(ctx context.Context, args string) error {
 	return nil
 }
 
-// numberAt reads a field as a number: def if there is none, -1 if it is no number.
+// numberAt reads a field as a number: def without one, -1 if it is not a number.
 func numberAt(fields []string, i, def int) int {
 	if i >= len(fields) {
 		return def
@@ -189,7 +189,7 @@ func (t *turn) stderr(_ context.Context, args string) error {
 
 func (t *turn) rubbish(_ context.Context, args string) error {
 	if args == "" {
-		args = "this is no JSON"
+		args = "this is not JSON"
 	}
 	if err := t.conn.Send([]byte(args)); err != nil {
 		return fmt.Errorf("write rubbish: %w", err)

@@ -93,7 +93,7 @@ func (a *agent) newSession(in *acp.Incoming) (any, error) {
 	return s.describe(true), nil
 }
 
-// loadSession opens a session and tells its history again.
+// loadSession opens a session and sends its history again.
 func (a *agent) loadSession(in *acp.Incoming) (any, error) {
 	s, err := a.reopen(in)
 	if err != nil {

@@ -14,14 +14,14 @@ import (
 	"github.com/sandboxagent/sandboxagent/internal/atomicfile"
 )
 
-// maxHistory is how many updates of a session are told again.
+// maxHistory is how many updates of a session are sent again.
 const maxHistory = 2000
 
 // maxHistoryFile is the size in bytes at which a history file is cut down to
 // maxHistory updates.
 const maxHistoryFile = 8 << 20
 
-// A store keeps sessions in a folder: <id>.json is the session and is replaced as
+// A store keeps sessions in a directory: <id>.json is the session and is replaced as
 // a whole, <id>.jsonl its history and grows by a line an update, so that the cost
 // of a turn does not grow with the session. The zero value keeps nothing.
 type store struct{ dir string }
@@ -38,7 +38,7 @@ func (st store) save(s *session) error {
 		return fmt.Errorf("encode session: %w", err)
 	}
 	if err := os.MkdirAll(st.dir, 0o700); err != nil {
-		return fmt.Errorf("create state folder: %w", err)
+		return fmt.Errorf("create state directory: %w", err)
 	}
 	return st.replace(st.path(s.id, ".json"), data)
 }
@@ -79,7 +79,7 @@ func (st store) extend(s *session) error {
 	return nil
 }
 
-// cut rewrites a history file with the updates that would be told again.
+// cut rewrites a history file with the updates that would be sent again.
 func (st store) cut(s *session) error {
 	s.mu.Lock()
 	kept := s.history[max(0, len(s.history)-maxHistory):]

@@ -156,12 +156,12 @@ func (t *turn) think(text string) { t.chunk(acp.UpdateAgentThought, text) }
 
 func (t *turn) chunk(kind, text string) {
 	t.written += len(text)
-	t.tell(acp.Update{Kind: kind, Content: acp.TextBlock(text)})
+	t.send(acp.Update{Kind: kind, Content: acp.TextBlock(text)})
 }
 
-// tell sends an update and keeps it in the history. It leaves with the next
+// send sends an update and keeps it in the history. It leaves with the next
 // frame that is not queued, at the latest with the result.
-func (t *turn) tell(u acp.Update) {
+func (t *turn) send(u acp.Update) {
 	t.session.record(u)
 	t.sendUpdate(t.session, u)
 }
@@ -187,7 +187,7 @@ func (t *turn) reportUsage() {
 	}})
 }
 
-// save puts the turn on disk before the client hears that it has ended.
+// save puts the turn on disk before the client receives its end.
 func (t *turn) save() error {
 	s := t.session
 	s.mu.Lock()

@@ -292,7 +292,7 @@ var directoryPatterns = []func() *regexp.Regexp{
 	lazyregexp.New(`(?i)workspace director(?:y|ies):\**\s*(?:- )?([*"'` + "`" + `]*)(/[^\n<]+)`),
 }
 
-// workingDirectory finds what the agent told about where it is; some write tools
+// workingDirectory finds what the agent sent about where it is; some write tools
 // take absolute paths only.
 func workingDirectory(messages []Message) string {
 	for _, p := range directoryPatterns {

@@ -180,7 +180,7 @@ func wait(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// writeJSON ignores a client that has gone: nobody is left to tell.
+// writeJSON ignores a client that has gone.
 func writeJSON(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)

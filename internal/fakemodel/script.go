@@ -62,7 +62,7 @@ func ReadScript(r io.Reader) ([]Turn, error) {
 	}
 	for i, t := range turns {
 		if t.Error != nil && (t.Error.Status < 400 || t.Error.Status > 599) {
-			return nil, fmt.Errorf("read script: turn %d: %d is no error status", i, t.Error.Status)
+			return nil, fmt.Errorf("read script: turn %d: %d is not an error status", i, t.Error.Status)
 		}
 	}
 	return turns, nil
@@ -98,7 +98,7 @@ type Tool struct {
 	Schema    json.RawMessage `json:"schema,omitempty"`
 }
 
-// tokens estimates the size of the question and of the answer.
+// tokens estimates the size of the request and of the response.
 func tokens(req Request, t Turn) (in, out int) {
 	for _, m := range req.Messages {
 		in += len(m.Text)

@@ -16,7 +16,7 @@ const key = "fake-key"
 // address of the server.
 type wiring struct {
 	env   []string
-	files map[string]string // by name below the home folder
+	files map[string]string // by name below the home directory
 }
 
 var wirings = map[string]wiring{
@@ -84,11 +84,11 @@ wire_api = "responses"
 	"copilot": {env: []string{"COPILOT_PROVIDER_BASE_URL={BASE}/v1", "COPILOT_PROVIDER_API_KEY=" + key, "COPILOT_MODEL=" + Model, "COPILOT_OFFLINE=true", "COPILOT_AUTO_UPDATE=false"}},
 }
 
-// Wire makes an agent that runs with that home folder use the server at baseURL,
+// Wire makes an agent that runs with that home directory use the server at baseURL,
 // such as "http://127.0.0.1:8080". It writes the configuration files the agent
 // needs, over those that are there, and returns the variables to add to its
 // environment, HOME among them. Codex's home must not be below the system's
-// temporary folder, or its sandbox does not work.
+// temporary directory, or its sandbox does not work.
 func Wire(agent, baseURL, home string) (env []string, err error) {
 	w, ok := wirings[agent]
 	if !ok {
@@ -98,7 +98,7 @@ func Wire(agent, baseURL, home string) (env []string, err error) {
 	for name, text := range w.files {
 		file := filepath.Join(home, filepath.FromSlash(name))
 		if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
-			return nil, fmt.Errorf("create config folder: %w", err)
+			return nil, fmt.Errorf("create config directory: %w", err)
 		}
 		if err := os.WriteFile(file, []byte(strings.ReplaceAll(text, "{BASE}", baseURL)), 0o600); err != nil {
 			return nil, fmt.Errorf("write config: %w", err)
@@ -138,7 +138,7 @@ requests repeat the prompt.
 "calls": [{"name", "input"}], "error": {"status", "message"}, "delay", "pace"}.
 GET /__requests shows what was asked.
 
---for AGENT makes a home folder in which that agent uses this model, and prints a
+--for AGENT makes a home directory in which that agent uses this model, and prints a
 command to try it with. Without it, point the agent here by its own settings, say
 ANTHROPIC_BASE_URL=http://127.0.0.1:PORT ANTHROPIC_API_KEY=any for claude, and
 http://127.0.0.1:PORT/v1 for those that speak as OpenAI does.

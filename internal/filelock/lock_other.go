@@ -4,5 +4,5 @@ package filelock
 
 import "os"
 
-// tryLock locks nothing where there is no flock: there, one process uses a file.
+// tryLock locks nothing on systems without flock, where one process uses a file.
 func tryLock(*os.File, bool) (held bool, err error) { return false, nil }

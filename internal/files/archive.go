@@ -27,11 +27,11 @@ const (
 	PackZstd Packing = "zstd"
 )
 
-// Archive is a folder or file that is ready to be sent as a tar archive.
+// Archive is a directory or file that is ready to be sent as a tar archive.
 type Archive struct {
 	Path    string
 	packing Packing
-	root    *os.Root // the folder, or the one the file is in
+	root    *os.Root // the directory, or the one the file is in
 	top     string   // "." or the file's name
 }
 
@@ -78,10 +78,10 @@ func (f *FS) Archive(_ context.Context, path string, packing Packing) (*Archive,
 func (a *Archive) Close() error { return a.root.Close() }
 
 // Write streams the archive to w until it is complete, ctx ends or an error.
-// Names are relative to the folder, links stay links, permissions and times
+// Names are relative to the directory, links stay links, permissions and times
 // are kept. Sockets, FIFOs and devices are left out. A file that shrinks while
 // it is read is filled up with zeros, of one that grows the end is not read.
-// After an error what was written is no complete archive, and reading it says
+// After an error what was written is not a complete archive, and reading it says
 // so.
 func (a *Archive) Write(ctx context.Context, w io.Writer) error {
 	switch a.packing {
@@ -136,7 +136,7 @@ func entryProblem(err error, path string) error {
 	return api.StreamError(codeOf(no), "archive %s: %w", path, osError{no}).With("path", path)
 }
 
-// gone forgives what vanished between the listing of its folder and now.
+// gone ignores the error of what was removed since its directory was listed.
 func gone(err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil

@@ -54,7 +54,7 @@ func attribute(path, name string) ([]byte, error) {
 	return sized(func(buf []byte) (int, error) { return unix.Lgetxattr(path, name, buf) })
 }
 
-// sized calls read with a buffer that is large enough, which read tells when it
+// sized calls read with a buffer that is large enough; read returns the size when it
 // gets none.
 func sized(read func([]byte) (int, error)) ([]byte, error) {
 	for {

@@ -126,7 +126,7 @@ func (s *staged) commitKeeping(ctx context.Context) error {
 		if !errors.Is(err, fs.ErrExist) {
 			return err
 		}
-		// Somebody else made it meanwhile.
+		// Another program made it meanwhile.
 	}
 	aside := s.temp + asideSuffix
 	s.change.hide(aside)

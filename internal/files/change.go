@@ -15,13 +15,13 @@ import (
 
 // change is an operation of several steps that happens as a whole or not at
 // all: either done or undo ends it. A step is noted before it is made, in memory
-// and, where there is a folder for notes, in a file by which [FS.Recover] undoes
+// and, where there is a directory for notes, in a file by which [FS.Recover] undoes
 // what a process that was killed has left.
 //
 // Undoing goes by what is there, since a step in the file may not have been made,
 // or have been taken back already. The zero value has no note.
 type change struct {
-	notes string   // folder for the note; empty means none
+	notes string   // directory for the note; empty means none
 	file  *os.File // the note, from the first step on
 	path  string   // of the note
 	root  *os.Root // of relative paths
@@ -39,8 +39,8 @@ type step struct {
 const asideSuffix = "-old"
 
 const (
-	doRoot = "root" // path is the folder of relative paths
-	doMake = "make" // path is a folder that is missing, and to be made
+	doRoot = "root" // path is the directory of relative paths
+	doMake = "make" // path is a directory that is missing, and to be made
 	doHide = "hide" // path has a hidden name, and goes in the end
 	doMove = "move" // path becomes to; extra is its inode
 	doSwap = "swap" // path and to change places; extra is the inode of path
@@ -59,14 +59,14 @@ func (c *change) add(s step) {
 // drop forgets the last step, which has failed without a trace.
 func (c *change) drop() { c.steps = c.steps[:len(c.steps)-1] }
 
-// openRoot makes path the folder of relative paths.
+// openRoot makes path the directory of relative paths.
 func (c *change) openRoot(path string) (err error) {
 	c.note(step{do: doRoot, path: path})
 	c.root, err = os.OpenRoot(path)
 	return err
 }
 
-// makeDirs makes the folder path and what is missing above it.
+// makeDirs makes the directory path and what is missing above it.
 func (c *change) makeDirs(path string) error {
 	if c.notes != "" {
 		for _, dir := range missingDirs(path) {
@@ -110,7 +110,7 @@ func (c *change) swap(path, to string, info fs.FileInfo) error {
 	return err
 }
 
-// replace renames path to to, which is no directory, and keeps the old one as
+// replace renames path to to, which is not a directory, and keeps the old one as
 // keep. A mount point gets the content of path instead, if that is a file.
 func (c *change) replace(path, to, keep string) error {
 	c.add(step{doKeep, path, to, keep})
@@ -249,7 +249,7 @@ func (c *change) takeBack() error {
 				err = c.remove(s.path)
 			}
 		case doMake:
-			syscall.Rmdir(s.path) // unless somebody uses it
+			syscall.Rmdir(s.path) // unless it is in use
 		}
 		if err != nil && !missing(err) {
 			errs = append(errs, err)
@@ -259,7 +259,7 @@ func (c *change) takeBack() error {
 }
 
 // moveBack undoes a move. What has the hidden name is what was moved; what has
-// another name may be somebody else's meanwhile.
+// another name may have been made by another program meanwhile.
 func (c *change) moveBack(s step) error {
 	at := c.tree(s.path)
 	to, err := at.Lstat(s.to)
@@ -273,7 +273,7 @@ func (c *change) moveBack(s step) error {
 	}
 	err = at.Rename(s.to, s.path)
 	if errors.Is(err, fs.ErrPermission) && to.IsDir() {
-		// To give a folder another parent takes the right to write to it.
+		// To give a directory another parent takes the right to write to it.
 		if at.Chmod(s.to, to.Mode()|0o700) == nil {
 			err = at.Rename(s.to, s.path)
 		}
@@ -325,7 +325,7 @@ func (c *change) remove(path string) error {
 	return err
 }
 
-// makeWritable lets folders be emptied that were read-only where they come from.
+// makeWritable lets directories be emptied that were read-only where they come from.
 func makeWritable(at tree, path string) {
 	if info, err := at.Lstat(path); err != nil || !info.IsDir() {
 		return
@@ -350,7 +350,7 @@ func isHidden(path string) bool {
 	return ok && err == nil && (what == "write" || what == "upload" || what == "move")
 }
 
-// inode tells a file from others. The device does not count: that of a container
+// inode identifies a file. The device does not count: that of a container
 // changes when it is started again.
 func inode(info fs.FileInfo) string {
 	return strconv.FormatUint(info.Sys().(*syscall.Stat_t).Ino, 10)

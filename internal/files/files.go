@@ -1,7 +1,7 @@
 // Package files does the work of the filesystem API: list, read, write, move,
 // delete, archives, batches, watching and searching. It reaches whatever the
-// process may reach, there is no jail except for archives, which cannot leave
-// the folder they are unpacked in. It knows nothing of HTTP.
+// process may reach, without bounds, except that an archive cannot leave the
+// directory it is unpacked in. It knows nothing of HTTP.
 //
 // Every error a caller can act on is an [api.Error]: a path that does not exist
 // is a 400 problem, any other error of the operating system a 502 problem with
@@ -30,14 +30,14 @@ const (
 
 // Config configures an [FS]. A zero limit means its default.
 type Config struct {
-	Home             string // base of relative paths; absolute; zero means the root folder
-	TempDir          string // for bodies that cannot be staged beside their target; zero means the system's
-	Notes            string // folder for notes of what is under way, see [FS.Recover]; zero means that none are kept
+	Home             string // base of relative paths; absolute; zero means the root directory
+	TempDir          string // for bodies that cannot be staged next to their target; zero means the system's
+	Notes            string // directory for notes of what is under way, see [FS.Recover]; zero means that none are kept
 	MaxFileBytes     int64  // of one written file
 	MaxUploadBytes   int64  // of one archive, unpacked
 	MaxUploadEntries int    // of one archive
 	MaxBatchFiles    int    // of one batch
-	MaxWatches       int    // folders that one watch may hold
+	MaxWatches       int    // directories that one watch may hold
 	MaxMatches       int    // of one search
 }
 
@@ -123,7 +123,7 @@ func (c *capped) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
-	// One byte more than allowed tells a body of exactly the limit from a
+	// One byte more than allowed separates a body of exactly the limit from a
 	// longer one.
 	if int64(len(p)) > c.left+1 {
 		p = p[:c.left+1]

@@ -29,7 +29,7 @@ func readIgnore(up *ignore.Rules, dir string, has func(name string) bool) *ignor
 	return ignore.New(up, dir, texts...)
 }
 
-// ignoreAbove returns the rules that hold in dir because of the folders above,
+// ignoreAbove returns the rules that hold in dir because of the directories above,
 // up to the top of its repository. Outside of a repository there are none.
 func ignoreAbove(dir string) *ignore.Rules {
 	var dirs []string

@@ -13,8 +13,8 @@ import (
 	"github.com/sandboxagent/sandboxagent/api"
 )
 
-// Mkdir makes the folder path and what is missing above it. An existing folder
-// is no error.
+// Mkdir makes the directory path and what is missing above it. An existing directory
+// is not an error.
 func (f *FS) Mkdir(_ context.Context, path string) (api.FilePath, error) {
 	path, err := f.Resolve(path)
 	if err != nil {
@@ -26,9 +26,9 @@ func (f *FS) Mkdir(_ context.Context, path string) (api.FilePath, error) {
 	return api.FilePath{Path: path}, nil
 }
 
-// Delete removes the file, link or empty folder path, with recursive a folder
+// Delete removes the file, link or empty directory path, with recursive a directory
 // and all that is in it. A link goes, never what it points at. It refuses
-// the root folder, home and the folders home is in, even when they are empty.
+// the root directory, home and the directories home is in, even when they are empty.
 func (f *FS) Delete(_ context.Context, path string, recursive bool) (api.FilePath, error) {
 	path, err := f.Resolve(path)
 	if err != nil {
@@ -52,14 +52,14 @@ func (f *FS) Delete(_ context.Context, path string, recursive bool) (api.FilePat
 	return api.FilePath{Path: path}, problem(err, path)
 }
 
-// Move renames from to to, making the folders above to. Links are moved, not
+// Move renames from to to, making the directories above to. Links are moved, not
 // followed. Something at to is an error unless overwrite is set; then it is
 // replaced in one step, where the filesystem can let two names change places,
 // and else put aside first. Between filesystems the tree is copied completely
 // before anything changes, and the source goes once the copy is in its place. A
 // file moved onto one that is a mount point, which can only be written, becomes
 // the content of it.
-// When Move fails both paths are as before, and no folder it made is left; so it is
+// When Move fails both paths are as before, and no directory it made is left; so it is
 // after [FS.Recover] when the process was killed.
 func (f *FS) Move(ctx context.Context, from, to string, overwrite bool) (api.FileMoveResult, error) {
 	from, err := f.Resolve(from)
@@ -187,7 +187,7 @@ func (m *move) sameFile() error {
 		return nil
 	}
 	if m.src.IsDir() {
-		return syscall.EBUSY // one folder at two places is a mount
+		return syscall.EBUSY // one directory at two places is a mount
 	}
 	return syscall.Unlink(m.from)
 }
@@ -211,8 +211,8 @@ func (m *move) rename(_ context.Context, c *change) error {
 	return c.move(m.from, aside, m.dst)
 }
 
-// across moves between filesystems: copy to a hidden name beside the
-// destination, put the copy in its place, take the source away by a rename.
+// across moves between filesystems: copy to a hidden name next to the
+// destination, rename the copy to it, and rename the source away.
 func (m *move) across(ctx context.Context, c *change) error {
 	copied := tempName(parent(m.to), "move")
 	c.hide(copied)
@@ -271,7 +271,7 @@ func (m *move) place(c *change, src string, info fs.FileInfo) (swapped bool, err
 	if err == nil || errors.Is(err, syscall.EXDEV) {
 		return err == nil, err
 	}
-	// Not every filesystem can swap, and it takes the right to write to folders
+	// Not every filesystem can swap, and it takes the right to write to directories
 	// that get another parent.
 	aside := tempName(parent(m.to), "move")
 	c.hide(aside)

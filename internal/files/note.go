@@ -68,7 +68,7 @@ func createNote(dir string) *os.File {
 		path := filepath.Join(dir, fmt.Sprintf("%019d-%d", time.Now().UnixNano(), os.Getpid()))
 		file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL|os.O_APPEND, 0o600)
 		if errors.Is(err, fs.ErrNotExist) {
-			os.Mkdir(dir, 0o700) // and no more, since a data folder that is gone has been removed
+			os.Mkdir(dir, 0o700) // and no more, since a data directory that is gone has been removed
 			continue
 		}
 		if errors.Is(err, fs.ErrExist) {
@@ -101,10 +101,10 @@ func lockNote(file *os.File) bool {
 // cannot be put back stays, with its note, and is part of the error.
 //
 // What has no note stays as it is. For the sake of speed a write of up to 256 KiB
-// has none: its hidden file, and a new folder for it, are alone for the moment
+// has none: its hidden file, and a new directory for it, are alone for the moment
 // between two system calls. Nor has what is written into a file that cannot be
 // replaced (see Write), and what was deleted or made by Mkdir. Notes that are lost,
-// with a data folder or with power, undo nothing.
+// with a data directory or with power, undo nothing.
 func (f *FS) Recover() error {
 	if f.cfg.Notes == "" {
 		return nil

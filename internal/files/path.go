@@ -56,7 +56,7 @@ func invalidRelative(path string) error {
 	return api.InvalidRequest(api.CodeInvalidPath, "invalid relative path: %s", path).With("path", path)
 }
 
-// join appends a name to a folder without cleaning either: dropping ".."
+// join appends a name to a directory without cleaning either: dropping ".."
 // lexically would name another file where symbolic links are about.
 func join(dir, name string) string {
 	if strings.HasSuffix(dir, "/") {
@@ -74,7 +74,7 @@ func trimSlash(path string) string {
 	return path
 }
 
-// parent returns the folder that holds path, without following anything.
+// parent returns the directory that holds path, without following anything.
 func parent(path string) string {
 	path = trimSlash(path)
 	return trimSlash(path[:strings.LastIndexByte(path, '/')+1])
@@ -104,7 +104,7 @@ func followLinks(path string) (string, error) {
 }
 
 // makeDirs makes path and what is missing above it, as mkdir -p does, and
-// returns the folders it made, outermost first. On an error it has removed them
+// returns the directories it made, outermost first. On an error it has removed them
 // again. It fails with EEXIST when path is something else.
 func makeDirs(path string) ([]string, error) {
 	err := os.Mkdir(path, 0o777)
@@ -139,7 +139,7 @@ func missingDirs(path string) []string {
 	return append(missingDirs(parent(path)), path)
 }
 
-// removeDirs removes folders that makeDirs made, unless somebody uses them.
+// removeDirs removes directories that makeDirs made, unless they are in use.
 func removeDirs(made []string) {
 	for i := len(made) - 1; i >= 0; i-- {
 		if syscall.Rmdir(made[i]) != nil {
@@ -175,12 +175,12 @@ func ParseMode(s string) (*fs.FileMode, error) {
 	return &mode, nil
 }
 
-// guard refuses to remove or replace the root folder, home and what home is in.
-// It compares files, not names, so that /proc/self/root is no way round it.
+// guard refuses to remove or replace the root directory, home and what home is in.
+// It compares files, not names, so that /proc/self/root does not get around it.
 func (f *FS) guard(info fs.FileInfo, path string) error {
 	for dir := f.cfg.Home; ; dir = parent(dir) {
 		if held, err := os.Stat(dir); err == nil && os.SameFile(info, held) {
-			return api.InvalidRequest(api.CodeProtectedPath, "refusing to remove %s: it is the root folder, the home folder or above it", path).With("path", path)
+			return api.InvalidRequest(api.CodeProtectedPath, "refusing to remove %s: it is the root directory, the home directory or above it", path).With("path", path)
 		}
 		if dir == "/" || dir == "" {
 			return nil

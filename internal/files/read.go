@@ -19,7 +19,7 @@ type File struct {
 	*os.File // to be handed on as *os.File, so that the kernel can send it
 
 	Path     string    // as resolved
-	Size     int64     // bytes, -1 when only reading tells, as for most of /proc
+	Size     int64     // bytes, -1 where it is only known after reading, as for most of /proc
 	Modified time.Time // zero when Size is -1
 	ETag     string    // strong, quoted; empty when Size is -1
 	Mode     fs.FileMode

@@ -24,7 +24,7 @@ const (
 // errEnough ends a search at its limit.
 var errEnough = errors.New("enough matches")
 
-// Search walks the tree at req.Path, folders in order of name, and calls yield
+// Search walks the tree at req.Path, directories in order of name, and calls yield
 // for every match until one fails, which ends the search with that error.
 // Links are not followed. Binary files are not searched for content, and of a
 // file that the kernel generates no more than [maxGenerated] bytes, as far as
@@ -47,7 +47,7 @@ func (f *FS) Search(ctx context.Context, req api.FileSearchRequest, yield func(a
 	if !req.NoIgnore {
 		ig = ignoreAbove(s.base)
 	}
-	err = s.folder(s.base, ig)
+	err = s.directory(s.base, ig)
 	if errors.Is(err, errEnough) {
 		s.sum.Truncated = true
 		err = nil
@@ -95,7 +95,7 @@ func (f *FS) newSearch(req api.FileSearchRequest) (*search, error) {
 			expr = "(?i)" + expr
 		}
 		if s.re, err = regexp.Compile(expr); err != nil {
-			return nil, api.InvalidRequest(api.CodeInvalidPattern, "content is no regular expression: %w", err)
+			return nil, api.InvalidRequest(api.CodeInvalidPattern, "content is not a regular expression: %w", err)
 		}
 	case strings.Contains(req.Content, "\n"):
 		return nil, api.InvalidRequest(api.CodeInvalidPattern, "content is searched within lines and cannot have a line break")
@@ -121,7 +121,7 @@ func nameMatcher(pattern string, fold bool) (func(name, rel string) bool, error)
 		return func(name, _ string) bool { return strings.Contains(lower(name), pattern) }, nil
 	}
 	if !doublestar.ValidatePattern(pattern) {
-		return nil, api.InvalidRequest(api.CodeInvalidPattern, "name is no glob: %s", pattern)
+		return nil, api.InvalidRequest(api.CodeInvalidPattern, "name is not a glob: %s", pattern)
 	}
 	if strings.Contains(pattern, "/") {
 		pattern = strings.TrimPrefix(pattern, "/")
@@ -130,7 +130,7 @@ func nameMatcher(pattern string, fold bool) (func(name, rel string) bool, error)
 	return func(name, _ string) bool { return doublestar.MatchUnvalidated(pattern, lower(name)) }, nil
 }
 
-func (s *search) folder(dir string, ig *ignore.Rules) error {
+func (s *search) directory(dir string, ig *ignore.Rules) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil && len(entries) == 0 {
 		return nil
@@ -159,7 +159,7 @@ func (s *search) folder(dir string, ig *ignore.Rules) error {
 			return err
 		}
 		if e.IsDir() {
-			if err := s.folder(path, ig); err != nil {
+			if err := s.directory(path, ig); err != nil {
 				return err
 			}
 		}

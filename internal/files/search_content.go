@@ -203,7 +203,7 @@ type restOfLine struct {
 	r     *bufio.Reader
 	chunk []byte
 	ended bool
-	end   error // once the line has ended: why there is no other line
+	end   error // once the line has ended: why no other line follows
 }
 
 // next reads a chunk; it returns false after the last one.

@@ -22,13 +22,13 @@ import (
 )
 
 // Upload unpacks the tar archive r, plain or packed with gzip or zstd, into the
-// folder path, which is made if need be. All or nothing: the archive is
-// unpacked into a hidden folder within path and merged into it by renames only
+// directory path, which is made if need be. All or nothing: the archive is
+// unpacked into a hidden directory within path and merged into it by renames only
 // when all of it was read and found good; what a failed merge replaced is put
 // back, by [FS.Recover] if the process is killed. Files replace files; a file and
-// a folder of one name are an error.
+// a directory of one name are an error.
 //
-// Nothing is written outside the folder: names may not be absolute nor have "..",
+// Nothing is written outside the directory: names may not be absolute nor have "..",
 // no entry goes through a symbolic link, hard links lead to files of the archive,
 // and all operations go through an [os.Root]. A symbolic link may point anywhere,
 // as that of a Python environment does; it is made, and never followed. Permission
@@ -86,17 +86,17 @@ func (f *FS) upload(ctx context.Context, c *change, path string, r io.Reader) (r
 type unpacker struct {
 	ctx  context.Context
 	fs   *FS
-	root *os.Root // the hidden folder
+	root *os.Root // the hidden directory
 	base string   // path for answers
 
 	res     api.FileUploadResult
 	entries int
 	size    int64           // of the files so far
-	dir     map[string]bool // folders made in root
+	dir     map[string]bool // directories made in root
 	dirs    []dirEntry
 }
 
-// dirEntry is a folder whose mode and time are set when it is complete.
+// dirEntry is a directory whose mode and time are set when it is complete.
 type dirEntry struct {
 	name string
 	mode fs.FileMode
@@ -144,7 +144,7 @@ func (u *unpacker) unpack(body io.Reader) error {
 const zstdWindow = 32 << 20
 
 // decompress looks at the first bytes of r for the packing, whatever the
-// content type says. A body that is no archive fails in tar.
+// content type says. A body that is not an archive fails in tar.
 func decompress(r *bufio.Reader) (io.Reader, func(), error) {
 	head, err := r.Peek(4)
 	if err != nil && err != io.EOF {
@@ -168,7 +168,7 @@ func decompress(r *bufio.Reader) (io.Reader, func(), error) {
 	return r, func() {}, nil
 }
 
-// archiveError tells a broken body, an exceeded limit and the end of the
+// archiveError distinguishes a broken body, an exceeded limit and the end of the
 // request from a broken archive. The error may be one of copyStream.
 func (u *unpacker) archiveError(err error) error {
 	if outer, ok := err.(readError); ok {
@@ -186,7 +186,7 @@ func unsafeEntry(format string, args ...any) error {
 	return api.InvalidRequest(api.CodeUnsafeArchive, format, args...)
 }
 
-// entry unpacks one entry into the hidden folder.
+// entry unpacks one entry into the hidden directory.
 func (u *unpacker) entry(hdr *tar.Header, body io.Reader) error {
 	if hdr.Typeflag == tar.TypeXGlobalHeader {
 		return nil
@@ -199,17 +199,17 @@ func (u *unpacker) entry(hdr *tar.Header, body io.Reader) error {
 		return err
 	}
 	if name == "" {
-		return nil // the folder itself, "./"
+		return nil // the directory itself, "./"
 	}
 	if first, _, _ := strings.Cut(name, "/"); strings.HasPrefix(first, tempPrefix+"upload-") {
-		return unsafeEntry("entry %s has the name of a folder in use", name)
+		return unsafeEntry("entry %s has the name of a directory in use", name)
 	}
 	if err := u.parents(name); err != nil {
 		return err
 	}
 	switch hdr.Typeflag {
 	case tar.TypeDir:
-		err = u.folder(name, hdr)
+		err = u.directory(name, hdr)
 	case tar.TypeReg, tar.TypeGNUSparse:
 		err = u.file(name, hdr, body)
 	case tar.TypeSymlink:
@@ -247,7 +247,7 @@ func (u *unpacker) skip(name string, hdr *tar.Header) {
 	}
 }
 
-// parents makes the folders above name. One that exists as something else, a
+// parents makes the directories above name. One that exists as something else, a
 // link above all, makes the archive unsafe.
 func (u *unpacker) parents(name string) error {
 	i := strings.LastIndexByte(name, '/')
@@ -263,7 +263,7 @@ func (u *unpacker) parents(name string) error {
 	}
 	if err := u.root.Mkdir(up, 0o777); err != nil {
 		if errors.Is(err, fs.ErrExist) {
-			return unsafeEntry("entry %s goes through %s, which is no folder of the archive", name, up)
+			return unsafeEntry("entry %s goes through %s, which is not a directory of the archive", name, up)
 		}
 		return problem(err, join(u.base, up))
 	}
@@ -271,11 +271,11 @@ func (u *unpacker) parents(name string) error {
 	return nil
 }
 
-func (u *unpacker) folder(name string, hdr *tar.Header) error {
+func (u *unpacker) directory(name string, hdr *tar.Header) error {
 	if !u.dir[name] {
 		if err := u.root.Mkdir(name, 0o777); err != nil {
 			if errors.Is(err, fs.ErrExist) {
-				return unsafeEntry("entry %s is a folder and something else", name)
+				return unsafeEntry("entry %s is a directory and something else", name)
 			}
 			return err
 		}
@@ -288,7 +288,7 @@ func (u *unpacker) folder(name string, hdr *tar.Header) error {
 // clear makes way for an entry: a later one of the same name wins, as in tar.
 func (u *unpacker) clear(name string) error {
 	if u.dir[name] {
-		return unsafeEntry("entry %s is a folder and something else", name)
+		return unsafeEntry("entry %s is a directory and something else", name)
 	}
 	err := u.root.Remove(name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -339,14 +339,14 @@ func (u *unpacker) symlink(name, target string) error {
 func (u *unpacker) hardLink(name, target string) error {
 	from, err := cleanRelative(target)
 	if err != nil {
-		return unsafeEntry("hard link %s points out of the folder: %s", name, target)
+		return unsafeEntry("hard link %s points out of the directory: %s", name, target)
 	}
 	if i := strings.LastIndexByte(from, '/'); i >= 0 && !u.dir[from[:i]] {
 		return unsafeEntry("hard link %s to %s, which the archive does not have", name, target)
 	}
 	info, err := u.root.Lstat(from)
 	if err != nil || !info.Mode().IsRegular() {
-		return unsafeEntry("hard link %s to %s, which is no file of the archive", name, target)
+		return unsafeEntry("hard link %s to %s, which is not a file of the archive", name, target)
 	}
 	if from == name {
 		return nil
@@ -357,7 +357,7 @@ func (u *unpacker) hardLink(name, target string) error {
 	return u.root.Link(from, name)
 }
 
-// merger moves the unpacked tree into the folder around it, as steps of its
+// merger moves the unpacked tree into the directory around it, as steps of its
 // change.
 type merger struct {
 	*change
@@ -375,8 +375,8 @@ func (m *merger) run(dirs []dirEntry) error {
 	return m.dress(created, dirs)
 }
 
-// dress gives folders their modes and times, innermost first, so that one
-// without write permission does not stop those within it. Folders that were
+// dress gives directories their modes and times, innermost first, so that one
+// without write permission does not stop those within it. Directories that were
 // there keep theirs.
 func (m *merger) dress(created newNames, dirs []dirEntry) error {
 	for _, d := range slices.Backward(dirs) {
@@ -414,7 +414,7 @@ func (n newNames) has(name string) bool {
 	}
 }
 
-// merge moves what is in the unpacked folder dir to the real one. Both exist.
+// merge moves what is in the unpacked directory dir to the real one. Both exist.
 func (m *merger) merge(dir string) (newNames, error) {
 	created := newNames{}
 	names, err := readNames(m.root, under(m.fresh, dir))

@@ -16,8 +16,8 @@ import (
 	"github.com/sandboxagent/sandboxagent/api"
 )
 
-// Watch reports the changes of the file or folder path, with recursive those of
-// all folders below it, new ones included. Once it returns no change is missed.
+// Watch reports the changes of the file or directory path, with recursive those of
+// all directories below it, new ones included. Once it returns no change is missed.
 // The channel is closed when ctx ends or when path itself is gone. It has no
 // buffer: a slow reader makes the kernel's queue fill up, and gets an overflow
 // event for what that could not hold. Links below path are not followed, and the
@@ -44,8 +44,8 @@ func (f *FS) Watch(ctx context.Context, path string, recursive bool) (<-chan api
 	if info.IsDir() {
 		err = w.add(w.root, nil)
 	} else {
-		// The folder is watched, since whoever replaces the file would take a
-		// watch on the file itself away.
+		// The directory is watched, since a program that replaces the file would
+		// remove a watch on the file itself.
 		w.only = w.root
 		err = w.add(filepath.Dir(w.root), nil)
 	}
@@ -65,13 +65,13 @@ type watch struct {
 	recursive bool
 	generated bool // root is of a filesystem that the kernel generates
 	max       int
-	dirs      map[string]bool      // folders being watched
+	dirs      map[string]bool      // directories being watched
 	limited   []api.FileWatchEvent // for directories that are not watched, to be sent
 	events    chan api.FileWatchEvent
 }
 
 // errTooMany is the limit of one watch.
-var errTooMany = errors.New("too many folders")
+var errTooMany = errors.New("too many directories")
 
 // watchProblem names the limit where the system has one.
 func watchProblem(err error, path string) error {
@@ -200,7 +200,7 @@ func (w *watch) run() {
 	}
 }
 
-// readd watches folders whose creation was lost in an overflow.
+// readd watches directories whose creation was lost in an overflow.
 func (w *watch) readd() {
 	if !w.recursive {
 		return
@@ -248,8 +248,8 @@ func (w *watch) event(ev fsnotify.Event) bool {
 		return w.created(ev.Name)
 	}
 	if ev.Has(fsnotify.Rename) && exists(ev.Name) {
-		// Two names have changed places: the kernel tells that something went from
-		// here after it has told that something came.
+		// Two names have changed places: the kernel reports that something was moved
+		// away after it has reported what took its name.
 		if ev.Name == w.root && !w.recursive && !w.created(ev.Name) {
 			return false
 		}
@@ -258,7 +258,7 @@ func (w *watch) event(ev fsnotify.Event) bool {
 	return ev.Name != w.root || w.only != "" || !ev.Has(fsnotify.Remove|fsnotify.Rename) || exists(w.root)
 }
 
-// created goes into a new folder. What was put into it before it was watched
+// created goes into a new directory. What was put into it before it was watched
 // is reported here; it may be reported by the kernel once more.
 func (w *watch) created(path string) bool {
 	info, err := os.Lstat(path)

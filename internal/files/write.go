@@ -27,8 +27,8 @@ type WriteOptions struct {
 }
 
 // Write replaces the content of the file path by what r gives until EOF, making
-// the folders above it. Readers see the old content or the new, never a part:
-// the body goes to a hidden file beside the target, which then takes its place
+// the directories above it. Readers see the old content or the new, never a part:
+// the body goes to a hidden file next to the target, which then takes its place
 // and keeps its mode, owner, extended attributes, and access control list. Links
 // are written through. When r fails, ctx ends or the body is over the limit, nothing is changed and nothing is left. See
 // [FS.Recover] for what a process that is killed leaves.
@@ -171,7 +171,7 @@ func missing(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)
 }
 
-// create makes the hidden file, beside the target if it can, and the folders above
+// create makes the hidden file, next to the target if it can, and the directories above
 // a new one.
 func (s *staged) create(tempDir string) (*os.File, error) {
 	if !s.direct {
@@ -267,11 +267,11 @@ func (s *staged) commit(ctx context.Context) error {
 	if s.opts.Append && s.old == nil {
 		err := renameNew(s.temp, s.dest)
 		if errors.Is(err, fs.ErrExist) {
-			return s.copyIn(ctx) // somebody else made it meanwhile
+			return s.copyIn(ctx) // another program made it meanwhile
 		}
 		return err
 	}
-	// The system call itself, since [os.Rename] looks for a folder there first.
+	// The system call itself, since [os.Rename] looks for a directory there first.
 	err := unix.Rename(s.temp, s.dest)
 	if s.old != nil && irreplaceable(err) {
 		return s.copyIn(ctx)
@@ -280,7 +280,7 @@ func (s *staged) commit(ctx context.Context) error {
 }
 
 // irreplaceable reports whether err is that of renaming over a mount point or in
-// a folder that may not be written.
+// a directory that may not be written.
 func irreplaceable(err error) bool {
 	return errors.Is(err, syscall.EBUSY) || errors.Is(err, fs.ErrPermission)
 }

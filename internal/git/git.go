@@ -46,7 +46,7 @@ type Command struct {
 	// configuration but that of GitDir, neither of the system nor of the user.
 	Plain bool
 
-	// MaxBytes bounds what is in Dir while the command runs. Zero is no bound.
+	// MaxBytes bounds what is in Dir while the command runs. Zero means without a bound.
 	MaxBytes int64
 }
 
@@ -165,7 +165,7 @@ func (c Command) tooLarge() error {
 	return nil
 }
 
-// environ is the environment of git: it must not ask anybody, nor take another
+// environ is the environment of git: it must not ask a user, nor take another
 // repository for its own. A password of the address is given here, where other
 // users cannot see it as they see arguments.
 func (g Git) environ(cmd Command) []string {

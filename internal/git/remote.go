@@ -38,7 +38,7 @@ func ParseRemote(address string) (Remote, error) {
 		base = base[i+1:]
 	}
 	plain := Remote{address: address, Name: address, Base: base}
-	bad := api.InvalidRequest("", "git source is no https, http, ssh, git or file URL, no user@host:path and no absolute path")
+	bad := api.InvalidRequest("", "a git source is an https, http, ssh, git or file URL, user@host:path, or an absolute path")
 	switch {
 	case base == "" || base == "." || base == ".." || strings.ContainsAny(address, "\x00\n\r"):
 		return Remote{}, bad

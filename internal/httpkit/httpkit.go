@@ -82,8 +82,8 @@ func New(cfg Config) *Router {
 }
 
 // Describe makes what the description of the API is needed for, unless that has
-// been done. It takes a third of a start, so whoever has time calls it after that,
-// before somebody has to wait for it.
+// been done. It takes a third of a start, so it is called after that, when
+// no client waits for it yet.
 func (rt *Router) Describe() { rt.describe() }
 
 // Document returns the OpenAPI 3.1 document of the routes as JSON.

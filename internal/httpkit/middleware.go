@@ -131,7 +131,7 @@ func (rt *Router) observe(r *http.Request, rec *recorder, took time.Duration) {
 }
 
 // statusClientLeft is counted for a request whose client has left before the response,
-// as nginx does. It is no fault of the server.
+// as nginx does. It is not a fault of the server.
 const statusClientLeft = 499
 
 // hasLeft reports whether the client of a request has left. A server that stops ends

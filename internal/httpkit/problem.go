@@ -23,7 +23,7 @@ func (rt *Router) WriteProblem(w http.ResponseWriter, r *http.Request, err error
 	rec, _ := w.(*recorder)
 	begun := rec != nil && rec.status != 0
 	if begun || r.Context().Err() != nil && !isProblem(err) {
-		rt.log.Debug("nobody to tell", "id", RequestID(w), "error", err)
+		rt.log.Debug("send the problem", "id", RequestID(w), "error", err)
 		return
 	}
 	problem := rt.Problem(RequestID(w), err)
@@ -90,7 +90,7 @@ func NotFound() *api.Error {
 }
 
 // frameworkError makes the problem for what huma finds wrong with a request.
-// Queries that do not parse are 400, as are bodies that are no JSON; a body of
+// Queries that do not parse are 400, as are bodies that are not JSON; a body of
 // the wrong shape is 422.
 func frameworkError(status int, msg string, errs ...error) huma.StatusError {
 	var reasons []string

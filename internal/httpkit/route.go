@@ -125,7 +125,7 @@ func (rt *Router) later(part func()) { rt.descriptions = append(rt.descriptions,
 // newDescribe returns the function that makes the description of the API: the
 // document, and what requests and answers in JSON are decoded and encoded by.
 // That takes a third of a start and is not needed to be healthy, so it comes
-// after that, and whoever needs it calls describe before.
+// after that, and what needs it calls describe before.
 func (rt *Router) newDescribe() func() {
 	return sync.OnceFunc(func() {
 		for _, part := range rt.descriptions {

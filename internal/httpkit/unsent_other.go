@@ -4,5 +4,5 @@ package httpkit
 
 import "net"
 
-// unsent returns -1, as this system does not tell what the peer has not taken.
+// unsent returns -1, as this system does not report what the peer has not taken.
 func unsent(net.Conn) int { return -1 }

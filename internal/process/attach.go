@@ -70,7 +70,7 @@ func (l *outputLog) makeRoom() {
 	}
 }
 
-// held tells how long the n oldest chunks have to be kept if no reader moves; not
+// held returns how long the n oldest chunks have to be kept if no reader moves; not
 // positive means that they can go.
 func (l *outputLog) held(n int) time.Duration {
 	if n == 0 || len(l.readers) == 0 || l.released {

@@ -32,7 +32,7 @@ func DecodeInput(data, encoding, fallback string) ([]byte, error) {
 
 // Input writes to the standard input of a process and returns how much of data
 // the process took. It waits for the process to read, but only for the input
-// timeout; then the error is a timeout whose details tell bytesWritten.
+// timeout; then the error is a timeout whose details have bytesWritten.
 func (s *Supervisor) Input(ctx context.Context, id string, data []byte) (int, error) {
 	if limit := s.settings.Load().MaxInputBytesPerReq; int64(len(data)) > limit {
 		e := api.NewError(api.KindPayloadTooLarge, api.CodeLimitExceeded, "input payload exceeds maxInputBytesPerRequest (%d)", limit)
@@ -70,7 +70,7 @@ func (s *Supervisor) write(ctx context.Context, p *process, data []byte) (int, e
 	return n, nil
 }
 
-// takesInput tells why a process cannot get input.
+// takesInput returns why a process cannot get input.
 func (p *process) takesInput() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -120,7 +120,7 @@ func (s *Supervisor) CloseStdin(ctx context.Context, id string) error {
 	if !running {
 		return api.Conflict(api.CodeProcessNotRunning, "process is not running")
 	}
-	_ = p.child.Stdin.Close() // a second time is no error
+	_ = p.child.Stdin.Close() // a second time is not an error
 	return nil
 }
 

@@ -11,7 +11,7 @@ import (
 	"github.com/sandboxagent/sandboxagent/api"
 )
 
-// chunkCost is what a chunk costs in memory beside its data.
+// chunkCost is what a chunk costs in memory besides its data.
 const chunkCost = 80
 
 // chunk is one piece of output. Its data is never changed, so that readers may
@@ -45,7 +45,7 @@ type outputLog struct {
 	ended   bool
 	gone    bool          // nothing is kept any more
 	changed chan struct{} // closed with the next change; nil if nobody waits
-	seen    uint64        // highest sequence that anybody was given
+	seen    uint64        // highest sequence that a reader has got
 
 	readers  []*attachment
 	expected []*attachment // of readers, those that stand for ones to come

@@ -196,7 +196,7 @@ func (c *collector) take(p []byte) {
 
 func (c *collector) truncated() bool { return c.total > c.limit }
 
-// shortLimit is the limit below which there is no room to say what is left out.
+// shortLimit is the limit below which the line about what is left out has no room.
 const shortLimit = 128
 
 // text returns the stream, or, as long as the limit allows, its beginning, a line that

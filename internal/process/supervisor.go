@@ -53,7 +53,7 @@ func (l Limits) withDefaults() Limits {
 // Config says how to make a [Supervisor]. The zero value works.
 type Config struct {
 	Limits     Limits
-	DefaultDir string   // where processes start that name no folder; empty means our own
+	DefaultDir string   // where processes start that name no directory; empty means our own
 	Env        []string // what processes get, and a standard PATH if it has none
 	Logger     *slog.Logger
 
@@ -117,8 +117,8 @@ type process struct {
 	number uint64
 	child  *child.Child
 	out    *outputLog
-	input  chan struct{} // holds a token while somebody writes
-	ended  chan struct{} // closed once info tells the end
+	input  chan struct{} // holds a token while a client writes
+	ended  chan struct{} // closed once info has the end
 
 	mu          sync.Mutex
 	info        api.ProcessInfo
@@ -184,7 +184,7 @@ func (s *Supervisor) Create(req api.ProcessCreateRequest, owner api.ProcessOwner
 	return p.snapshot(), nil
 }
 
-// spawnError tells why something was not started.
+// spawnError returns why something was not started.
 func spawnError(what string, err error) *api.Error {
 	if errors.Is(err, child.ErrPaused) {
 		return api.Paused()

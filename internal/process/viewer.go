@@ -20,7 +20,7 @@ type Viewer struct {
 }
 
 // Screen is what a [Viewer] found. Bytes before Offset that follow the last
-// ones are no longer there if Gap is set.
+// ones are no longer kept if Gap is set.
 type Screen struct {
 	Gap    bool
 	From   uint64 // where the gap starts

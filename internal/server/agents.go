@@ -18,8 +18,8 @@ import (
 // AgentQuery is what both routes that describe agents take. It is exported for
 // the framework, which cannot fill what is embedded otherwise.
 type AgentQuery struct {
-	Config  bool `query:"config" doc:"Also tell version, path and choices, for which programs are run"`
-	NoCache bool `query:"no_cache" doc:"Look anew instead of telling what was found before"`
+	Config  bool `query:"config" doc:"Also return version, path and choices, for which programs are run"`
+	NoCache bool `query:"no_cache" doc:"Look again instead of returning what was found before"`
 }
 
 func (q AgentQuery) options() agents.InfoOptions {
@@ -39,7 +39,7 @@ func (s *Server) agentRoutes() {
 	id := &huma.Param{Name: "agent", In: "path", Required: true, Description: "Id of the agent", Schema: &huma.Schema{Type: "string"}}
 
 	install := op("installAgent", http.MethodPost, "/v1/agents/{agent}/install", "agents", "Install an agent")
-	install.Description = "Answers when it is done. With Accept: text/event-stream the steps are told as events named progress, and the last event is named result or error."
+	install.Description = "The response comes when the install is done. With Accept: text/event-stream the steps are events named progress, and the last event is named result or error."
 	install.Parameters = []*huma.Param{id}
 	install.RequestBody = &huma.RequestBody{Description: "May be absent", Content: map[string]*huma.MediaType{
 		"application/json": {Schema: s.schema(typeOf[api.AgentInstallRequest]())},
@@ -51,7 +51,7 @@ func (s *Server) agentRoutes() {
 	s.handle(install, s.installAgent)
 
 	remove := op("uninstallAgent", http.MethodDelete, "/v1/agents/{agent}/install", "agents", "Remove an installed agent")
-	remove.Description = "Removes what the data folder has of it. An agent that is installed elsewhere is a conflict."
+	remove.Description = "Removes what the data directory has of it. An agent that is installed elsewhere is a conflict."
 	remove.Parameters = []*huma.Param{id}
 	remove.Responses = map[string]*huma.Response{"204": {Description: "Removed, or was not there"}}
 	s.handle(remove, s.uninstallAgent)
@@ -126,7 +126,7 @@ func (s *Server) installAgent(w http.ResponseWriter, r *http.Request) error {
 	return httpkit.Reply(w, http.StatusOK, result, nil)
 }
 
-// streamInstall installs and tells the steps. A client that leaves ends the
+// streamInstall installs and sends the steps. A client that leaves ends the
 // install.
 func (s *Server) streamInstall(w http.ResponseWriter, r *http.Request, id string, request api.AgentInstallRequest) error {
 	stream, err := httpkit.NewStream(w, r)

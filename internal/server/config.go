@@ -138,7 +138,7 @@ func readConfigQuery(r *http.Request, n configNoun) (configQuery, error) {
 		return q, err
 	}
 	q.name, q.named, err = oneOf(values, n.name, n.alias)
-	if err == nil && !utf8.ValidString(q.name) { // could not be told from others in JSON
+	if err == nil && !utf8.ValidString(q.name) { // JSON could not distinguish it from others
 		err = api.InvalidRequest(api.CodeInvalidQuery, "'%s' is not text", n.name)
 	}
 	return q, err

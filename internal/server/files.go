@@ -32,8 +32,8 @@ type fileHandlers struct {
 // fileRoutes are the routes of the filesystem.
 func (s *Server) fileRoutes(fsys *files.FS) {
 	h := fileHandlers{s, fsys}
-	home := fileParam("path", "string", "Absolute, or relative to the home folder; home when absent")
-	at := fileParam("path", "string", "Absolute, or relative to the home folder")
+	home := fileParam("path", "string", "Absolute, or relative to the home directory, which is also the default")
+	at := fileParam("path", "string", "Absolute, or relative to the home directory")
 	at.Required, at.Schema.MinLength = true, one
 	add := func(id, method, route, summary string, do httpkit.HandlerFunc, answers *huma.Response, params ...*huma.Param) huma.Operation {
 		o := op(id, method, route, "files", summary)
@@ -42,33 +42,33 @@ func (s *Server) fileRoutes(fsys *files.FS) {
 		s.handle(o, func(w http.ResponseWriter, r *http.Request) error { return bodyProblem(do(w, r)) })
 		return o
 	}
-	add("listEntries", http.MethodGet, "/v1/fs/entries", "Entries of a folder, sorted by name; links are not followed", h.list,
+	add("listEntries", http.MethodGet, "/v1/fs/entries", "Entries of a directory, sorted by name; links are not followed", h.list,
 		s.jsonResponse("OK", typeOf[[]api.FileEntry]()), home, fileParam("limit", "integer", "Most entries of a page; all when absent"), fileParam("cursor", "string", "The "+nextCursor+" header of the page before"))
 	add("readFile", http.MethodGet, "/v1/fs/file", "Content of a file; Range, If-None-Match and If-Range are honoured", h.read,
 		bytesAnswer("Content"), at)
 	add("writeFile", http.MethodPut, "/v1/fs/file", "Replace the content of a file in one step, from the raw body", h.write,
 		s.jsonResponse("OK", typeOf[api.FileWriteResult]()), at, fileParam("mode", "string", "Permission bits in octal; kept when absent"), fileParam("append", "boolean", "Add to the end instead"))
-	add("deleteEntry", http.MethodDelete, "/v1/fs/entry", "Remove a file, a link or a folder", h.remove,
-		s.jsonResponse("OK", typeOf[api.FilePath]()), at, fileParam("recursive", "boolean", "Remove what is in the folder too"))
-	add("makeDirectory", http.MethodPost, "/v1/fs/mkdir", "Make a folder and those above it; the path is in the query or in a JSON body", h.mkdir,
+	add("deleteEntry", http.MethodDelete, "/v1/fs/entry", "Remove a file, a link or a directory", h.remove,
+		s.jsonResponse("OK", typeOf[api.FilePath]()), at, fileParam("recursive", "boolean", "Also remove what is in the directory"))
+	add("makeDirectory", http.MethodPost, "/v1/fs/mkdir", "Make a directory and those above it; the path is in the query or in a JSON body", h.mkdir,
 		s.jsonResponse("OK", typeOf[api.FilePath]()), home)
 	add("statFile", http.MethodGet, "/v1/fs/stat", "What is at a path, links followed", h.stat,
 		s.jsonResponse("OK", typeOf[api.FileStat]()), at)
 	add("uploadFiles", http.MethodPost, "/v1/fs/upload-batch", "Unpack a tar archive, plain, gzip or zstd, all or nothing", h.upload,
 		s.jsonResponse("OK", typeOf[api.FileUploadResult]()), home)
-	add("downloadArchive", http.MethodGet, "/v1/fs/archive", "A folder or file as a tar archive", h.archive,
+	add("downloadArchive", http.MethodGet, "/v1/fs/archive", "A directory or a file as a tar archive", h.archive,
 		archiveAnswer(), home, choice("compression", "none when absent or empty", "", "gzip", "zstd"))
 	add("watchFiles", http.MethodGet, "/v1/fs/watch", "Changes below a path as server-sent events named change", h.watch,
 		&huma.Response{Description: "Events", Content: map[string]*huma.MediaType{"text/event-stream": {Schema: s.schema(typeOf[api.FileWatchEvent]())}}},
-		home, fileParam("recursive", "boolean", "Watch the folders below too; true when absent"))
+		home, fileParam("recursive", "boolean", "Also watch the directories below; true when absent"))
 	add("searchFiles", http.MethodGet, "/v1/fs/search", "Find files by name and content; with Accept text/event-stream each match is an event, and done is the last", h.search,
 		s.jsonResponse("OK", typeOf[api.FileSearchResult]()), home,
 		fileParam("name", "string", "Glob, or part of the name"), fileParam("content", "string", "Text within a line"),
 		fileParam("regex", "boolean", "content is a regular expression"), fileParam("ignoreCase", "boolean", ""),
-		fileParam("hidden", "boolean", "Look into hidden files and folders"), fileParam("noIgnore", "boolean", "Do not honour ignore files"),
+		fileParam("hidden", "boolean", "Also search hidden files and directories"), fileParam("noIgnore", "boolean", "Do not honour ignore files"),
 		fileParam("limit", "integer", "Most matches"))
 
-	route(s, op("moveFile", http.MethodPost, "/v1/fs/move", "files", "Move a file or folder"), h.move)
+	route(s, op("moveFile", http.MethodPost, "/v1/fs/move", "files", "Move a file or a directory"), h.move)
 	batch := op("writeFiles", http.MethodPost, "/v1/fs/batch", "files", "Write several files, all or none")
 	httpkit.LimitBody(&batch, "maxUploadBytes", s.limits.MaxUploadBytes)
 	route(s, batch, h.batch)
@@ -93,7 +93,7 @@ func archiveAnswer() *huma.Response {
 	return &huma.Response{Description: "Archive", Content: content}
 }
 
-// bodyProblem says that the body of a request broke off, which is no fault of
+// bodyProblem says that the body of a request broke off, which is not a fault of
 // the server.
 func bodyProblem(err error) error {
 	var broken *files.BodyError
@@ -162,7 +162,7 @@ func (h fileHandlers) list(w http.ResponseWriter, r *http.Request) error {
 	return httpkit.ReplyJSON(w, http.StatusOK, encodeEntries(page.Entries))
 }
 
-// entryRest is more than an entry mostly has beside its name and path.
+// entryRest is more than an entry mostly has besides its name and path.
 const entryRest = 160
 
 func encodeEntries(entries []api.FileEntry) []byte {
@@ -204,7 +204,7 @@ func (h fileHandlers) read(w http.ResponseWriter, r *http.Request) error {
 	w.Header().Set("Content-Type", "application/octet-stream")
 	if file.Size < 0 {
 		if r.Method != http.MethodHead {
-			// An error here can only be told by breaking the answer off.
+			// An error here can only be reported by breaking off the response.
 			if _, err := io.Copy(w, file.File); err != nil {
 				panic(http.ErrAbortHandler)
 			}
@@ -225,7 +225,7 @@ func (h fileHandlers) read(w http.ResponseWriter, r *http.Request) error {
 	return fmt.Errorf("serve %s: status %d", file.Path, answer.refused)
 }
 
-// contentWriter keeps the refusals of [http.ServeContent] back, which are no
+// contentWriter keeps the refusals of [http.ServeContent] back, which are not
 // problem documents.
 type contentWriter struct {
 	http.ResponseWriter

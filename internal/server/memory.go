@@ -23,11 +23,11 @@ const (
 	wornBytes = 8 << 20
 )
 
-// settle does what a start leaves for after it, and then gives back memory that
+// finishStart does what a start leaves for after it, and then gives back memory that
 // is not needed: that of the start, and later on that of busy times, when these
 // are over.
-func (s *Server) settle() {
-	s.router.Describe() // before somebody has to wait for it
+func (s *Server) finishStart() {
+	s.router.Describe() // before a client has to wait for it
 	ballast := make([]byte, s.cfg.Ballast)
 	defer runtime.KeepAlive(ballast)
 	ticker := time.NewTicker(settleDelay)

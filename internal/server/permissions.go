@@ -30,10 +30,10 @@ func (permissionDefault) Schema(huma.Registry) *huma.Schema {
 
 // permissionRoutes are the routes of what agents ask.
 func (s *Server) permissionRoutes() {
-	route(s, sessionOp("listSessionPermissions", http.MethodGet, "/v1/sessions/{id}/permissions", "Questions of the agent that wait for an answer"), func(_ context.Context, in *sessionInput) (*body[api.PermissionList], error) {
+	route(s, sessionOp("listSessionPermissions", http.MethodGet, "/v1/sessions/{id}/permissions", "Permission requests that wait for a reply"), func(_ context.Context, in *sessionInput) (*body[api.PermissionList], error) {
 		return answer(s.sessions.Permissions(in.ID))
 	})
-	route(s, sessionOp("listSessionPermissionRules", http.MethodGet, "/v1/sessions/{id}/permissions/rules", "What decides the agent's questions"), func(_ context.Context, in *sessionInput) (*body[api.PermissionRules], error) {
+	route(s, sessionOp("listSessionPermissionRules", http.MethodGet, "/v1/sessions/{id}/permissions/rules", "Rules that decide permission requests"), func(_ context.Context, in *sessionInput) (*body[api.PermissionRules], error) {
 		return answer(s.sessions.Rules(in.ID))
 	})
 	forget := sessionOp("clearSessionPermissionRules", http.MethodDelete, "/v1/sessions/{id}/permissions/rules", "Forget all that was allowed by always")
@@ -46,14 +46,14 @@ func (s *Server) permissionRoutes() {
 
 	s.inboxRoutes()
 
-	reply := sessionOp("replySessionPermission", http.MethodPost, "/v1/sessions/{id}/permissions/{permission}", "Answer a question of the agent")
-	reply.Description = "The first answer counts; a later one is a conflict that tells of the first."
+	reply := sessionOp("replySessionPermission", http.MethodPost, "/v1/sessions/{id}/permissions/{permission}", "Reply to a permission request")
+	reply.Description = "The first reply counts; a later one is a conflict that has the first one."
 	reply.Parameters = []*huma.Param{sessionParam(),
 		{Name: "permission", In: "path", Required: true, Description: "Id of the permission", Schema: &huma.Schema{Type: "string"}},
 		{Name: "X-Client-Name", In: "header", Description: "Who is recorded as the one who answered; the address when absent", Schema: &huma.Schema{Type: "string"}}}
 	reply.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{
 		"application/json": {Schema: s.schema(typeOf[api.PermissionReply]())}}}
-	reply.Responses = map[string]*huma.Response{"200": {Description: "What the agent was told", Content: map[string]*huma.MediaType{
+	reply.Responses = map[string]*huma.Response{"200": {Description: "The reply that the agent got", Content: map[string]*huma.MediaType{
 		"application/json": {Schema: s.schema(typeOf[api.PermissionResolved]())}}}}
 	s.handle(reply, func(w http.ResponseWriter, r *http.Request) error {
 		var req api.PermissionReply

@@ -58,7 +58,7 @@ func (s *Server) processRoutes() {
 	logs.Parameters = []*huma.Param{
 		id, choice("stream", "combined when absent", "stdout", "stderr", "combined", "pty"), query("since", "integer", "Only entries with a greater sequence"),
 		query("tail", "integer", "Only so many of the last entries"), query("limit", "integer", "Only so many of the first entries"),
-		query("follow", "boolean", "Stream entries as events named log; gap tells what is no longer kept, exit that the process has ended"),
+		query("follow", "boolean", "Stream entries as events named log; gap names what is no longer kept, exit says that the process has ended"),
 		{Name: "Last-Event-ID", In: "header", Description: "The same as since", Schema: &huma.Schema{Type: "integer", Minimum: new(float64)}},
 	}
 	logs.Responses = map[string]*huma.Response{"200": s.jsonResponse("Entries", typeOf[api.ProcessLogs]())}
@@ -316,7 +316,7 @@ const (
 	// logFlushBytes is how much of a log goes out in one write.
 	logFlushBytes = 256 << 10
 
-	// logEntryRest is more than an event has beside the data of its entry.
+	// logEntryRest is more than an event has besides the data of its entry.
 	logEntryRest = 256
 )
 

@@ -86,7 +86,7 @@ func (s *Server) killSandbox(context.Context, *struct{}) (*body[api.Sandbox], er
 	return s.end()
 }
 
-// end asks whoever runs the server to stop it. The answer is still sent, since a
+// end asks the program that runs the server to stop it. The response is still sent, since a
 // server that shuts down waits for the requests at hand.
 func (s *Server) end() (*body[api.Sandbox], error) {
 	if s.cfg.Stop == nil {

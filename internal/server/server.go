@@ -34,7 +34,7 @@ type Config struct {
 	DataDir string // as clients see it
 
 	Token        string   // empty means that every request is allowed
-	AllowedHosts []string // Host names served without a token beside loopback; * means any
+	AllowedHosts []string // Host names served without a token in addition to loopback; * means any
 	CORS         httpkit.CORS
 
 	// AgentUser is who agents and processes run as, and AsUser calls a function with the
@@ -190,7 +190,7 @@ func (s *Server) trim() {
 // within the shutdown limit. It closes the server in every case.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	hs, failed := s.router.Serve(l, s.base)
-	s.background.Go(s.settle)
+	s.background.Go(s.finishStart)
 	var err error
 	select {
 	case <-ctx.Done():

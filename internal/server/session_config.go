@@ -12,7 +12,7 @@ import (
 )
 
 // sessionConfigRoutes registers the routes of the stored configuration of
-// sessions, which counts beside that of the session's folder from the next start
+// sessions, which counts in addition to that of the working directory from the next start
 // of its agent on.
 func sessionConfigRoutes[Whole, Entry any](s *Server, noun, label string, set *settings.Set[Entry], whole func(map[string]Entry) Whole) {
 	content := map[string]*huma.MediaType{"application/json": {Schema: s.schema(typeOf[Whole]())}}
@@ -28,7 +28,7 @@ func sessionConfigRoutes[Whole, Entry any](s *Server, noun, label string, set *s
 		return httpkit.Reply(w, http.StatusOK, whole(all), nil)
 	})
 	put := sessionOp("put"+label, http.MethodPut, path, "Replace the configuration of "+noun+" for one session")
-	put.Description = "It counts from the next start of the session's agent on, beside that of its folder."
+	put.Description = "It counts from the next start of the agent on, in addition to that of the working directory."
 	put.Parameters = []*huma.Param{sessionParam()}
 	put.RequestBody = &huma.RequestBody{Required: true, Content: content}
 	put.Responses = map[string]*huma.Response{"204": {Description: "Stored"}}

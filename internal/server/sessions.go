@@ -33,7 +33,7 @@ type sessionListInput struct {
 	Limit   int    `query:"limit" minimum:"1" maximum:"1000" doc:"Another name for perPage"`
 	Status  string `query:"status" enum:"starting,idle,running,waiting,stopped,failed,destroyed"`
 	Agent   string `query:"agent"`
-	Text    string `query:"q" doc:"Text in title, first prompt, ids or folder"`
+	Text    string `query:"q" doc:"Text in title, first prompt, ids or working directory"`
 }
 
 type sessionCreateInput struct {
@@ -177,7 +177,7 @@ func (s *Server) readBody(w http.ResponseWriter, r *http.Request, v any) error {
 	return decodeBody(data, v)
 }
 
-// decodeBody tells what is no JSON from JSON of another shape, as the routes do
+// decodeBody distinguishes what is not JSON from JSON of another shape, as the routes do
 // whose bodies are described.
 func decodeBody(data []byte, v any) error {
 	err := json.Unmarshal(data, v)

@@ -17,7 +17,7 @@ import (
 	"github.com/sandboxagent/sandboxagent/internal/process"
 )
 
-// frameOverhead is what a frame of a terminal's viewer may have beside its input.
+// frameOverhead is what a frame of a terminal's viewer may have besides its input.
 const frameOverhead = 4 << 10
 
 // connectTerminal shows a terminal to a viewer and takes its input. The viewer
@@ -54,7 +54,7 @@ func (s *Server) connectTerminal(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// checkUpgrade refuses what is no WebSocket handshake.
+// checkUpgrade refuses what is not a WebSocket handshake.
 func checkUpgrade(r *http.Request) error {
 	switch {
 	case !headerHas(r, "Connection", "upgrade"):
@@ -127,7 +127,7 @@ func (t *terminal) serve() {
 	t.pings.Wait()
 }
 
-// write sends what the terminal shows. It returns nil after the exit was told.
+// write sends what the terminal shows. It returns nil after the exit was sent.
 func (t *terminal) write(ctx context.Context) error {
 	offset := t.viewer.Offset()
 	if err := t.send(api.TerminalEvent{Type: "ready", ProcessID: t.id, Offset: &offset}); err != nil {
@@ -165,7 +165,7 @@ func (t *terminal) write(ctx context.Context) error {
 
 // ping keeps what is between an idle terminal and its viewer from closing the
 // connection. It waits for nothing, and a viewer that does not answer stays: one
-// that has stopped to read is no other than a slow one.
+// that has stopped reading is treated like a slow one.
 func (t *terminal) ping(ctx context.Context) {
 	t.pings.Go(func() {
 		ctx, cancel := context.WithTimeout(ctx, httpkit.Heartbeat)
@@ -185,7 +185,7 @@ func (t *terminal) send(event api.TerminalEvent) error {
 }
 
 // read takes the frames of the viewer until it closes. What is wrong with a
-// frame is told to the viewer, and the connection goes on.
+// frame is reported to the viewer, and the connection goes on.
 func (t *terminal) read(ctx context.Context) {
 	for {
 		kind, data, err := t.conn.Read(context.Background())

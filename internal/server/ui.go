@@ -9,7 +9,7 @@ import (
 	"github.com/sandboxagent/sandboxagent/internal/ui"
 )
 
-// uiRoutes are the addresses of the inspector. They are no part of the API and
+// uiRoutes are the addresses of the inspector. They are not part of the API and
 // of its document, and need no token: the page asks for one.
 func (s *Server) uiRoutes() {
 	page := ui.New()

@@ -16,7 +16,7 @@ import (
 	"github.com/sandboxagent/sandboxagent/api"
 )
 
-// copyDepth bounds folders within folders, which symbolic links can nest for ever.
+// copyDepth bounds directories within directories, which symbolic links can nest for ever.
 const copyDepth = 16
 
 // copyBudget is what one skill may hold.
@@ -25,7 +25,7 @@ type copyBudget struct {
 	bytes int64
 }
 
-// copier copies a folder out of a source. Symbolic links are followed within the
+// copier copies a directory out of a source. Symbolic links are followed within the
 // source, so that the copy stands alone; a link that leaves the source is an
 // error.
 type copier struct {
@@ -35,11 +35,11 @@ type copier struct {
 	sum    hash.Hash
 }
 
-// copy copies the folder from, relative to the root, to a new folder and returns
+// copy copies the directory from, relative to the root, to a new directory and returns
 // the digest of its content. With an empty to it only computes the digest.
 func (c *copier) copy(from, to string) (digest string, err error) {
 	c.sum = sha256.New()
-	if err := c.folder(from, to, "", 0); err != nil {
+	if err := c.directory(from, to, "", 0); err != nil {
 		return "", err
 	}
 	return hex.EncodeToString(c.sum.Sum(nil)), nil
@@ -55,9 +55,9 @@ func digestOf(dir string, budget copyBudget) (string, error) {
 	return c.copy(".", "")
 }
 
-func (c *copier) folder(from, to, name string, depth int) error {
+func (c *copier) directory(from, to, name string, depth int) error {
 	if depth > copyDepth {
-		return api.InvalidRequest(api.CodeLimitExceeded, "folders are nested more than %d deep at %s", copyDepth, name)
+		return api.InvalidRequest(api.CodeLimitExceeded, "directories are nested more than %d deep at %s", copyDepth, name)
 	}
 	if err := c.ctx.Err(); err != nil {
 		return err
@@ -90,11 +90,11 @@ func (c *copier) folder(from, to, name string, depth int) error {
 		}
 		switch {
 		case info.IsDir():
-			err = c.folder(path.Join(from, base), target, inner, depth+1)
+			err = c.directory(path.Join(from, base), target, inner, depth+1)
 		case info.Mode().IsRegular():
 			err = c.file(path.Join(from, base), target, inner, info)
 		default:
-			err = fmt.Errorf("%s is no file or folder", inner)
+			err = fmt.Errorf("%s is neither a file nor a directory", inner)
 		}
 		if err != nil {
 			return err

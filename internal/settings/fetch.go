@@ -18,7 +18,7 @@ import (
 	"github.com/sandboxagent/sandboxagent/internal/git"
 )
 
-// source is an open source: a folder that stays as it is until close.
+// source is an open source: a directory that stays as it is until close.
 type source struct {
 	path  string
 	name  string // for people, without secrets
@@ -29,7 +29,7 @@ type source struct {
 
 var shorthand = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9-]*/[A-Za-z0-9._-]+$`)
 
-// open makes a source available as a folder. A source that was fetched before is
+// open makes a source available as a directory. A source that was fetched before is
 // used again while it is fresh, and also later if it cannot be fetched.
 func (s *Settings) open(ctx context.Context, dir string, src api.SkillSource) (source, error) {
 	switch src.Type {
@@ -58,12 +58,12 @@ func openLocal(dir string, src api.SkillSource) (source, error) {
 		at = filepath.Join(dir, at)
 	}
 	if info, err := os.Stat(at); err != nil || !info.IsDir() {
-		return source{}, api.InvalidRequest(api.CodePathNotFound, "local source %s is no folder", at)
+		return source{}, api.InvalidRequest(api.CodePathNotFound, "local source %s is not a directory", at)
 	}
 	return source{path: at, name: at, base: filepath.Base(at), local: true, close: func() {}}, nil
 }
 
-// openGit fetches a repository into the cache, one folder for each address and
+// openGit fetches a repository into the cache, one directory for each address and
 // ref, whose lock is held until the source is closed.
 func (s *Settings) openGit(ctx context.Context, address, ref string) (source, error) {
 	remote, err := git.ParseRemote(address)
@@ -71,7 +71,7 @@ func (s *Settings) openGit(ctx context.Context, address, ref string) (source, er
 		return source{}, err
 	}
 	if !git.ValidRef(ref) {
-		return source{}, api.InvalidRequest("", "ref %q is no name of a branch, tag or commit", ref)
+		return source{}, api.InvalidRequest("", "ref %q is not the name of a branch, tag or commit", ref)
 	}
 	key := sha256.Sum256([]byte(address + "\x00" + ref))
 	home := filepath.Join(s.opts.Data, "skills", hex.EncodeToString(key[:12]))

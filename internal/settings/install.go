@@ -13,18 +13,18 @@ import (
 	"github.com/sandboxagent/sandboxagent/internal/filelock"
 )
 
-// markerFile tells that a skill folder is ours.
+// markerFile marks a directory of a skill as ours.
 const markerFile = ".sandbox-agent-skill.json"
 
-// marker is the content of the marker file. A folder whose content has another
-// digest was changed by somebody and is no longer ours.
+// marker is the content of the marker file. A directory whose content has another
+// digest was changed by a user or a program and is no longer ours.
 type marker struct {
 	Source string `json:"source"`
 	Digest string `json:"digest"`
 }
 
 // installInto makes target hold skills. Only when the list is complete are the
-// folders of other skills removed.
+// directories of other skills removed.
 func (s *Settings) installInto(ctx context.Context, target string, skills []skill, complete bool) error {
 	if err := os.MkdirAll(target, 0o755); err != nil {
 		return failed("create", target, err)
@@ -59,7 +59,7 @@ func (s *Settings) installInto(ctx context.Context, target string, skills []skil
 	return errors.Join(failures...)
 }
 
-// stagePrefix starts the names of folders that are being written or removed.
+// stagePrefix starts the names of directories that are being written or removed.
 const stagePrefix = ".sandbox-agent-new-"
 
 // place puts one skill at a path, unless it is there or something else is.
@@ -71,7 +71,7 @@ func (s *Settings) place(at string, one skill) error {
 	}
 	if exists {
 		if !s.ours(at) {
-			s.opts.Log.Warn("skill is not installed, a folder that somebody made or changed is in its place", "path", at)
+			s.opts.Log.Warn("skill is not installed: its directory was made or changed by another program; remove it to install the skill", "path", at)
 			return nil
 		}
 		if had, err := readMarker(at); err == nil && had.Digest == one.digest {
@@ -105,7 +105,7 @@ func (s *Settings) place(at string, one skill) error {
 	return nil
 }
 
-// discard removes a folder so that no half of it is ever seen under its name.
+// discard removes a directory so that no half of it is ever seen under its name.
 func discard(at string) error {
 	gone, err := os.MkdirTemp(filepath.Dir(at), stagePrefix)
 	if err != nil {
@@ -118,7 +118,7 @@ func discard(at string) error {
 	return nil
 }
 
-// ours reports whether a path is a folder as we left it.
+// ours reports whether a path is a directory as we left it.
 func (s *Settings) ours(at string) bool {
 	if info, err := os.Lstat(at); err != nil || !info.IsDir() {
 		return false

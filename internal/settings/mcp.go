@@ -81,7 +81,7 @@ func (s *Settings) entryFor(dir, name string, m api.MCPServer) any {
 			if !filepath.IsAbs(cwd) {
 				cwd = filepath.Join(dir, cwd)
 			}
-			// The protocol has no working folder, so a shell goes there first.
+			// The protocol has no working directory, so a shell goes there first.
 			words = append([]string{"/bin/sh", "-c", `cd -- "$0" && exec "$@"`, cwd}, words...)
 		}
 		return stdioServer{Name: name, Command: words[0], Args: words[1:], Env: pairs(m.Env)}
@@ -108,8 +108,8 @@ func (s *Settings) entryFor(dir, name string, m api.MCPServer) any {
 }
 
 // variable looks up a variable that a server needs. Without it the server may
-// still answer, or say itself what it misses, so this is no reason to keep the
-// session from starting.
+// still work, or report itself what it misses, so the session starts
+// all the same.
 func (s *Settings) variable(server, name string) (string, bool) {
 	for _, kv := range slices.Backward(s.opts.Env) {
 		if v, ok := strings.CutPrefix(kv, name+"="); ok && v != "" {
@@ -138,7 +138,7 @@ func pairs(m map[string]string) []pair {
 // MergeMCP adds the servers configured for dir to params, the parameters of
 // session/new or session/load. A server that the client named itself wins over
 // a configured one of that name. Every other byte of params stays as it is;
-// params that are no object, or hold an mcpServers that is no list, are returned
+// params that are not an object, or hold an mcpServers that is not a list, are returned
 // unchanged for the agent to judge.
 func (s *Settings) MergeMCP(params json.RawMessage, dir string) (json.RawMessage, error) {
 	all, err := s.MCP.All(dir)
@@ -149,7 +149,7 @@ func (s *Settings) MergeMCP(params json.RawMessage, dir string) (json.RawMessage
 }
 
 // AddMCP is MergeMCP for servers that are configured elsewhere; their relative
-// folders are below dir.
+// directories are below dir.
 func (s *Settings) AddMCP(params json.RawMessage, dir string, all map[string]api.MCPServer) (json.RawMessage, error) {
 	servers, err := s.namedServers(dir, all)
 	if err != nil {

@@ -17,8 +17,8 @@ import (
 	"github.com/sandboxagent/sandboxagent/internal/filelock"
 )
 
-// folder holds the files of a configured directory.
-const folder = ".sandbox-agent/config"
+// configDir holds the files of a configured directory.
+const configDir = ".sandbox-agent/config"
 
 // maxFile bounds a file of settings, in bytes.
 const maxFile = 4 << 20
@@ -36,7 +36,7 @@ type Set[T any] struct {
 
 // Path returns the name of the file for dir, which need not exist.
 func (c *Set[T]) Path(dir string) string {
-	return filepath.Join(c.s.directory(dir), folder, c.noun+".json")
+	return filepath.Join(c.s.directory(dir), configDir, c.noun+".json")
 }
 
 // checkDirectory refuses what cannot be one.
@@ -167,7 +167,7 @@ func (c *Set[T]) change(ctx context.Context, dir string, create bool, edit func(
 	path := c.Path(dir)
 	if create {
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			return failed("create folder of", path, err)
+			return failed("create directory of", path, err)
 		}
 	}
 	lock, err := filelock.AcquireDir(ctx, filepath.Dir(path))
@@ -211,7 +211,7 @@ func load(path string) (value, error) {
 	}
 	defer f.Close()
 	if info, err := f.Stat(); err == nil && !info.Mode().IsRegular() {
-		return value{}, invalidFile(path, errors.New("it is no regular file"))
+		return value{}, invalidFile(path, errors.New("it is not a regular file"))
 	}
 	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err != nil {
@@ -263,14 +263,14 @@ func encode(entry any) (json.RawMessage, error) {
 	return bytes.TrimSpace(buf.Bytes()), nil
 }
 
-// invalidFile tells which file is broken, where, and what to do about it.
+// invalidFile says which file is broken, where, and what to do about it.
 func invalidFile(path string, err error) error {
 	reason := err.Error()
 	if problem, ok := errors.AsType[*api.Error](err); ok && problem.Unwrap() != nil {
 		reason = problem.Unwrap().Error()
 	}
 	return api.InvalidRequest(api.CodeConfigInvalid,
-		"invalid config file %s: %s; it was left as it is: correct it, or delete it to start anew", path, reason).
+		"invalid config file %s: %s; it was left as it is: correct it, or delete it to start without it", path, reason).
 		With("path", path)
 }
 

@@ -1,5 +1,5 @@
 // Package settings keeps the MCP servers and skills that are configured for a
-// directory, in two files under its .sandbox-agent folder, and makes them work:
+// directory, in two files under its .sandbox-agent directory, and makes them work:
 // it gives the servers to sessions that start there and puts the skills where
 // the agent looks for them. It knows nothing of HTTP and starts no MCP server;
 // that is the agent's part.
@@ -18,7 +18,7 @@ import (
 // are required; the zero value of every other field is a usable default.
 type Options struct {
 	Directory string   // absolute; stands for no directory, and relative ones are under it
-	Data      string   // folder of the server's own data; skills are fetched below it
+	Data      string   // directory of the server's own data; skills are fetched below it
 	Env       []string // where variables named by MCP entries are looked up, and git's environment
 	Log       *slog.Logger
 
@@ -41,7 +41,7 @@ type Settings struct {
 	opts Options
 }
 
-// New returns the settings below a data folder. It touches no file.
+// New returns the settings below a data directory. It touches no file.
 func New(opts Options) *Settings {
 	if opts.GitHub == "" {
 		opts.GitHub = "https://github.com"

@@ -66,7 +66,7 @@ func putMany(s *Settings, dir, prefix string, n int) error {
 // The earlier server lost entries and corrupted its file when two wrote at once.
 func TestConcurrentWritersLoseNothing(t *testing.T) {
 	s, dir := newSettings(t)
-	left := filepath.Join(dir, folder, ".mcp.json.7.new") // by a writer that was killed
+	left := filepath.Join(dir, configDir, ".mcp.json.7.new") // by a writer that was killed
 	if err := errors.Join(os.MkdirAll(filepath.Dir(left), 0o755), os.WriteFile(left, []byte("{"), 0o644)); err != nil {
 		t.Fatal(err)
 	}
@@ -103,7 +103,7 @@ func TestConcurrentWritersLoseNothing(t *testing.T) {
 			t.Errorf("%s runs %s", name, entry.Command)
 		}
 	}
-	files, err := os.ReadDir(filepath.Join(dir, folder))
+	files, err := os.ReadDir(filepath.Join(dir, configDir))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +113,7 @@ func TestConcurrentWritersLoseNothing(t *testing.T) {
 }
 
 // The earlier server called a missing entry a missing session and nothing else,
-// and made files when there was nothing to delete. That any folder may be
+// and made files when there was nothing to delete. That any directory may be
 // configured stays: the token that allows it allows to write any file.
 func TestMissingEntriesAreErrorsAndMakeNothing(t *testing.T) {
 	s, dir := newSettings(t)
@@ -153,7 +153,7 @@ func TestStoredFile(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	path := filepath.Join(dir, folder, "mcp.json")
+	path := filepath.Join(dir, configDir, "mcp.json")
 	got, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -203,7 +203,7 @@ func TestCorruptFile(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, dir := newSettings(t)
-			path := filepath.Join(dir, folder, "mcp.json")
+			path := filepath.Join(dir, configDir, "mcp.json")
 			if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 				t.Fatal(err)
 			}
@@ -245,7 +245,7 @@ func TestCorruptFile(t *testing.T) {
 func TestNoFile(t *testing.T) {
 	for name, make := range map[string]func(path string) error{
 		"pipe":   func(path string) error { return syscall.Mkfifo(path, 0o644) },
-		"folder": func(path string) error { return os.Mkdir(path, 0o755) },
+		"directory": func(path string) error { return os.Mkdir(path, 0o755) },
 	} {
 		s, dir := newSettings(t)
 		path := s.MCP.Path(dir)

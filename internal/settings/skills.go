@@ -19,22 +19,22 @@ import (
 
 const (
 	skillFile   = "SKILL.md"
-	searchDepth = 6      // folders below a source where skills are looked for
+	searchDepth = 6      // directories below a source where skills are looked for
 	searchNames = 20_000 // entries of a source looked at for skills
 )
 
-// skill is a folder of a fetched source, copied aside so that nothing depends on
+// skill is a directory of a fetched source, copied aside so that nothing depends on
 // the cache any more.
 type skill struct {
 	name   string
 	source string // for people, without secrets
-	staged string // absolute folder; its content is what gets installed
+	staged string // absolute directory; its content is what gets installed
 	digest string
 }
 
-// InstallSkills makes the folders of dir in which an agent looks for skills hold
-// the skills configured for dir. Such a folder is absolute or relative to dir,
-// like ".claude/skills". Folders that it did not make, or that somebody changed
+// InstallSkills makes the directories of dir in which an agent looks for skills hold
+// the skills configured for dir. Such a directory is absolute or relative to dir,
+// like ".claude/skills". Directories that it did not make, or that were changed
 // since, are left alone; those it made are removed when the configuration no
 // longer lists them. The skills of a source that cannot be had stay as they
 // are, and the error names every such source.
@@ -83,7 +83,7 @@ func (s *Settings) InstallEntries(ctx context.Context, dir string, entries map[s
 // staleStage is the age from which a stage is one of a process that was killed.
 const staleStage = 24 * time.Hour
 
-// stage makes a folder to collect skills in; the caller removes it.
+// stage makes a directory to collect skills in; the caller removes it.
 func (s *Settings) stage() (string, error) {
 	parent := filepath.Join(s.opts.Data, "skills")
 	if err := os.MkdirAll(parent, 0o700); err != nil {
@@ -147,41 +147,41 @@ func (s *Settings) fromSource(ctx context.Context, dir, into string, source api.
 	}
 	defer root.Close()
 
-	folders, err := findSkills(ctx, root, tree, source.Subpath)
+	found, err := findSkills(ctx, root, tree, source.Subpath)
 	if err != nil {
 		return nil, err
 	}
-	chosen, err := choose(folders, source, tree.name)
+	chosen, err := choose(found, source, tree.name)
 	if err != nil {
 		return nil, err
 	}
 	var skills []skill
 	var failures []error
 	budget := copyBudget{files: s.opts.SkillFiles, bytes: s.opts.FetchBytes}
-	for _, folder := range chosen {
-		staged := filepath.Join(into, folder.name)
+	for _, one := range chosen {
+		staged := filepath.Join(into, one.name)
 		c := copier{ctx: ctx, root: root, budget: budget}
-		digest, err := c.copy(folder.path, staged)
+		digest, err := c.copy(one.path, staged)
 		if err != nil {
-			failures = append(failures, fmt.Errorf("copy skill %s of %s: %w", folder.name, tree.name, err))
+			failures = append(failures, fmt.Errorf("copy skill %s of %s: %w", one.name, tree.name, err))
 			continue
 		}
-		skills = append(skills, skill{folder.name, tree.name, staged, digest})
+		skills = append(skills, skill{one.name, tree.name, staged, digest})
 	}
 	return skills, errors.Join(failures...)
 }
 
-// skillFolder is a folder with a SKILL.md; path is relative to the source.
-type skillFolder struct{ name, path string }
+// skillDir is a directory with a SKILL.md; path is relative to the source.
+type skillDir struct{ name, path string }
 
 // findSkills lists the skills at or below subpath, the first of each name. A
 // skill contains no skills.
-func findSkills(ctx context.Context, root *os.Root, tree source, subpath string) ([]skillFolder, error) {
+func findSkills(ctx context.Context, root *os.Root, tree source, subpath string) ([]skillDir, error) {
 	start := path.Clean(filepath.ToSlash(subpath))
 	if info, err := root.Stat(start); err != nil || !info.IsDir() {
-		return nil, api.InvalidRequest(api.CodePathNotFound, "source %s has no folder %q", tree.name, subpath)
+		return nil, api.InvalidRequest(api.CodePathNotFound, "source %s has no directory %q", tree.name, subpath)
 	}
-	var found []skillFolder
+	var found []skillDir
 	looked := 0
 	fsys := root.FS()
 	err := fs.WalkDir(fsys, start, func(at string, d fs.DirEntry, err error) error {
@@ -189,7 +189,7 @@ func findSkills(ctx context.Context, root *os.Root, tree source, subpath string)
 			return err
 		}
 		if looked++; looked > searchNames {
-			return api.InvalidRequest(api.CodeLimitExceeded, "source %s has more than %d folders; name a subpath", tree.name, searchNames)
+			return api.InvalidRequest(api.CodeLimitExceeded, "source %s has more than %d directories; name a subpath", tree.name, searchNames)
 		}
 		if err := ctx.Err(); err != nil {
 			return err
@@ -207,9 +207,9 @@ func findSkills(ctx context.Context, root *os.Root, tree source, subpath string)
 			if at == "." {
 				name = tree.base
 			}
-			known := slices.ContainsFunc(found, func(f skillFolder) bool { return f.name == name })
+			known := slices.ContainsFunc(found, func(f skillDir) bool { return f.name == name })
 			if !known && filepath.IsLocal(name) && name != "." {
-				found = append(found, skillFolder{name, at})
+				found = append(found, skillDir{name, at})
 			}
 			return fs.SkipDir
 		}
@@ -223,24 +223,24 @@ func findSkills(ctx context.Context, root *os.Root, tree source, subpath string)
 
 // choose applies the list of wanted names. That something is missing is an
 // error, for a skill nobody installs is not noticed otherwise.
-func choose(folders []skillFolder, source api.SkillSource, name string) ([]skillFolder, error) {
-	if len(folders) == 0 {
-		return nil, api.InvalidRequest("", "source %s has no folder with a %s", name, skillFile)
+func choose(all []skillDir, source api.SkillSource, name string) ([]skillDir, error) {
+	if len(all) == 0 {
+		return nil, api.InvalidRequest("", "source %s has no directory with a %s", name, skillFile)
 	}
 	if len(source.Skills) == 0 {
-		return folders, nil
+		return all, nil
 	}
-	var chosen []skillFolder
+	var chosen []skillDir
 	for _, want := range source.Skills {
-		i := slices.IndexFunc(folders, func(f skillFolder) bool { return f.name == want || f.path == want })
+		i := slices.IndexFunc(all, func(f skillDir) bool { return f.name == want || f.path == want })
 		if i < 0 {
 			var have []string
-			for _, f := range folders {
+			for _, f := range all {
 				have = append(have, f.name)
 			}
 			return nil, api.InvalidRequest("", "source %s has no skill %q; it has %s", name, want, strings.Join(have, ", "))
 		}
-		chosen = append(chosen, folders[i])
+		chosen = append(chosen, all[i])
 	}
 	return chosen, nil
 }

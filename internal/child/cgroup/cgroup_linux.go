@@ -272,7 +272,7 @@ func (g *Group) Release() {
 	if g == nil {
 		return
 	}
-	g.Thaw() // for whoever has it next
+	g.Thaw() // for the child that has it next
 	g.root.mu.Lock()
 	defer g.root.mu.Unlock()
 	if g.root.closed || g.killed.Load() || !g.Empty() || len(below(g.dir)) > 1 {

@@ -47,9 +47,9 @@ func overwriteEnvironment(prefix string) {
 	}
 }
 
-// environment is the memory at an address that the kernel has told.
+// environment is the memory at an address that the kernel has reported.
 func environment(address uintptr, size int) []byte {
-	// By way of a pointer to the number, since there is no pointer to make it from.
+	// By way of a pointer to the number, since no pointer exists to make it from.
 	start := *(*unsafe.Pointer)(unsafe.Pointer(&address))
 	return unsafe.Slice((*byte)(start), size)
 }

@@ -1,7 +1,7 @@
 // Package reaper gives a server a small parent of the same program.
 //
 // The parent is the process that a client, systemd or a container starts, and the
-// one whose id is told. It starts the program again as its child, the server proper,
+// one whose id is printed. It starts the program again as its child, the server proper,
 // passes signals on to it, and ends as it ends. Both are subreapers, and so each
 // ends what the other one leaves behind:
 //
@@ -23,7 +23,7 @@ import (
 	"strings"
 )
 
-// variable tells the server the id of its parent. It is taken out of the environment
+// variable has the id of the parent, for the server. It is taken out of the environment
 // before anything else reads that.
 const variable = "SANDBOX_AGENT_PARENT"
 

@@ -148,7 +148,7 @@ func run() error {
 	if err != nil {
 		return os.NewSyscallError("find this program", err)
 	}
-	strangers := make(map[int]bool) // children of whoever was this process before
+	strangers := make(map[int]bool) // children of the program that this process ran before
 	if !childless() {
 		for _, p := range tree.DescendantsOf(os.Getpid())(tree.Table()) {
 			strangers[p.PID] = true
@@ -165,7 +165,7 @@ func run() error {
 		Files: []uintptr{0, 1, 2},
 		Sys: &syscall.SysProcAttr{
 			Pdeathsig: deathSignal,
-			// A SIGKILL to the group of the parent must leave somebody to clear up.
+			// A SIGKILL to the group of the parent must leave the server to clear up.
 			// With a terminal, though, both have to be in its foreground.
 			Setpgid: !isTerminal(0),
 		},
@@ -209,7 +209,7 @@ func forwarded() []os.Signal {
 	return all
 }
 
-// reap waits for all children that have ended, and tells how the server has, if it is
+// reap waits for all children that have ended, and returns how the server has, if it is
 // among them.
 func reap(server int) (status syscall.WaitStatus, ended bool) {
 	for {
@@ -265,7 +265,7 @@ func watch(pid int) {
 			}
 		}
 	}()
-	if os.Getppid() != pid { // before there was anybody to be told
+	if os.Getppid() != pid { // before it could be signalled
 		follow()
 	}
 }
