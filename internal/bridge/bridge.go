@@ -289,7 +289,7 @@ func (b *Bridge) lookup(ctx context.Context, id string) (*conn, error) {
 	if rec == nil || err != nil {
 		return nil, err
 	}
-	if c, err = exhume(ctx, b, *rec); err != nil {
+	if c, err = connectionOf(ctx, b, *rec); err != nil {
 		return nil, err
 	}
 	b.mu.Lock()
@@ -331,7 +331,7 @@ func (b *Bridge) ensure(ctx context.Context, id, agent string, place Place) (*co
 		b.mu.Unlock()
 		return nil, api.Paused()
 	}
-	starting := c.claim()
+	starting := c.beginStart()
 	if starting && b.running() > b.cfg.Limits.MaxConnections {
 		c.abandon()
 		b.dropIfUnused(c)

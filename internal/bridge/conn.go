@@ -49,9 +49,9 @@ func newConn(b *Bridge, rec record) *conn {
 	return &conn{b: b, id: rec.ID, agent: rec.Agent, stream: rec.Stream, client: clientStream(rec.Stream), rec: rec, state: statusExited}
 }
 
-// exhume makes the connection of a record of an earlier run of the server. If
+// connectionOf makes the connection of a record of an earlier run of the server. If
 // its agent ran when that server ended, the stream says now that it is gone.
-func exhume(ctx context.Context, b *Bridge, rec record) (*conn, error) {
+func connectionOf(ctx context.Context, b *Bridge, rec record) (*conn, error) {
 	c := newConn(b, rec)
 	c.registered = true
 	e := exitProblem(rec.Agent, child.Exit{}, nil)
@@ -66,9 +66,9 @@ func exhume(ctx context.Context, b *Bridge, rec record) (*conn, error) {
 	return c, saveRecord(ctx, b.cfg.Journal, c.rec)
 }
 
-// claim reports whether the caller has to start an agent. If so it must call
+// beginStart reports whether the caller has to start an agent. If so it must call
 // start or abandon.
-func (c *conn) claim() bool {
+func (c *conn) beginStart() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.state != statusExited {
@@ -78,10 +78,10 @@ func (c *conn) claim() bool {
 	return true
 }
 
-func (c *conn) abandon() { c.settle(nil, nil) }
+func (c *conn) abandon() { c.endStart(nil, nil) }
 
-// settle ends a start.
-func (c *conn) settle(r *run, err error) {
+// endStart ends a start that beginStart began.
+func (c *conn) endStart(r *run, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.startErr = err
@@ -115,10 +115,10 @@ func (c *conn) awaitStart(ctx context.Context) error {
 func (c *conn) start(ctx context.Context, place Place) error {
 	r, err := c.launch(ctx, place)
 	if err != nil {
-		c.settle(nil, err)
+		c.endStart(nil, err)
 		return err
 	}
-	c.settle(r, nil)
+	c.endStart(r, nil)
 	r.begin()
 	c.mu.Lock()
 	closed := c.closed

@@ -217,7 +217,7 @@ func capabilities(c api.AgentCapabilities) []string {
 // installFlags are the flags of every command that installs.
 func installFlags(cmd *cobra.Command, req *api.AgentInstallRequest) {
 	f := cmd.Flags()
-	f.BoolVarP(&req.Reinstall, "reinstall", "r", false, "install anew also what is there")
+	f.BoolVarP(&req.Reinstall, "reinstall", "r", false, "install again what is already installed")
 	f.StringVar(&req.AgentVersion, "agent-version", "", "version of the vendor's own program")
 	f.StringVar(&req.AgentProcessVersion, "agent-process-version", "", "version of the program that speaks ACP")
 }
@@ -266,7 +266,7 @@ func newAgentsInstall(g *globals) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "install AGENT",
 		Short: "Install an agent",
-		Long: `Install an agent from npm into the data folder, in the version that this program
+		Long: `Install an agent from npm into the data directory, in the version that this program
 was tested with unless another is asked for. What is installed already stays.
 The steps are told on standard error, what was put in place on standard output.
 
@@ -317,7 +317,7 @@ func newAgentsUninstall(g *globals) *cobra.Command {
 	return &cobra.Command{
 		Use:   "uninstall AGENT",
 		Short: "Remove an installed agent",
-		Long: `Remove what the data folder has of an agent. One that is installed elsewhere, say
+		Long: `Remove what the data directory has of an agent. One that is installed elsewhere, say
 with the package manager of the system, is left alone, and that is an error.`,
 		Example:           "  sandbox-agent agents uninstall claude",
 		Args:              arguments(1, 1),

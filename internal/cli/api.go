@@ -257,7 +257,7 @@ func (g *globals) readFrame(frame, file string) ([]byte, error) {
 	return data, nil
 }
 
-// path returns a file name of this machine, as seen from the working folder.
+// path returns a file name of this machine, as seen from the working directory.
 func (g *globals) path(name string) string {
 	if filepath.IsAbs(name) {
 		return name

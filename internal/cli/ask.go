@@ -84,7 +84,7 @@ func (a *asker) line(ctx context.Context, question string, accept func(line stri
 			a.view.discarded(typedBefore)
 		}
 		a.in.drop()
-		a.view.question(question)
+		a.view.openLine(question)
 	})
 	for {
 		t, err := a.in.next(ctx)
@@ -104,6 +104,6 @@ func (a *asker) line(ctx context.Context, question string, accept func(line stri
 		case t.line() != "":
 			a.view.errorLine(fmt.Sprintf("%q is not a reply to this request", t.line()))
 		}
-		a.view.question(question)
+		a.view.openLine(question)
 	}
 }

@@ -21,7 +21,7 @@ func newSessionsAttach(g *globals) *cobra.Command {
 		Use:   "attach ID",
 		Short: "Watch a session and take part in it",
 		Long: `Watch a session and take part in it: first what happened so far, then what happens,
-whoever causes it. Any number may be attached at once. A server that goes away is
+whichever client causes it. Any number may be attached at once. A server that goes away is
 waited for, and what you type until it is back is kept for it.
 
 A line that you type is a prompt; while another one is worked on it waits. When the
@@ -56,25 +56,25 @@ to cancel.`,
 	return cmd
 }
 
-// attachment is somebody who watches a session.
+// attachment is a user who watches a session.
 type attachment struct {
 	g       *globals
 	view    *sessionView
 	in      *input
 	session *sandboxagent.Session
 
-	last      uint64           // newest event that was shown
-	present   uint64           // event from which on questions are asked
-	questions []api.Permission // that wait; the first one was asked
-	seen      map[string]bool  // questions that were asked or answered
-	wanted    uint64           // event of a question that is not in the list yet
-	tries     int
-	again     <-chan time.Time // when to look at the list again
-	marked    bool             // the mark for a prompt is shown
-	asking    bool             // the question is what stands on the last line
-	shown     string           // question that was shown last
-	missed    bool             // it was resolved elsewhere, and no line was typed since
-	busy      bool             // a prompt of ours was taken, and no turn has ended since
+	last     uint64           // newest event that was shown
+	present  uint64           // event from which on permission requests are shown
+	requests []api.Permission // that wait; the first one was shown
+	seen     map[string]bool  // requests that were shown, or have their reply
+	wanted   uint64           // event of a request that is not in the list yet
+	tries    int
+	again    <-chan time.Time // when to look at the list again
+	marked   bool             // the mark for a prompt is shown
+	asking   bool             // the request is on the last line
+	shown    string           // request that was shown last
+	missed   bool             // it was resolved elsewhere, and no line was typed since
+	busy     bool             // a prompt of ours was taken, and no turn has ended since
 
 	reach  reach
 	away   bool             // the server cannot be reached
@@ -158,12 +158,12 @@ func (a *attachment) run(ctx context.Context, after uint64) error {
 
 // listens reports whether a line has a meaning now: not while the past is shown.
 // Lines of a file are meant one after the other, so that the next one waits for a
-// question or the end of the turn.
+// permission request or the end of the turn.
 func (a *attachment) listens() bool {
 	if a.last < a.present || a.again != nil || !a.g.env.InTerminal && len(a.held) > 0 {
 		return false
 	}
-	return a.g.env.InTerminal || len(a.questions) > 0 || !a.busy && !a.view.running()
+	return a.g.env.InTerminal || len(a.requests) > 0 || !a.busy && !a.view.running()
 }
 
 // follow hands on the events of the session.
@@ -184,10 +184,10 @@ func (a *attachment) follow(ctx context.Context, after uint64) <-chan attachEven
 // mark shows on a terminal that a prompt may be typed.
 func (a *attachment) mark() {
 	terminal := a.g.env.InTerminal && a.g.env.ErrTerminal && !a.g.json
-	if !terminal || a.marked || a.last < a.present || len(a.questions) > 0 || a.view.running() {
+	if !terminal || a.marked || a.last < a.present || len(a.requests) > 0 || a.view.running() {
 		return
 	}
-	a.view.question("> ")
+	a.view.openLine("> ")
 	a.marked = true
 }
 
@@ -238,7 +238,7 @@ func (a *attachment) take(ctx context.Context, e sandboxagent.SessionEvent) {
 	a.look(ctx)
 }
 
-// look asks the oldest question that waits. The server's list may be a moment
+// look shows the oldest permission request that waits. The server's list may be a moment
 // behind its events, so that it is looked at again.
 func (a *attachment) look(ctx context.Context) {
 	a.again = nil
@@ -253,7 +253,7 @@ func (a *attachment) look(ctx context.Context) {
 	if a.shown != "" && !waits && !a.seen[a.shown] {
 		a.missed, a.seen[a.shown] = true, true
 	}
-	a.questions = slices.DeleteFunc(list, func(p api.Permission) bool { return a.seen[p.ID] })
+	a.requests = slices.DeleteFunc(list, func(p api.Permission) bool { return a.seen[p.ID] })
 	for _, p := range list {
 		if p.Event >= a.wanted {
 			a.tries = 0
@@ -266,12 +266,12 @@ func (a *attachment) look(ctx context.Context) {
 	a.ask()
 }
 
-// ask asks the oldest question, unless it stands there or there is none.
+// ask shows the oldest permission request, unless it is shown or none waits.
 func (a *attachment) ask() {
-	if len(a.questions) == 0 || a.asking {
+	if len(a.requests) == 0 || a.asking {
 		return
 	}
-	p := a.questions[0]
+	p := a.requests[0]
 	draw := func(bool) {
 		if a.g.json {
 			return // its event was shown
@@ -279,7 +279,7 @@ func (a *attachment) ask() {
 		a.unmark()
 		a.asking = true
 		always := slices.Contains(p.AvailableReplies, api.ReplyAlways)
-		a.view.question(fmt.Sprintf("Allow %s? %s: ", describeCall(p.ToolCall), replyChoices(always)))
+		a.view.openLine(fmt.Sprintf("Allow %s? %s: ", describeCall(p.ToolCall), replyChoices(always)))
 	}
 	if p.ID == a.shown {
 		draw(false)
@@ -290,7 +290,7 @@ func (a *attachment) ask() {
 }
 
 // visible reports whether a permission request that was shown can be seen by
-// whoever types. What comes through a pipe was written to be a reply.
+// the user. What comes through a pipe was written to be a reply.
 func (a *attachment) visible() bool {
 	switch {
 	case !a.g.env.InTerminal:
@@ -307,7 +307,7 @@ func (a *attachment) typed(ctx context.Context, t typed) {
 	a.view.entered()
 	ctx, cancel := context.WithTimeout(ctx, attachCall)
 	defer cancel()
-	waits := len(a.questions) > 0
+	waits := len(a.requests) > 0
 	if waits && t.stale == "" && a.in.followed() {
 		t.stale = pastedAlong
 	}
@@ -364,7 +364,7 @@ func (a *attachment) prompt(ctx context.Context, text string, waits bool) {
 }
 
 func (a *attachment) reply(ctx context.Context, t typed, reply sandboxagent.Reply) {
-	p := a.questions[0]
+	p := a.requests[0]
 	if !slices.Contains(p.AvailableReplies, string(reply)) {
 		a.refuse(t, "no reply that this permission request takes")
 		return
@@ -408,7 +408,7 @@ func (a *attachment) drained(ctx context.Context) (bool, error) {
 	switch {
 	case err != nil:
 		return false, nil // the events will tell
-	case info.PendingPermissions > 0 && len(a.questions) > 0:
+	case info.PendingPermissions > 0 && len(a.requests) > 0:
 		fmt.Fprintf(a.g.env.Err, "sandbox-agent: the agent waits for an answer; give it with: %s\n", a.g.command("sessions attach", info.ID))
 		return true, exitStatus(exitUnasked)
 	}

@@ -50,7 +50,7 @@ func (a *attachment) reached(ctx context.Context, err error) {
 	if err != nil {
 		a.away = true
 		// Whether they wait still is seen when it is back.
-		a.questions = nil
+		a.requests = nil
 		a.view.errorLine(a.view.paint(red, fmt.Sprintf("lost the server, waiting for it: %v", err)))
 		return
 	}

@@ -41,7 +41,7 @@ type Environment struct {
 	Out     io.Writer
 	Err     io.Writer
 	Home    string
-	Dir     string // working folder
+	Dir     string // working directory
 	Exe     string // path of this program
 	Signals <-chan os.Signal
 
@@ -112,7 +112,7 @@ type exitStatus int
 
 func (s exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
 
-// usageError is a fault of whoever typed the command.
+// usageError is a fault of the command line that was typed.
 type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
@@ -246,8 +246,8 @@ Exit codes: 0 done, 1 something went wrong, 2 the command was not understood.`,
 	return root
 }
 
-// data returns the folder that holds everything that lasts, as an absolute path:
-// agents are started from it in other folders.
+// data returns the directory that holds everything that lasts, as an absolute path:
+// agents are started from it in other directories.
 func (g *globals) data() string { return g.path(cmp.Or(g.dataDir, g.env.dataDir())) }
 
 // bearer returns the token to send or to ask for: flag, then environment.

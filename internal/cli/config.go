@@ -22,7 +22,7 @@ import (
 func newConfig(g *globals) *cobra.Command {
 	cmd := noun(g, "config", "Configure what agents in a sandbox are given",
 		`Configure what agents in a sandbox are given: MCP servers and skills, for each
-folder that they work in, and the limits of processes.
+directory that they work in, and the limits of processes.
 
 Exit codes: 0 done, 1 something went wrong, 2 the command was not understood.`,
 		newConfigMCP(g), newConfigSkills(g), newConfigProcess(g))
@@ -40,7 +40,7 @@ type entries[T any] struct {
 	line  func(T) string         // one on one line
 }
 
-// verbs returns the commands that all kinds have, beside set.
+// verbs returns the commands that all kinds have, besides set.
 func (e entries[T]) verbs(g *globals, path string, dir *string) []*cobra.Command {
 	complete := func(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
 		client := g.dial()
@@ -57,7 +57,7 @@ func (e entries[T]) verbs(g *globals, path string, dir *string) []*cobra.Command
 		Use:     "list",
 		Aliases: []string{"ls"},
 		Short:   "List " + e.noun,
-		Long:    "List the " + e.noun + " of a folder, sorted by name. With --json, as the API has them.",
+		Long:    "List the " + e.noun + " of a directory, sorted by name. With --json, as the API has them.",
 		Example: "  sandbox-agent config " + path + " list --directory /work",
 		Args:    arguments(0, 0),
 		RunE: g.remote(func(ctx context.Context, c *sandboxagent.Client, _ []string) error {
@@ -79,7 +79,7 @@ func (e entries[T]) verbs(g *globals, path string, dir *string) []*cobra.Command
 	get := &cobra.Command{
 		Use:               "get NAME",
 		Short:             "Print an entry as JSON",
-		Long:              "Print one of the " + e.noun + " of a folder as JSON.",
+		Long:              "Print one of the " + e.noun + " of a directory as JSON.",
 		Example:           "  sandbox-agent config " + path + " get docs",
 		Args:              arguments(1, 1),
 		ValidArgsFunction: complete,
@@ -94,7 +94,7 @@ func (e entries[T]) verbs(g *globals, path string, dir *string) []*cobra.Command
 	remove := &cobra.Command{
 		Use:               "rm NAME...",
 		Short:             "Remove entries",
-		Long:              "Remove entries of the " + e.noun + " of a folder. One that is not there is no error.",
+		Long:              "Remove entries of the " + e.noun + " of a directory. One that does not exist is not an error.",
 		Example:           "  sandbox-agent config " + path + " rm docs",
 		Args:              arguments(1, -1),
 		ValidArgsFunction: complete,
@@ -129,7 +129,7 @@ func readEntry[T any](g *globals, file string) (T, error) {
 	return entry, nil
 }
 
-// directoryFlag is the folder that settings are for.
+// directoryFlag is the directory that settings are for.
 func directoryFlag(cmd *cobra.Command, dir *string) *cobra.Command {
 	cmd.PersistentFlags().StringVarP(dir, "directory", "d", "", "directory that agents work in (default the server's own)")
 	return cmd
@@ -164,7 +164,7 @@ func newConfigMCP(g *globals) *cobra.Command {
 		},
 	}
 	cmd := noun(g, "mcp", "Configure MCP servers",
-		"Configure the MCP servers that agents in a folder are given when they start.",
+		"Configure the MCP servers that agents in a directory get when they start.",
 		append(e.verbs(g, "mcp", &dir), newConfigMCPSet(g, e, &dir))...)
 	return directoryFlag(cmd, &dir)
 }
@@ -209,7 +209,7 @@ JSON from a file of this machine.`,
 	f.StringArrayVar(&headers, "header", nil, "header for a remote server, as NAME=VALUE (repeatable)")
 	f.StringVar(&bearer, "bearer-token-env-var", "", "variable of the server's environment that has a bearer token")
 	f.StringArrayVar(&env, "env", nil, "variable for a command, as NAME=VALUE (repeatable)")
-	f.StringVar(&cwd, "cwd", "", "folder that a command runs in")
+	f.StringVar(&cwd, "cwd", "", "directory that a command runs in")
 	f.StringVar(&file, "file", "", "file with the entry as JSON; - is standard input")
 	return cmd
 }
@@ -286,7 +286,7 @@ func newConfigSkills(g *globals) *cobra.Command {
 		},
 	}
 	cmd := noun(g, "skills", "Configure skills",
-		"Configure the skills that agents in a folder are given when they start.",
+		"Configure the skills that agents in a directory get when they start.",
 		append(e.verbs(g, "skills", &dir), newConfigSkillsSet(g, e, &dir))...)
 	return directoryFlag(cmd, &dir)
 }
@@ -298,7 +298,7 @@ func newConfigSkillsSet(g *globals, e entries[api.SkillsConfig], dir *string) *c
 		Use:   "set NAME --github OWNER/REPO | --git URL | --local PATH | --file FILE",
 		Short: "Add or replace an entry of skills",
 		Long: `Add or replace an entry of skills, from one source; an entry of several is given as
-JSON from a file of this machine. A skill is a folder with a file SKILL.md.`,
+JSON from a file of this machine. A skill is a directory with a file SKILL.md.`,
 		Example: `  sandbox-agent config skills set team --github acme/skills --skill review --ref v2
   sandbox-agent config skills set mine --local /workspace/skills`,
 		Args: arguments(1, 1),
@@ -329,10 +329,10 @@ JSON from a file of this machine. A skill is a folder with a file SKILL.md.`,
 	f := cmd.Flags()
 	f.StringVar(&github, "github", "", "repository on GitHub, as OWNER/REPO")
 	f.StringVar(&git, "git", "", "URL of a repository")
-	f.StringVar(&local, "local", "", "folder of the sandbox")
+	f.StringVar(&local, "local", "", "directory of the sandbox")
 	f.StringArrayVar(&source.Skills, "skill", nil, "skill to take (repeatable; default all)")
 	f.StringVar(&source.Ref, "ref", "", "branch, tag or commit")
-	f.StringVar(&source.Subpath, "subpath", "", "folder within the source to look in")
+	f.StringVar(&source.Subpath, "subpath", "", "directory within the source to look in")
 	f.StringVar(&file, "file", "", "file with the entry as JSON; - is standard input")
 	return cmd
 }

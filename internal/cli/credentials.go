@@ -43,7 +43,7 @@ func (o *credentialOptions) one(g *globals, found credentials.Found) (credential
 
 func (o *credentialOptions) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVarP(&o.home, "home-dir", "d", "", "home folder to look in (default your own)")
+	f.StringVarP(&o.home, "home-dir", "d", "", "home directory to look in (default your own)")
 	f.BoolVar(&o.noOAuth, "no-oauth", false, "leave logins out, take API keys only")
 }
 

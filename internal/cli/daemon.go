@@ -44,7 +44,7 @@ func newDaemon(g *globals) *cobra.Command {
 		`Run a server in the background, one for each host and port.
 
 What the commands do is told on standard error. The pid, the log and the version
-of a daemon are in the folder daemon of the data folder. The daemon holds a lock
+of a daemon are in the directory daemon of the data directory. The daemon holds a lock
 on its pid file while it lives, so that a pid that was given to another process
 is never taken for it.
 
@@ -155,7 +155,7 @@ func (o *daemonOptions) start(ctx context.Context, files daemonFiles) error {
 // spawn starts the daemon and waits for it.
 func (o *daemonOptions) spawn(ctx context.Context, files daemonFiles) error {
 	if err := os.MkdirAll(files.dir, 0o700); err != nil {
-		return fmt.Errorf("make folder: %w", err)
+		return fmt.Errorf("make directory: %w", err)
 	}
 	log, err := os.OpenFile(files.log, os.O_CREATE|os.O_WRONLY|os.O_TRUNC|os.O_APPEND, 0o600)
 	if err != nil {
@@ -191,7 +191,7 @@ func (o *daemonOptions) spawn(ctx context.Context, files daemonFiles) error {
 		return fmt.Errorf("%w%s", err, lastLines(files.log))
 	}
 	if pid, _ := files.owner(); pid != daemon.PID() {
-		o.say("daemon already running at %s", o.url()) // somebody else was faster
+		o.say("daemon already running at %s", o.url()) // another command was faster
 		return nil
 	}
 	o.say("daemon started (PID %d, logs: %s)", daemon.PID(), files.log)
@@ -243,10 +243,10 @@ func (o *daemonOptions) await(ctx context.Context, files daemonFiles, daemon *ch
 	return err
 }
 
-// errDaemonGone says that a daemon of somebody else ended while it started.
+// errDaemonGone says that the daemon of another command ended while it started.
 var errDaemonGone = errors.New("the daemon ended before becoming healthy")
 
-// awaitOther waits until a daemon answers that somebody else has started.
+// awaitOther waits until a daemon answers that another command has started.
 func (o *daemonOptions) awaitOther(ctx context.Context, files daemonFiles) error {
 	return o.poll(ctx, func() error {
 		if _, running := files.owner(); !running {
@@ -261,7 +261,7 @@ func (o *daemonOptions) poll(ctx context.Context, alive func() error) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	for {
-		gone := alive() // before the question, so that the last answer counts
+		gone := alive() // before the request, so that the last response counts
 		err := o.health(ctx)
 		switch {
 		case err == nil:

@@ -48,7 +48,7 @@ var errHeld = errors.New("another daemon holds the PID file")
 // process does too.
 func (f daemonFiles) hold(build string) (release func() error, err error) {
 	if err := os.MkdirAll(f.dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make folder: %w", err)
+		return nil, fmt.Errorf("make directory: %w", err)
 	}
 	file, err := f.change(os.O_CREATE)
 	if err != nil {
@@ -78,7 +78,7 @@ func (f daemonFiles) hold(build string) (release func() error, err error) {
 	}, nil
 }
 
-// change opens the pid file and takes the lock to change it. Somebody may have
+// change opens the pid file and takes the lock to change it. Another command may have
 // removed the file in between, and then the lock is on nothing: it tries again.
 func (f daemonFiles) change(create int) (*os.File, error) {
 	for {
@@ -130,8 +130,8 @@ func (f daemonFiles) build() string {
 	return strings.TrimSpace(string(data))
 }
 
-// end asks the daemon to end, waits for as long as patience, and kills it.
-func (f daemonFiles) end(ctx context.Context, pid int, patience time.Duration) (killed bool, err error) {
+// end asks the daemon to end, waits for the grace period, and kills it.
+func (f daemonFiles) end(ctx context.Context, pid int, grace time.Duration) (killed bool, err error) {
 	daemon, err := os.FindProcess(pid)
 	if err != nil {
 		return false, fmt.Errorf("find daemon: %w", err)
@@ -144,7 +144,7 @@ func (f daemonFiles) end(ctx context.Context, pid int, patience time.Duration) (
 	if err := daemon.Signal(syscall.SIGTERM); err != nil {
 		return false, fmt.Errorf("stop daemon: %w", err)
 	}
-	if err := f.gone(ctx, patience); err == nil || ctx.Err() != nil {
+	if err := f.gone(ctx, grace); err == nil || ctx.Err() != nil {
 		return false, err
 	}
 	if err := daemon.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
@@ -184,7 +184,7 @@ func (f daemonFiles) removeStale() error {
 	return errors.Join(err, file.Close())
 }
 
-// remove is for whoever holds the lock to change the files.
+// remove requires the lock to change the files.
 func (f daemonFiles) remove() error {
 	for _, name := range []string{f.pid, f.version} {
 		if err := os.Remove(name); err != nil && !errors.Is(err, os.ErrNotExist) {

@@ -26,7 +26,7 @@ const (
 	checkBroken  = "broken"
 )
 
-// machineCheck is one thing that doctor looked at beside the agents.
+// machineCheck is one thing that doctor looked at besides the agents.
 type machineCheck struct {
 	Name   string `json:"name"`
 	Status string `json:"status"`
@@ -45,7 +45,7 @@ func newDoctor(g *globals) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "doctor [AGENT...]",
 		Short: "Say what works on this machine, what does not, and why",
-		Long: `Say what works on this machine, what does not, and why: the data folder, the disk,
+		Long: `Say what works on this machine, what does not, and why: the data directory, the disk,
 the journal, the programs that agents need, and every agent. Agents that are
 installed are started, for their help only. With --endpoint the server there is
 asked too.
@@ -99,9 +99,9 @@ func (g *globals) examine(ctx context.Context, wanted []string) doctorReport {
 	return report
 }
 
-// checkData sees whether the data folder can be written, by writing to it.
+// checkData checks whether the data directory can be written, by writing to it.
 func (g *globals) checkData() machineCheck {
-	c := machineCheck{Name: "data folder", Status: checkOK, Detail: g.data() + " can be written"}
+	c := machineCheck{Name: "data directory", Status: checkOK, Detail: g.data() + " can be written"}
 	err := os.MkdirAll(g.data(), 0o700)
 	if err == nil {
 		var probe *os.File
@@ -142,7 +142,7 @@ func (g *globals) checkDisk() machineCheck {
 	return c
 }
 
-// existing returns the nearest folder that is there.
+// existing returns the nearest directory that exists.
 func existing(dir string) string {
 	for {
 		if _, err := os.Stat(dir); err == nil || dir == filepath.Dir(dir) {

@@ -32,7 +32,7 @@ func newFakeModel(g *globals) *cobra.Command {
 	f := cmd.Flags()
 	f.Uint16VarP(&o.port, "port", "p", 0, "port to listen on; 0 takes a free one")
 	f.StringVar(&o.script, "script", "", "JSON file with the turns to answer")
-	f.StringVar(&o.agent, "for", "", "make a home folder for this agent, and print how to try it")
+	f.StringVar(&o.agent, "for", "", "make a home directory for this agent, and print how to try it")
 	must(cmd.RegisterFlagCompletionFunc("for", cobra.FixedCompletions(fakemodel.Agents(), cobra.ShellCompDirectiveNoFileComp)))
 	return cmd
 }
@@ -102,7 +102,7 @@ func (g *globals) announceModel(url, agent string) error {
 		name, value, _ := strings.Cut(kv, "=")
 		command.WriteString(name + "=" + shellwords.Quote(value) + " ")
 	}
-	// The home folder is another, so the data folder must be named.
+	// The home directory is another, so the data directory must be named.
 	fmt.Fprintf(&command, "sandbox-agent run --data-dir %s --agent %s", shellwords.Quote(g.data()), agent)
 	_, err := fmt.Fprintf(g.env.Out, "Try it in another terminal, with:\n  %s \"write notes.txt with hello\"\n", command.String())
 	return err

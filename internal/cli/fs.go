@@ -55,7 +55,7 @@ func (g *globals) completePath(cmd *cobra.Command, _ []string, prefix string) ([
 	return names, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
 }
 
-// completionTimeout bounds a question to the server while somebody types.
+// completionTimeout bounds a request to the server while the user types.
 const completionTimeout = 2 * time.Second
 
 // optional returns the argument, or what stands for its absence.
@@ -69,8 +69,8 @@ func optional(args []string, absent string) string {
 func newFSList(g *globals) *cobra.Command {
 	return &cobra.Command{
 		Use:               "ls [PATH]",
-		Short:             "List a folder",
-		Long:              "List a folder, sorted by name: mode, size, time of the last change, name. Links are\nnot followed, and show where they point. With --json, an array of entries.",
+		Short:             "List a directory",
+		Long:              "List a directory, sorted by name: mode, size, time of the last change, name. Links are\nnot followed, and show where they point. With --json, an array of entries.",
 		Example:           "  sandbox-agent fs ls src",
 		Args:              arguments(0, 1),
 		ValidArgsFunction: g.completePath,
@@ -149,7 +149,7 @@ func newFSWrite(g *globals) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "write PATH [CONTENT]",
 		Short: "Write a file",
-		Long: `Write a file, and the folders above it. The content is the argument, or what is on
+		Long: `Write a file, and the directories above it. The content is the argument, or what is on
 standard input. The file is replaced in one step, once everything has arrived. A
 file that starts with #! becomes executable unless --mode says else.`,
 		Example: `  sandbox-agent fs write notes/todo.txt "buy milk"
@@ -182,8 +182,8 @@ func newFSMove(g *globals) *cobra.Command {
 	var overwrite bool
 	cmd := &cobra.Command{
 		Use:               "mv FROM TO",
-		Short:             "Move a file or folder",
-		Long:              "Move a file or folder, making the folders above TO. When TO ends with a slash the\nname is kept.",
+		Short:             "Move a file or a directory",
+		Long:              "Move a file or a directory, making the directories above TO. When TO ends with a\nslash the name is kept.",
 		Example:           "  sandbox-agent fs mv draft.md docs/",
 		Args:              arguments(2, 2),
 		ValidArgsFunction: g.completePath,
@@ -195,7 +195,7 @@ func newFSMove(g *globals) *cobra.Command {
 			return c.Move(ctx, g.onServer(ctx, c, args[0]), g.onServer(ctx, c, to), sandboxagent.MoveOptions{Overwrite: overwrite})
 		}),
 	}
-	cmd.Flags().BoolVarP(&overwrite, "overwrite", "f", false, "replace what is at TO, folders included")
+	cmd.Flags().BoolVarP(&overwrite, "overwrite", "f", false, "replace what is at TO, directories included")
 	return cmd
 }
 
@@ -203,8 +203,8 @@ func newFSRemove(g *globals) *cobra.Command {
 	var recursive, force bool
 	cmd := &cobra.Command{
 		Use:               "rm PATH...",
-		Short:             "Remove files, links and folders",
-		Long:              "Remove files, links and empty folders, and with --recursive what is in folders too.",
+		Short:             "Remove files, links and directories",
+		Long:              "Remove files, links and empty directories, and with --recursive full ones too.",
 		Example:           "  sandbox-agent fs rm --recursive build",
 		Args:              arguments(1, -1),
 		ValidArgsFunction: g.completePath,
@@ -219,7 +219,7 @@ func newFSRemove(g *globals) *cobra.Command {
 		}),
 	}
 	f := cmd.Flags()
-	f.BoolVarP(&recursive, "recursive", "r", false, "remove what is in folders too")
+	f.BoolVarP(&recursive, "recursive", "r", false, "also remove what is in directories")
 	f.BoolVarP(&force, "force", "f", false, "what is not there is no error")
 	return cmd
 }
@@ -239,8 +239,8 @@ func removePath(ctx context.Context, c *sandboxagent.Client, name string, recurs
 func newFSMkdir(g *globals) *cobra.Command {
 	return &cobra.Command{
 		Use:               "mkdir PATH...",
-		Short:             "Make folders",
-		Long:              "Make folders and those above them. One that is there is no error.",
+		Short:             "Make directories",
+		Long:              "Make directories and those above them. One that exists is not an error.",
 		Example:           "  sandbox-agent fs mkdir work/src work/doc",
 		Args:              arguments(1, -1),
 		ValidArgsFunction: g.completePath,
@@ -295,11 +295,11 @@ func newFSTar(g *globals) *cobra.Command {
 	var extract bool
 	cmd := &cobra.Command{
 		Use:   "tar [PATH]",
-		Short: "Pack a folder as a tar archive, or unpack one",
-		Long: `Pack a folder, or a file, as a tar archive on standard output or into --file. With
---extract, unpack an archive from standard input or --file into a folder, which
+		Short: "Pack a directory as a tar archive, or unpack one",
+		Long: `Pack a directory, or a file, as a tar archive on standard output or into --file. With
+--extract, unpack an archive from standard input or --file into a directory, which
 may be plain or compressed with gzip or zstd. One with a name that would leave
-the folder is refused as a whole. --file is a file of this machine.`,
+the directory is refused as a whole. --file is a file of this machine.`,
 		Example: `  sandbox-agent fs tar src --compress gzip --file src.tar.gz
   tar -c . | sandbox-agent fs tar --extract work`,
 		Args:              arguments(0, 1),
@@ -332,7 +332,7 @@ the folder is refused as a whole. --file is a file of this machine.`,
 	f := cmd.Flags()
 	f.StringVarP(&file, "file", "f", "", "archive on this machine (default standard output or input)")
 	f.StringVarP(&compress, "compress", "z", "", "gzip or zstd (default none)")
-	f.BoolVarP(&extract, "extract", "x", false, "unpack into the folder")
+	f.BoolVarP(&extract, "extract", "x", false, "unpack into the directory")
 	return cmd
 }
 
@@ -362,8 +362,8 @@ func newFSWatch(g *globals) *cobra.Command {
 	var flat bool
 	cmd := &cobra.Command{
 		Use:   "watch [PATH]",
-		Short: "Print what changes below a folder",
-		Long: `Print what changes below a folder, one change a line, until you interrupt. After
+		Short: "Print what changes below a directory",
+		Long: `Print what changes below a directory, one change a line, until you interrupt. After
 the line overflow some changes were missed. With --json each line is an object.`,
 		Example:           "  sandbox-agent fs watch src",
 		Args:              arguments(0, 1),
@@ -385,7 +385,7 @@ the line overflow some changes were missed. With --json each line is an object.`
 			return nil
 		}),
 	}
-	cmd.Flags().BoolVar(&flat, "flat", false, "only the folder itself, not those below")
+	cmd.Flags().BoolVar(&flat, "flat", false, "only the directory itself, not those below")
 	return cmd
 }
 
@@ -437,7 +437,7 @@ line is an object.`,
 	f.StringVar(&req.Content, "content", "", "text within a line")
 	f.BoolVar(&req.Regex, "regex", false, "--content is a regular expression")
 	f.BoolVarP(&req.IgnoreCase, "ignore-case", "i", false, "take upper and lower case as the same")
-	f.BoolVar(&req.Hidden, "hidden", false, "look into hidden files and folders too")
+	f.BoolVar(&req.Hidden, "hidden", false, "also search hidden files and directories")
 	f.BoolVar(&req.NoIgnore, "no-ignore", false, "look into what .gitignore names too")
 	f.IntVar(&req.Limit, "limit", 0, "most matches (default that of the server)")
 	return cmd

@@ -23,14 +23,14 @@ import (
 func newFSCopy(g *globals) *cobra.Command {
 	return &cobra.Command{
 		Use:   "cp FROM... TO",
-		Short: "Copy files and folders into, out of, or within a sandbox",
-		Long: `Copy files and folders into, out of, or within a sandbox. A path of the sandbox
+		Short: "Copy files and directories into, out of, or within a sandbox",
+		Long: `Copy files and directories into, out of, or within a sandbox. A path of the sandbox
 starts with a colon, as in :src/main.go; the others are of this machine, where
 ./:name is a file whose name has the colon. A single - is standard input or output.
 
-Folders are copied with everything in them. When TO is a folder, or ends with a
+Directories are copied with all they contain. When TO is a directory, or ends with a
 slash, the copy gets the name of FROM in it; a FROM that ends with /. means what
-is in the folder. Permissions are kept. Files that are there are replaced.`,
+is in the directory. Permissions are kept. Files that are there are replaced.`,
 		Example: `  sandbox-agent fs cp main.go :src/
   sandbox-agent fs cp :src/. backup
   sandbox-agent fs cp :log - | less`,
@@ -45,7 +45,7 @@ is in the folder. Permissions are kept. Files that are there are replaced.`,
 type place struct {
 	side  side
 	name  string // as given, without the colon
-	slash bool   // it was given as a folder
+	slash bool   // it was given as a directory
 }
 
 // side is one of the two file systems that cp knows.
@@ -78,19 +78,19 @@ func (g *globals) copyAll(ctx context.Context, c *sandboxagent.Client, from []st
 		return usagef("neither side is in the sandbox; its paths start with a colon, as in :%s", to)
 	}
 	info, err := target.side.stat(target.name)
-	folder := target.slash || err == nil && info.IsDir()
-	if len(from) > 1 && !folder {
-		return usagef("%s is not a folder, so there is room for one only", to)
+	isDir := target.slash || err == nil && info.IsDir()
+	if len(from) > 1 && !isDir {
+		return usagef("%s is not a directory, so only one can be copied to it", to)
 	}
 	for _, arg := range from {
-		if err := copyOne(g.placeOf(ctx, c, arg), target, folder); err != nil {
+		if err := copyOne(g.placeOf(ctx, c, arg), target, isDir); err != nil {
 			return fmt.Errorf("copy %s: %w", arg, err)
 		}
 	}
 	return nil
 }
 
-func copyOne(from, to place, folder bool) error {
+func copyOne(from, to place, isDir bool) error {
 	info, err := from.side.stat(from.name)
 	if err != nil {
 		return err
@@ -99,7 +99,7 @@ func copyOne(from, to place, folder bool) error {
 	// What has no name of its own is copied as what it holds.
 	base := path.Base(strings.TrimRight(filepath.ToSlash(from.name), "/"))
 	contents := base == "." || base == ".." || base == "/" || strings.HasSuffix(from.name, "/.")
-	if folder && !contents {
+	if isDir && !contents {
 		name = to.side.join(name, base)
 	}
 	if info.IsDir() {
@@ -154,7 +154,7 @@ func (g *globals) noteSkipped(result *api.FileUploadResult) {
 
 func (s sandboxSide) join(dir, name string) string { return path.Join(dir, name) }
 
-// orDot names the home folder of the sandbox.
+// orDot names the home directory of the sandbox.
 func orDot(name string) string {
 	if name == "" {
 		return "."
@@ -177,7 +177,7 @@ func (s stdSide) put(_ string, r io.Reader, _ fs.FileMode) error {
 func (s stdSide) pack(string) (io.ReadCloser, error) { return s.open("") }
 
 func (s stdSide) unpack(string, io.Reader) error {
-	return errors.New("a folder cannot be copied to standard output; use sandbox-agent fs tar")
+	return errors.New("a directory cannot be copied to standard output; use sandbox-agent fs tar")
 }
 
 func (s stdSide) join(_, name string) string { return name }
@@ -239,8 +239,8 @@ func writeInto(name string, r io.Reader) error {
 	return errors.Join(err, file.Close())
 }
 
-// extract unpacks an archive of a sandbox into a folder of this machine. What is
-// in the archive is not trusted: nothing is written outside the folder, and links
+// extract unpacks an archive of a sandbox into a directory of this machine. What is
+// in the archive is not trusted: nothing is written outside the directory, and links
 // are made last, so that nothing is written through them.
 func extract(dir string, r io.Reader) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -252,7 +252,7 @@ func extract(dir string, r io.Reader) error {
 	}
 	defer root.Close()
 	archive := tar.NewReader(r)
-	var links, folders []*tar.Header
+	var links, dirs []*tar.Header
 	for {
 		h, err := archive.Next()
 		if errors.Is(err, io.EOF) {
@@ -264,13 +264,13 @@ func extract(dir string, r io.Reader) error {
 		switch h.Typeflag {
 		case tar.TypeDir:
 			err = root.MkdirAll(filepath.FromSlash(h.Name), 0o755)
-			folders = append(folders, h)
+			dirs = append(dirs, h)
 		case tar.TypeReg:
 			err = extractFile(root, h, archive)
 		case tar.TypeSymlink:
 			links = append(links, h)
 		default:
-			err = errors.New("neither a file, nor a folder, nor a link")
+			err = errors.New("neither a file, nor a directory, nor a link")
 		}
 		if err != nil {
 			return fmt.Errorf("unpack %s: %w", printable(h.Name), err)
@@ -281,7 +281,7 @@ func extract(dir string, r io.Reader) error {
 			return fmt.Errorf("unpack %s: %w", printable(h.Name), err)
 		}
 	}
-	for _, h := range slices.Backward(folders) { // those below first, while they can be reached
+	for _, h := range slices.Backward(dirs) { // those below first, while they can be reached
 		if err := root.Chmod(filepath.FromSlash(path.Clean(h.Name)), h.FileInfo().Mode().Perm()); err != nil {
 			return err
 		}

@@ -31,9 +31,9 @@ type typed struct {
 // line is all of the line, without space around it.
 func (t typed) line() string { return strings.TrimSpace(t.begun + t.text) }
 
-// input reads standard input line by line, when somebody waits for a line. Of a
+// input reads standard input line by line, when a caller waits for a line. Of a
 // terminal it knows which lines were typed, or begun, before a permission request
-// was shown: they answer nothing, since whoever typed them had not seen it. Lines
+// was shown: they are not replies, since the user had not seen it. Lines
 // of a file or a pipe are never stale.
 type input struct {
 	fd    int           // of the terminal; -1 without one
@@ -43,7 +43,7 @@ type input struct {
 	wanted *sync.Cond    // want was set
 
 	mu    sync.Mutex
-	want  bool // somebody waits for a line
+	want  bool // a caller waits for a line
 	queue []typed
 	begun string // the beginning of the next line, which is stale
 	stale string // why
@@ -199,7 +199,7 @@ func (in *input) read() {
 }
 
 // readTerminal waits until the terminal has a line, and reads it. A line is
-// either in the terminal or in the queue for whoever holds mu.
+// either in the terminal or in the queue, which mu guards.
 func (in *input) readTerminal() {
 	hasLine := func(timeout int) bool {
 		fds := []unix.PollFd{{Fd: int32(in.fd), Events: unix.POLLIN}}

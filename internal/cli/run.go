@@ -19,7 +19,7 @@ import (
 	"github.com/sandboxagent/sandboxagent/internal/permission"
 )
 
-// The exit codes of run beside those of all commands.
+// The exit codes of run besides those of all commands.
 const (
 	exitRefused   = 3   // the agent refused the task
 	exitLimit     = 4   // the agent reached a limit of its own
@@ -230,7 +230,7 @@ func (o *runOptions) connect(ctx context.Context, g *globals) (client *sandboxag
 	return client, func() { client.Close() }, nil
 }
 
-// pickAgent settles which agent works, and installs it if need be.
+// pickAgent chooses which agent works, and installs it if need be.
 func (o *runOptions) pickAgent(ctx context.Context, g *globals, client *sandboxagent.Client, view *view) error {
 	if o.agent == "" {
 		ready, err := o.firstReady(ctx, g, client)
@@ -324,7 +324,7 @@ func (o *runOptions) resumeSession(ctx context.Context, g *globals, client *sand
 	if err != nil {
 		return nil, err
 	}
-	// A policy that somebody chose stays; one that a run has set goes with it.
+	// A policy that a user chose stays; one that a run has set goes with it.
 	if o.permissions != "" || describePolicy(info.Permissions) == asksPolicy || isUnattended(info.Permissions) {
 		policy, err := o.policy(g)
 		if err != nil {

@@ -15,17 +15,17 @@ import (
 	"github.com/sandboxagent/sandboxagent/internal/secrets"
 )
 
-// A run beside a server, which holds the journal of the data folder, has a
-// journal of its own. Whoever holds that of the folder next takes it in.
+// A run alongside a server, which holds the journal of the data directory, has a
+// journal of its own. The next program that holds that of the directory takes it in.
 
-// journalFile is the journal of the data folder.
+// journalFile is the journal of the data directory.
 func (g *globals) journalFile() string { return filepath.Join(g.data(), journalName) }
 
 // journalName is the name of the journal in a data directory.
 const journalName = "journal.db"
 
 // runJournal is where the events of this run go when it cannot have the journal
-// of the data folder.
+// of the data directory.
 func (g *globals) runJournal() string {
 	return filepath.Join(g.runs(), fmt.Sprintf("%d.db", os.Getpid()))
 }
@@ -33,7 +33,7 @@ func (g *globals) runJournal() string {
 // runs is the directory of such journals.
 func (g *globals) runs() string { return filepath.Join(g.data(), "runs") }
 
-// adoptRuns takes the runs that have ended into the journal of the data folder,
+// adoptRuns takes the runs that have ended into the journal of the data directory,
 // unless a server holds it. What cannot be taken in stays where it is.
 func (g *globals) adoptRuns(ctx context.Context) error {
 	names, err := filepath.Glob(filepath.Join(g.runs(), "*.db"))

@@ -89,10 +89,10 @@ the two is killed, nothing that they have started is left.`,
 	f.StringArrayVarP(&o.cors.Methods, "cors-allow-method", "M", nil, "method such pages may use (repeatable; default any)")
 	f.StringArrayVarP(&o.cors.Headers, "cors-allow-header", "A", nil, "header such pages may send (repeatable; default any)")
 	f.BoolVarP(&o.cors.Credentials, "cors-allow-credentials", "C", false, "let such pages send credentials")
-	f.StringArrayVar(&o.allowHosts, "allow-host", nil, "Host name served without a token beside this machine's own (repeatable; * for any)")
+	f.StringArrayVar(&o.allowHosts, "allow-host", nil, "Host name served without a token, in addition to those of this machine (repeatable; * for any)")
 	f.StringArrayVar(&o.agentCommands, "agent-command", nil, "start agent ID with a command, as ID=COMMAND ARG..., quoted as for a shell (repeatable)")
 	f.StringVar(&o.registry, "registry", "", "ACP registry to install agents from: a URL or a file (default $SANDBOX_AGENT_ACP_REGISTRY_URL)")
-	f.StringVar(&o.journal, "journal", "", "file where events are kept, or memory to keep nothing: sessions then end with the server (default journal.db in the data folder)")
+	f.StringVar(&o.journal, "journal", "", "file where events are kept, or memory to keep nothing: sessions then end with the server (default journal.db in the data directory)")
 	f.BoolVar(&o.requirePreinstall, "require-preinstall", false, "do not install an agent on its first use")
 	f.DurationVar(&o.requestTimeout, "request-timeout", 0, "time an agent has for a reply, prompts excepted (default 2m)")
 	f.DurationVar(&o.shutdownTimeout, "shutdown-timeout", 0, "time that stopping takes at most (default 10s)")
@@ -249,7 +249,7 @@ func (g *globals) serverConfig(o *serverOptions, log *slog.Logger) (app.Config, 
 		Logger:            log,
 	}
 	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
-		return cfg, fmt.Errorf("make data folder: %w; name another with --data-dir or $XDG_DATA_HOME", err)
+		return cfg, fmt.Errorf("make data directory: %w; name another with --data-dir or $XDG_DATA_HOME", err)
 	}
 	if o.workDir != "" {
 		cfg.WorkDir = g.path(o.workDir)
@@ -293,7 +293,7 @@ func (g *globals) serverConfig(o *serverOptions, log *slog.Logger) (app.Config, 
 		if !g.noToken {
 			return cfg, usagef("refusing to listen on %s without a token: others could run commands here; give --token, $SANDBOX_AGENT_TOKEN or --token-file, or say --no-token", o.host)
 		}
-		// Whoever opens the server to a network has names for it that we cannot know.
+		// A server that is open to a network has names there that we cannot know.
 		cfg.AllowedHosts = append(cfg.AllowedHosts, "*")
 		log.Warn("open to the network without a token", "host", o.host)
 	}

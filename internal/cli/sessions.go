@@ -18,7 +18,7 @@ import (
 func newSessions(g *globals) *cobra.Command {
 	cmd := noun(g, "sessions", "Work with the sessions that a server keeps",
 		`Work with the sessions that a server keeps: every conversation with an agent,
-whoever began it. A session outlives its clients, its agent and the server; an ID
+whichever client began it. A session outlives its clients, its agent and the server; an ID
 is that of the server or that of the agent, or the beginning of one that no other
 session has.
 
@@ -118,8 +118,8 @@ func newSessionsList(g *globals) *cobra.Command {
 		Aliases: []string{"list"},
 		Short:   "List sessions, the newest first",
 		Long: `List sessions, the newest first: all, or those with the text in their title, first
-prompt, id or folder. The columns are id, agent, status, time of the newest event,
-questions that wait for an answer, and title.
+prompt, id or directory. The columns are id, agent, status, time of the newest event,
+permission requests that wait for a reply, and title.
 
 With --all, list those of all data directories of this user on this machine: that of
 the default server, and those of servers that started while it was in use. A column
@@ -228,7 +228,7 @@ func newSessionsShow(g *globals) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "show ID",
 		Short: "Describe a session, or tell what was said in it",
-		Long: `Describe a session: its agent, state, settings, use and pending questions. With
+		Long: `Describe a session: its agent, state, settings, use and pending permission requests. With
 --transcript, tell what was said in it instead, as text, Markdown or JSON.`,
 		Example: `  sandbox-agent sessions show 3f2a
   sandbox-agent sessions show --transcript 3f2a
@@ -279,7 +279,7 @@ func (g *globals) describeSession(s *api.Session) error {
 	row("title", s.Title)
 	row("agent", s.Agent)
 	row("agent session", s.AgentSessionID)
-	row("folder", s.CWD)
+	row("directory", s.CWD)
 	status := s.Status
 	if s.Reason != "" {
 		status += " (" + s.Reason + ")"
@@ -305,7 +305,7 @@ func (g *globals) describeSession(s *api.Session) error {
 		row("queued", fmt.Sprint(s.Queued))
 	}
 	if s.PendingPermissions > 0 {
-		row("questions", fmt.Sprintf("%d; answer with: %s", s.PendingPermissions, g.command("sessions attach", s.ID)))
+		row("requests", fmt.Sprintf("%d; reply with: %s", s.PendingPermissions, g.command("sessions attach", s.ID)))
 	}
 	for _, c := range s.Clients {
 		row("attached", c.Client+" since "+moment(c.Since))

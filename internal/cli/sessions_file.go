@@ -120,8 +120,8 @@ run programs and allow itself anything with them. --keep takes them along.
 
 // whichSessions is the part of the help that export and import share.
 const whichSessions = `The sessions are those of the server, as for the other commands here. With
---data-dir they are those in that folder, whose server must not run; so they are,
-in the default folder, when no server was named and none answers.`
+--data-dir they are those in that directory, whose server must not run; so they are,
+in the default directory, when no server was named and none answers.`
 
 // fileSessions are the sessions that files are written from or read into.
 type fileSessions struct {
@@ -130,7 +130,7 @@ type fileSessions struct {
 }
 
 // withFileSessions runs do on the sessions of the server, or on those of the data
-// folder with a server inside this program. Who writes may make the folder.
+// directory with a server inside this program. A command that writes may make it.
 func (g *globals) withFileSessions(ctx context.Context, writes bool, do func(fileSessions) error) error {
 	if g.endpoint != "" && g.dataDir != "" {
 		return usagef("--endpoint and --data-dir name two places; give one of them")
@@ -145,15 +145,15 @@ func (g *globals) withFileSessions(ctx context.Context, writes bool, do func(fil
 	}
 	if _, err := os.Stat(g.journalFile()); errors.Is(err, fs.ErrNotExist) && !writes {
 		if g.dataDir == "" {
-			return fmt.Errorf("no server answers at %s, and there are no sessions in %s; name a server with --endpoint, or a folder with --data-dir", client.BaseURL(), g.data())
+			return fmt.Errorf("no server answers at %s, and %s has no sessions; name a server with --endpoint, or a directory with --data-dir", client.BaseURL(), g.data())
 		}
-		return fmt.Errorf("there are no sessions in %s; name another folder with --data-dir, or a server with --endpoint", g.data())
+		return fmt.Errorf("%s has no sessions; name another directory with --data-dir, or a server with --endpoint", g.data())
 	}
 	cfg, err := g.insideConfig(&serverOptions{})
 	if err != nil {
 		return err
 	}
-	// What the server of the folder is told to keep and to take is not known here.
+	// The limits and the retention of the server of that directory are not known here.
 	cfg.Limits.JournalRetentionDays, cfg.Limits.MaxUploadBytes = math.MaxInt32, math.MaxInt64
 	inside, err := g.openInside(cfg)
 	if errors.Is(err, api.CodeDataLocked) {
@@ -179,7 +179,7 @@ func newSessionsSalvage(g *globals) *cobra.Command {
 		Short: "Write what is readable of a damaged journal to a file",
 		Long: `Write the sessions that are readable of a damaged journal, such as a journal.db that
 was moved aside, to standard output or a file, which sessions import reads. Events
-that are lost are gaps. The journal, and its tail beside it, are left as they are.`,
+that are lost are gaps. The journal and its tail are left as they are.`,
 		Example: `  sandbox-agent sessions salvage --output saved.ndjson damaged/journal.db
   sandbox-agent sessions import saved.ndjson`,
 		Args: arguments(1, 1),
@@ -194,7 +194,7 @@ that are lost are gaps. The journal, and its tail beside it, are left as they ar
 func (g *globals) salvage(ctx context.Context, damaged, output string) error {
 	dir, err := os.MkdirTemp("", "salvage-")
 	if err != nil {
-		return fmt.Errorf("make folder: %w", err)
+		return fmt.Errorf("make directory: %w", err)
 	}
 	defer os.RemoveAll(dir)
 	store, err := sqlite.Open(filepath.Join(dir, "journal.db"))

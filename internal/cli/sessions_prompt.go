@@ -26,9 +26,9 @@ func newSessionsPrompt(g *globals) *cobra.Command {
 what is on standard input. What the agent says goes to standard output; what it
 does, to standard error.
 
-The agent's questions wait for whoever answers them, with sandbox-agent sessions
-attach or another client; --yes allows everything. Ctrl-C cancels the turn; a
-second one leaves at once, and the turn goes on.
+Permission requests wait for a reply by sandbox-agent sessions attach or another
+client; --yes allows everything. Ctrl-C cancels the turn; a second one leaves at
+once, and the turn goes on.
 
 Exit codes: 0 the turn ended; 1 something went wrong; 2 the command was not
 understood; 3 the agent refused; 4 the agent reached a limit; 130 cancelled.`,

@@ -133,7 +133,7 @@ func (v *sessionView) forget(text string) bool {
 	return i >= 0
 }
 
-// queued shows that a prompt of somebody else waits for the turn under way.
+// queued shows that a prompt of another client waits for the turn under way.
 func (v *sessionView) queued(e sandboxagent.SessionEvent) {
 	var p api.SessionPromptQueued
 	if e.Params(&p) != nil {
@@ -234,7 +234,7 @@ func (v *sessionView) notice(e sandboxagent.SessionEvent) {
 	}
 }
 
-// decided says how a question was answered.
+// decided says which reply a permission request got.
 func decided(p api.PermissionResolved) string {
 	answer := map[string]string{
 		api.ReplyOnce: "allowed once", api.ReplyAlways: "allowed from now on", api.ReplyReject: "rejected", api.ReplyCancel: "left open",

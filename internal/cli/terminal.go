@@ -18,7 +18,7 @@ import (
 	"github.com/sandboxagent/sandboxagent/api"
 )
 
-// loginShell starts the shell of whoever the server runs as.
+// loginShell starts the shell of the user of the server.
 const loginShell = `exec "${SHELL:-$(command -v bash || echo sh)}" -l`
 
 // endOfInput is what a terminal takes for the end of a file, for one reader: it
@@ -46,7 +46,7 @@ size of yours, and follows it.
 
 The detach key, ctrl-] unless --detach-key says else, leaves the terminal with its
 program running. Come back with --attach, which shows again what was on it; any
-number may be attached at once. A connection that breaks is made anew, and nothing
+number may be attached at once. A connection that breaks is opened again, and nothing
 of the output is lost.
 
 Exit codes: that of the program; 128+N if signal N ended it; 0 detached; 1

@@ -111,8 +111,8 @@ func (v *view) note(text string) {
 	}
 }
 
-// question leaves its line open for what the user types, which entered ends.
-func (v *view) question(text string) {
+// openLine leaves its line open for what the user types, which entered ends.
+func (v *view) openLine(text string) {
 	v.line()
 	v.kind = ""
 	v.write(v.g.env.Err, v.paint(bold, text))

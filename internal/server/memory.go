@@ -18,9 +18,9 @@ const (
 	// quietBytes are allocated at most where there is little to do.
 	quietBytes = 1 << 20
 
-	// wornBytes is what must have been allocated since memory was last given
+	// churnBytes is what must have been allocated since memory was last given
 	// back, else there is little to give.
-	wornBytes = 8 << 20
+	churnBytes = 8 << 20
 )
 
 // finishStart does what a start leaves for after it, and then gives back memory that
@@ -54,7 +54,7 @@ type quiet struct {
 
 // over reports whether it is, from how much was ever allocated.
 func (q *quiet) over(allocated uint64) bool {
-	over := allocated-q.last < quietBytes && (q.released == 0 || allocated-q.released >= wornBytes)
+	over := allocated-q.last < quietBytes && (q.released == 0 || allocated-q.released >= churnBytes)
 	if q.last = allocated; over {
 		q.released = allocated
 	}

@@ -120,7 +120,7 @@ func (s *session) awaitEnd(ctx context.Context, t *turn) error {
 // abandon ends a turn that never began.
 func (t *turn) abandon() {
 	t.cancel()
-	<-t.told
+	<-t.recorded
 	t.result = api.SessionTurn{Turn: t.id, StopReason: acp.StopCancelled}
 	t.endEvent(api.EventPromptDropped, nil)
 	close(t.done)

@@ -151,7 +151,7 @@ func (p *past) take(e journal.Entry) {
 		if req, why := acp.ReadPermissionRequest(e.Frame); why == nil {
 			c := p.tell(req.ToolCall, e.Seq)
 			if c.asked { // again: each request is judged
-				c = &pastCall{call: told(c.call, req.ToolCall)}
+				c = &pastCall{call: mergeCall(c.call, req.ToolCall)}
 				p.add(c)
 			}
 			c.asked, c.event = true, e.Seq
@@ -175,7 +175,7 @@ func (p *past) tell(said acp.ToolCall, event uint64) *pastCall {
 		p.add(c)
 	}
 	if !c.asked {
-		c.call = told(c.call, said)
+		c.call = mergeCall(c.call, said)
 	}
 	return c
 }

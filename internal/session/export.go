@@ -234,7 +234,7 @@ func (in *incoming) arrive(ctx context.Context) {
 		rec.reach(last)
 		s := newSession(m, rec)
 		if rec.open() {
-			s.settle(ctx, moved)
+			s.endOpen(ctx, moved)
 			in.await(ctx, id)
 		}
 		m.mu.Lock()

@@ -59,7 +59,7 @@ type inboxCheckpoint struct {
 	Named []inboxEntry `json:"named"`
 }
 
-// load reads what the stream knows, before the sessions settle what the end of the
+// load reads what the stream knows, before the sessions end what the end of the
 // server left open.
 func (b *inbox) load(ctx context.Context) error {
 	b.waiting, b.named, b.settled = make(map[string]*permissionRequest), make(map[string]inboxEntry), make(map[string]bool)
@@ -101,9 +101,9 @@ func (b *inbox) load(ctx context.Context) error {
 	return nil
 }
 
-// settle resolves in the stream what the sessions have resolved without it, as the
+// catchUp resolves in the stream what the sessions have resolved without it, as the
 // server was killed in between. The sessions are loaded.
-func (b *inbox) settle(ctx context.Context) {
+func (b *inbox) catchUp(ctx context.Context) {
 	b.mu.Lock()
 	b.settled = nil
 	lost := slices.Collect(maps.Values(b.named))

@@ -184,7 +184,7 @@ func (m *Manager) exited(l *link, why *api.Error) {
 		}
 	}
 	for _, a := range asks {
-		if p := a.permission; p != nil && a.session.elsewhere(l) && a.session.claim(p) {
+		if p := a.permission; p != nil && a.session.elsewhere(l) && a.session.takeRequest(p) {
 			a.session.void(p)
 		}
 	}
@@ -271,7 +271,7 @@ func (l *link) answered(e bridge.Event) bool {
 		return true // of no session
 	}
 	s, p := a.session, a.permission
-	open := p != nil && s.claim(p)
+	open := p != nil && s.takeRequest(p)
 	if a.answered || p != nil && !open && !s.answeredWith(p, e.Frame) {
 		return false
 	}

@@ -93,15 +93,15 @@ func (s *session) hold(p *permissionRequest, after time.Duration) (owner string)
 		return s.rec.Owner
 	}
 	p.timer = time.AfterFunc(after, func() {
-		if s.claim(p) {
+		if s.takeRequest(p) {
 			s.resolve(p, acp.Cancelled(), api.PermissionResolved{Reply: api.ReplyCancel, By: api.ByExpiry})
 		}
 	})
 	return s.rec.Owner
 }
 
-// claim takes a question for the caller alone to answer.
-func (s *session) claim(p *permissionRequest) bool {
+// takeRequest takes a permission request, to which the caller alone replies then.
+func (s *session) takeRequest(p *permissionRequest) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.pending[p.ID] != p {

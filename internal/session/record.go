@@ -132,7 +132,7 @@ func (m *Manager) load(ctx context.Context) error {
 			s.changed()
 		}
 	}
-	m.inbox.settle(ctx)
+	m.inbox.catchUp(ctx)
 	return m.sealStored(ctx)
 }
 
@@ -279,7 +279,7 @@ func (s *session) encode() (data []byte, last uint64, err error) {
 	return data, s.rec.Last, nil
 }
 
-// What is stored for a session beside its record: what was configured for it
+// What is stored for a session besides its record: what was configured for it
 // alone.
 const (
 	StoredMCP    = "mcp"

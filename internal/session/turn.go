@@ -15,16 +15,16 @@ import (
 
 // turn is a prompt of ours and what becomes of it.
 type turn struct {
-	id     string
-	s      *session
-	prompt acp.Prompt
-	ctx    context.Context // ends when the turn is cancelled before the agent has it
-	cancel context.CancelFunc
-	first  uint64        // its events have this number or a higher one
-	waits  bool          // the agent could not have it at once, and an event says so
-	told   chan struct{} // closed when that event is there, or need not be
-	taken  chan struct{} // closed when the prompt is on its way to the agent
-	done   chan struct{} // closed when result and err are set
+	id       string
+	s        *session
+	prompt   acp.Prompt
+	ctx      context.Context // ends when the turn is cancelled before the agent has it
+	cancel   context.CancelFunc
+	first    uint64        // its events have this number or a higher one
+	waits    bool          // the agent could not have it at once, and an event says so
+	recorded chan struct{} // closed when that event is in the journal, or need not be
+	taken    chan struct{} // closed when the prompt is on its way to the agent
+	done     chan struct{} // closed when result and err are set
 
 	result api.SessionTurn
 	err    error
@@ -114,7 +114,7 @@ func (m *Manager) Prompt(ctx context.Context, id string, req api.SessionPromptRe
 	if !slices.ContainsFunc(req.Prompt, says) {
 		return Turn{}, api.InvalidRequest(api.CodeInvalidPrompt, "prompt must have text or content blocks")
 	}
-	t := &turn{id: "turn-" + newID(), s: s, prompt: req.Prompt, told: make(chan struct{}), taken: make(chan struct{}), done: make(chan struct{})}
+	t := &turn{id: "turn-" + newID(), s: s, prompt: req.Prompt, recorded: make(chan struct{}), taken: make(chan struct{}), done: make(chan struct{})}
 	t.ctx, t.cancel = context.WithCancel(m.ctx)
 	s.mu.Lock()
 	err = s.accepts(req.Queue)
@@ -147,7 +147,7 @@ func says(b acp.ContentBlock) bool {
 
 // tell records a prompt that has to wait, so that it is not lost with the server.
 func (t *turn) tell(ctx context.Context) {
-	defer close(t.told)
+	defer close(t.recorded)
 	if t.waits {
 		t.persist(ctx, t.queued())
 	}
@@ -216,7 +216,7 @@ const exitTimeout = 10 * time.Second
 // run does the turn and tells how it ended.
 func (t *turn) run() {
 	s := t.s
-	<-t.told
+	<-t.recorded
 	reply, err := t.attempt()
 	if agentGone(err) {
 		// Waiters are told before observers; the session is not free until both are.
@@ -362,12 +362,12 @@ func (t *turn) frame() ([]byte, error) {
 	s.mu.Unlock()
 	blocks := t.prompt
 	if primer {
-		told, err := s.primer(t.ctx, t.start)
+		primer, err := s.primer(t.ctx, t.start)
 		if err != nil {
 			return nil, err
 		}
-		if told != "" {
-			block := acp.TextBlock(told)
+		if primer != "" {
+			block := acp.TextBlock(primer)
 			block.Meta = json.RawMessage(`{"` + api.MetaPrimer + `":true}`)
 			blocks = append(acp.Prompt{block}, blocks...)
 		}

@@ -168,13 +168,13 @@ func (s *session) remember(c acp.ToolCall) {
 	if !found && len(s.calls) >= maxCalls {
 		clear(s.calls)
 	}
-	s.calls[c.ID] = told(old, c)
+	s.calls[c.ID] = mergeCall(old, c)
 }
 
-// told returns a tool call with what an update says of it. The files that were
+// mergeCall returns a tool call with what an update says of it. The files that were
 // shown stay, though an update replaces contents as a whole: who only shows them
 // before it asks has named them too.
-func told(call, update acp.ToolCall) acp.ToolCall {
+func mergeCall(call, update acp.ToolCall) acp.ToolCall {
 	files := call.Content
 	for _, c := range update.Content {
 		if known := slices.ContainsFunc(files, func(f acp.ToolContent) bool { return f.Path == c.Path }); c.Path != "" && !known && len(files) < maxCalls {

@@ -37,7 +37,7 @@ var empty []byte
 // create makes an empty journal if there is none. The caller holds the lock of the
 // journal. It does not wait for the disk, and does not go through the
 // migrations, which takes a quarter of a start. The file, if there is one, is
-// for [Store.settle].
+// for [Store.syncCreated].
 func create(path string) (*os.File, error) {
 	if info, err := os.Lstat(path); err == nil && (info.Size() > 0 || !info.Mode().IsRegular()) {
 		return nil, nil
@@ -60,10 +60,10 @@ func create(path string) (*os.File, error) {
 // While it goes there the files beside it cannot be made.
 const settleDelay = 100 * time.Millisecond
 
-// settle sees to it that a journal that was made now goes to the disk, behind
+// syncCreated makes sure that a journal that was made now goes to the disk, behind
 // the start. Nothing is written into it before that, so a loss of power leaves
 // the empty journal or none, and not a damaged one.
-func (s *Store) settle(made *os.File) {
+func (s *Store) syncCreated(made *os.File) {
 	s.made = made
 	s.settled = sync.OnceValue(func() error {
 		if err := made.Sync(); err != nil {

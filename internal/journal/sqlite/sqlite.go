@@ -97,7 +97,7 @@ func (s *Store) open(path string) error {
 		return err
 	}
 	if made != nil {
-		s.settle(made)
+		s.syncCreated(made)
 	}
 	// SQLite gives the files beside it the mode of this one.
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)

@@ -18,12 +18,12 @@ const (
 	moved       = "the session was moved"
 )
 
-// settle ends what was open in a session when the server did, or when it was
+// endOpen ends what was open in a session when the server did, or when it was
 // exported: the agent and its turn, the questions that it asked, and the prompts
 // that waited. Nobody works on them any more, and who comes back must not wait for
 // them. The record may be older than the end, so the events tell, also of what
 // turns have used.
-func (s *session) settle(ctx context.Context, why string) {
+func (s *session) endOpen(ctx context.Context, why string) {
 	open, err := s.unsettled(ctx)
 	if err != nil {
 		s.m.log.Error("what was open in a session cannot be told", "session", s.id, "error", err)
