@@ -30,7 +30,7 @@ type Agent struct {
 
 	// Packages are installed from npm, in the versions that were seen to run.
 	// The first has Command. Lock holds them and all they need with their
-	// checksums, in a folder below locks.
+	// checksums, in a directory below locks.
 	Packages []Package
 	Lock     lockScope
 
@@ -39,7 +39,7 @@ type Agent struct {
 	// link: the first that starts.
 	Programs []string
 
-	// NativePackage can be installed beside the others when a caller asks for a
+	// NativePackage can be installed alongside the others when a caller asks for a
 	// version of the vendor's program; NativeEnv then names it to Command.
 	NativePackage string
 	NativeEnv     string
@@ -68,7 +68,7 @@ type Agent struct {
 	// themselves, by a part of their details.
 	Hints map[string]string
 
-	// SkillDirs are the folders, below that of a session, in which the agent
+	// SkillDirs are the directories, below that of a session, in which the agent
 	// looks for skills.
 	SkillDirs []string
 
@@ -159,7 +159,7 @@ const (
 type CredentialNeeds struct {
 	Providers []string // providers as [credentials.Discover] names them
 	Env       []string // variables that the agent reads
-	Files     []string // files in the home folder that hold its login
+	Files     []string // files in the home directory that hold its login
 
 	// Assumed reports a credential as available to clients although none was
 	// found, because the agent has ways to log in that cannot be seen from here.

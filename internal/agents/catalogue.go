@@ -58,7 +58,7 @@ type Config struct {
 }
 
 // Catalogue knows the agents of one machine. Its methods may be called from
-// several goroutines, and several programs may share a data folder.
+// several goroutines, and several programs may share a data directory.
 type Catalogue struct {
 	cfg    Config
 	log    *slog.Logger
@@ -166,7 +166,7 @@ func StoreDir(dataDir string) string { return filepath.Join(dataDir, "store") }
 
 func (c *Catalogue) storeDir() string { return StoreDir(c.cfg.DataDir) }
 
-// lookPath finds a program on the PATH of the environment, in absolute folders
+// lookPath finds a program on the PATH of the environment, in absolute directories
 // only.
 func (c *Catalogue) lookPath(name string) (string, bool) {
 	if name == "" {

@@ -80,7 +80,7 @@ func (c *Catalogue) brokenHint(ctx context.Context, a Agent, f found) string {
 	case a.MinNode != "" && olderThan(have, a.MinNode):
 		return fmt.Sprintf("it needs Node.js %s, and that on PATH is %s; an install with sandbox-agent brings its own: sandbox-agent agents install %s --reinstall", a.MinNode, have, a.ID)
 	case len(a.Packages) > 0:
-		return "install it anew: sandbox-agent agents install " + a.ID + " --reinstall"
+		return "install it again: sandbox-agent agents install " + a.ID + " --reinstall"
 	}
 	return "run the command by hand to see why"
 }

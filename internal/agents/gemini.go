@@ -30,7 +30,7 @@ var gemini = Agent{
 	Lock:       lockEverywhere,
 	MinNode:    "20.0",
 	RegistryID: "gemini",
-	// Without trust in the folder it silently ignores the MCP servers of a session.
+	// Without trust in the directory it silently ignores the MCP servers of a session.
 	Env: map[string]string{"GEMINI_CLI_TRUST_WORKSPACE": "true"},
 	Credentials: CredentialNeeds{
 		Env:   []string{"GEMINI_API_KEY", "GOOGLE_API_KEY"},

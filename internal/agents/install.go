@@ -24,7 +24,7 @@ const verifyTimeout = 20 * time.Second
 // Install installs an agent, in versions that are pinned here or asked for, and
 // reports what it does to progress, which may be nil and is called by one
 // goroutine at a time. One install of an agent runs at a time, also among
-// programs that share the data folder; the others wait and then find it done.
+// programs that share the data directory; the others wait and then find it done.
 // An install that fails, or is killed, leaves what was there before.
 //
 // The problems are unsupported_agent, invalid_request for a version that is
@@ -409,7 +409,7 @@ func sweep(root string, keep ...string) {
 	}
 }
 
-// Uninstall removes what the data folder has of an agent. Agents that run keep
+// Uninstall removes what the data directory has of an agent. Agents that run keep
 // running, but may miss files. One that is nowhere is no error; one that is
 // installed elsewhere is a conflict.
 func (c *Catalogue) Uninstall(ctx context.Context, id string) error {

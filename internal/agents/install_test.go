@@ -330,7 +330,7 @@ func TestOneInstallAtATime(t *testing.T) {
 const bringNode = `case "$PWD" in */node/*)
 	for d in linux-x64 linux-arm64 darwin-x64 darwin-arm64; do mkdir -p node_modules/node-$d/bin; printf '#!/bin/sh\necho v24.9.0\n' >node_modules/node-$d/bin/node; chmod 755 node_modules/node-$d/bin/node; done;; esac`
 
-// A Node.js that is too old for an agent gets a newer one beside it, which the
+// A Node.js that is too old for an agent gets a newer one alongside it, which the
 // launcher puts in front of PATH.
 func TestInstallNode(t *testing.T) {
 	m := newMachine(t)

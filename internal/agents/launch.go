@@ -14,7 +14,7 @@ import (
 )
 
 // Command is a program to start. Args lacks the program's own name, Env is
-// complete, and an empty Dir leaves the working folder to the caller.
+// complete, and an empty Dir leaves the working directory to the caller.
 type Command struct {
 	Path string
 	Args []string
@@ -49,7 +49,7 @@ func (c *Catalogue) find(a Agent) (found, bool) {
 	if a.Command == "" {
 		return found{}, false
 	}
-	// A vendor's program in the data folder, where the earlier server put it.
+	// A vendor's program in the data directory, where the earlier server put it.
 	if a.Command == a.Native {
 		if path := c.nativeFile(a); executable(path) {
 			return found{path, a.Args, api.AgentFromLauncher}, true

@@ -28,7 +28,7 @@ import (
 //go:embed locks
 var locks embed.FS
 
-// nodeVersion is the Node.js that is installed beside an agent for which the
+// nodeVersion is the Node.js that is installed with an agent for which the
 // system's is too old. It runs all agents.
 const nodeVersion = "24.9.0"
 
@@ -186,7 +186,7 @@ func npmReason(said string) string {
 		{"EINTEGRITY", "a package does not have the checksum of the lock, so it was not installed; clear the cache with: npm cache clean --force, or use another registry"},
 		{"E401 E403 ENEEDAUTH", "the npm registry refuses access; log in with: npm login, or use another registry"},
 		{"ENOSPC", "the disk is full"},
-		{"EACCES EPERM", "a folder cannot be written"},
+		{"EACCES EPERM", "a directory cannot be written"},
 	} {
 		for code := range strings.FieldsSeq(r.codes) {
 			if strings.Contains(said, code) {
@@ -197,8 +197,8 @@ func npmReason(said string) string {
 	return "see its words"
 }
 
-// node returns the folder of a Node.js that is new enough for an agent, empty
-// if that on PATH is. It installs one into the data folder when it must.
+// node returns the directory of a Node.js that is new enough for an agent, empty
+// if that on PATH is. It installs one into the data directory when it must.
 func (c *Catalogue) node(ctx context.Context, a Agent, progress func(phase, message string)) (string, error) {
 	have, ok := c.systemNode(ctx)
 	if ok && !olderThan(have, a.MinNode) {
@@ -245,7 +245,7 @@ func (c *Catalogue) ensureNode(ctx context.Context, why string, progress func(ph
 	if err := os.MkdirAll(root, 0o755); err != nil {
 		return "", err
 	}
-	progress("node", why+": installing "+nodeVersion+" beside it")
+	progress("node", why+": installing "+nodeVersion+" for the agent")
 	held, err := filelock.Acquire(ctx, filepath.Join(root, ".lock"), func() { progress("wait", "another install of Node.js is under way") })
 	if err != nil {
 		return "", err

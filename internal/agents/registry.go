@@ -130,7 +130,7 @@ var (
 	validVariable = lazyregexp.New(`^[A-Za-z_][A-Za-z0-9_]*$`)
 )
 
-// parsePackage reads "name@version". npm would also take folders and URLs; they
+// parsePackage reads "name@version". npm would also take directories and URLs; they
 // are refused. Without a version it is the given one.
 func parsePackage(spec, version string) (Package, error) {
 	name := spec

@@ -94,7 +94,7 @@ func (c *Catalogue) askVersion(ctx context.Context, path string) (string, error)
 	return "", last
 }
 
-// nativeFile is where the vendor's program stands in the data folder.
+// nativeFile is where the vendor's program is in the data directory.
 func (c *Catalogue) nativeFile(a Agent) string {
 	name := a.Native
 	if name == "" {
@@ -103,7 +103,7 @@ func (c *Catalogue) nativeFile(a Agent) string {
 	return filepath.Join(c.binDir(), name)
 }
 
-// native finds the vendor's own program: in the data folder, else on PATH.
+// native finds the vendor's own program: in the data directory, else on PATH.
 func (c *Catalogue) native(a Agent) (string, bool) {
 	if a.Native == "" {
 		return "", false

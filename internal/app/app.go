@@ -68,7 +68,7 @@ type Config struct {
 	RequirePreinstall bool
 
 	Token        string   // empty means that every request is allowed
-	AllowedHosts []string // Host names served without a token beside loopback; * means any
+	AllowedHosts []string // Host names served without a token in addition to loopback; * means any
 	CORS         httpkit.CORS
 
 	// Ballast is how many bytes to allocate and never touch, so that they take

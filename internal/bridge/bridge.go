@@ -232,7 +232,7 @@ func (b *Bridge) Start(ctx context.Context, id, agent string, place Place) error
 }
 
 // Stop ends the agent behind id and keeps the connection, whose events go on
-// when the agent is started anew. It returns when the agent is gone.
+// when the agent is started again. It returns when the agent is gone.
 func (b *Bridge) Stop(ctx context.Context, id string) error {
 	c, err := b.lookup(ctx, id)
 	if c == nil || err != nil {

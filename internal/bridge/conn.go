@@ -55,7 +55,7 @@ func connectionOf(ctx context.Context, b *Bridge, rec record) (*conn, error) {
 	c := newConn(b, rec)
 	c.registered = true
 	e := exitProblem(rec.Agent, child.Exit{}, nil)
-	c.exitErr = e.With("message", "the agent ended with an earlier run of the server; start it anew with the agent query parameter")
+	c.exitErr = e.With("message", "the agent ended with an earlier run of the server; start it again with the agent query parameter")
 	if !rec.Running {
 		return c, nil
 	}

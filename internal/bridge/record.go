@@ -17,7 +17,7 @@ import (
 const recordKind = "connection"
 
 // record is what is kept of a connection so that its events can be read, and
-// its agent started anew, by a later run of the server.
+// its agent started again, by a later run of the server.
 type record struct {
 	ID        string `json:"id"`
 	Agent     string `json:"agent"`

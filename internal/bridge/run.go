@@ -29,7 +29,7 @@ type run struct {
 	mu      sync.Mutex
 	queue   []*item
 	queued  int64            // bytes in queue
-	writing bool             // somebody owns the input
+	writing bool             // a writer owns the input
 	idle    sync.Cond        // of mu: writing has become false
 	sent    int64            // bytes that the input has taken; belongs to who owns it
 	read    int64            // how many of them the agent may have read; -1 means unknown
@@ -389,7 +389,7 @@ func (r *run) note(it *item, appendTo func(string, journal.Direction, []byte) (u
 }
 
 // done says that an item was written, or that it cannot be: then the exit that
-// follows answers whoever waits.
+// follows is for the callers that wait.
 func (r *run) done(it *item, err error) {
 	if err != nil {
 		r.c.log().Debug("write to agent", "error", err)
@@ -481,7 +481,7 @@ type answer struct {
 // loggedBytes is how much of a faulty line goes into the log.
 const loggedBytes = 200
 
-// receive journals a line of the agent, and returns it if somebody waits for it.
+// receive journals a line of the agent, and returns it if a caller waits for it.
 // It reports whether the journal is still there.
 func (r *run) receive(line []byte) (a answer, ok bool) {
 	if !utf8.Valid(line) { // an agent repeats what it read somewhere; a stream has to be text

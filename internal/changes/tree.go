@@ -3,7 +3,7 @@
 // cannot reach. A later tree is compared with it, shown as a patch, and applied to
 // the original.
 //
-// Whoever works in the copy is not trusted. The package reads and writes through
+// What works in the copy is not trusted. The package reads and writes through
 // [os.Root], so that no link leads it out of a tree, not even one that appears while
 // it works. Git, which stores contents, prints patches, and merges lines, sees only
 // the store: neither its configuration, attributes, hooks, nor filters come from a
@@ -48,7 +48,7 @@ type Stamp struct {
 // missing is the entry of a path that a tree does not have.
 func (e Entry) missing() bool { return e.Path == "" }
 
-// same reports whether two entries look alike to whoever works in the tree.
+// same reports whether two entries look alike to a program that works in the tree.
 func (e Entry) same(other Entry) bool {
 	return e.missing() == other.missing() && e.Mode == other.Mode && e.Hash == other.Hash
 }

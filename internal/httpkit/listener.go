@@ -146,7 +146,7 @@ type conn struct {
 	trusted  atomic.Bool
 
 	armed atomic.Int64 // when a write that has not moved ends, Unix nanoseconds; 0 is never
-	alien atomic.Bool  // somebody else has set a deadline for writes
+	alien atomic.Bool  // other code has set a deadline for writes
 }
 
 func (c *conn) Close() error {

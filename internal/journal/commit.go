@@ -54,7 +54,7 @@ func (j *Journal) Hold() { j.committer.hold() }
 
 // Release ends a Hold: what was appended is written now, by the caller. That
 // saves waking the committer and being woken by it, which costs more than the
-// writing does if there is little to write. If somebody else is writing, or the
+// writing does if there is little to write. If another goroutine is writing, or the
 // store fails, Release leaves it to the committer.
 func (j *Journal) Release() {
 	if !j.committer.release() {

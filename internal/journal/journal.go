@@ -431,7 +431,7 @@ func (j *Journal) End(stream string) {
 }
 
 // Delete removes a stream. Its readers get [io.EOF]; the next Append starts it
-// anew from 1.
+// again from 1.
 func (j *Journal) Delete(ctx context.Context, stream string) error {
 	j.maintain.Lock()
 	defer j.maintain.Unlock()

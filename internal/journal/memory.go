@@ -13,7 +13,7 @@ import (
 )
 
 // Memory returns a store that keeps everything in memory, for tests and for
-// servers without a data folder. What it holds outlives Close, so that a test
+// servers without a data directory. What it holds outlives Close, so that a test
 // can open it again.
 func Memory() Store {
 	return &memory{streams: make(map[string]*memoryStream), records: make(map[recordKey]Record)}

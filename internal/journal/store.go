@@ -28,11 +28,11 @@ type Store interface {
 	// Streams returns the streams whose name starts with prefix, by name.
 	Streams(ctx context.Context, prefix string) ([]StreamInfo, error)
 
-	// Delete removes a stream wholly; its numbers start anew. A stream that does
+	// Delete removes a stream wholly; its numbers start again at 1. A stream that does
 	// not exist is no error.
 	Delete(ctx context.Context, stream string) error
 
-	// Install names streams anew, from the key to the value, and stores records by
+	// Install renames streams, from the key to the value, and stores records by
 	// kind, all or none. The new names are free; old ones that no stream has are
 	// passed over.
 	Install(ctx context.Context, names map[string]string, records map[string][]Record) error
@@ -77,7 +77,7 @@ type Damage struct {
 	Bytes int64
 }
 
-// Records is a small durable table beside the streams: JSON documents of other
+// Records is a small durable table next to the streams: JSON documents of other
 // parts of the server, by kind and id. A record survives the death of the
 // process once PutRecord has returned.
 type Records interface {
@@ -94,7 +94,7 @@ type Records interface {
 	DeleteRecord(ctx context.Context, kind, id string) error
 }
 
-// Record is a document of the table beside the streams.
+// Record is a document of the table next to the streams.
 type Record struct {
 	ID      string
 	Data    []byte

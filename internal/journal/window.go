@@ -6,7 +6,7 @@ const (
 	maxChunkEntries = 256
 	maxChunkBytes   = 256 << 10
 
-	// entryCost is what an entry takes in memory beside its frame.
+	// entryCost is what an entry takes in memory besides its frame.
 	entryCost = 64
 )
 

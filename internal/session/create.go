@@ -102,7 +102,7 @@ func (m *Manager) insert(req api.SessionCreateRequest, owner string) (*session, 
 		}
 		policy = &api.PermissionPolicy{Default: api.DefaultDecision(api.DecideAllow)} // its client knows nothing of policies
 	}
-	cwd, err := m.folder(req.CWD)
+	cwd, err := m.directory(req.CWD)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -161,20 +161,20 @@ func (m *Manager) full() bool {
 	return len(m.sessions)+len(m.reserved) >= m.cfg.Limits.MaxSessions
 }
 
-// folder makes the folder of a session absolute, and checks that it is there.
-func (m *Manager) folder(cwd string) (string, error) {
+// directory makes the working directory of a session absolute, and checks that it exists.
+func (m *Manager) directory(cwd string) (string, error) {
 	if !filepath.IsAbs(cwd) {
 		cwd = filepath.Join(m.cfg.CWD, cwd)
 	}
 	cwd = filepath.Clean(cwd)
 	info, err := os.Stat(cwd)
 	if err != nil || !info.IsDir() {
-		return "", api.InvalidRequest(api.CodePathNotFound, "cwd is no folder: %s", cwd).With("path", cwd)
+		return "", api.InvalidRequest(api.CodePathNotFound, "cwd is not a directory: %s", cwd).With("path", cwd)
 	}
 	return cwd, nil
 }
 
-// begin starts the agent of a new session and makes its settings, beside the mode
+// begin starts the agent of a new session and makes its settings, besides the mode
 // that it starts in.
 func (m *Manager) begin(ctx context.Context, s *session, req api.SessionCreateRequest) error {
 	l, err := s.open(ctx)
@@ -316,7 +316,7 @@ func (m *Manager) purge(ctx context.Context, s *session) error {
 	m.mu.Lock()
 	if m.sessions[s.id] != s {
 		m.mu.Unlock()
-		return err // somebody else does it
+		return err // another request does it
 	}
 	delete(m.sessions, s.id)
 	m.reserved[s.id] = true

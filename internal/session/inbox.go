@@ -40,7 +40,7 @@ type inbox struct {
 	mu      sync.Mutex
 	waiting map[string]*permissionRequest // by id
 	named   map[string]inboxEntry         // asked in the stream and not resolved there
-	settled map[string]bool               // at a start: resolved in the stream since the checkpoint; else nil
+	already map[string]bool               // at a start: resolved in the stream since the checkpoint; else nil
 	since   int                           // events since the checkpoint
 }
 
@@ -62,7 +62,7 @@ type inboxCheckpoint struct {
 // load reads what the stream knows, before the sessions end what the end of the
 // server left open.
 func (b *inbox) load(ctx context.Context) error {
-	b.waiting, b.named, b.settled = make(map[string]*permissionRequest), make(map[string]inboxEntry), make(map[string]bool)
+	b.waiting, b.named, b.already = make(map[string]*permissionRequest), make(map[string]inboxEntry), make(map[string]bool)
 	var at inboxCheckpoint
 	data, err := b.m.cfg.Journal.GetRecord(ctx, inboxKind, inboxRecord)
 	if err == nil {
@@ -94,7 +94,7 @@ func (b *inbox) load(ctx context.Context) error {
 				b.named[e.PermissionID] = e
 			} else {
 				delete(b.named, e.PermissionID)
-				b.settled[e.PermissionID] = true
+				b.already[e.PermissionID] = true
 			}
 		}
 	}
@@ -105,7 +105,7 @@ func (b *inbox) load(ctx context.Context) error {
 // server was killed in between. The sessions are loaded.
 func (b *inbox) catchUp(ctx context.Context) {
 	b.mu.Lock()
-	b.settled = nil
+	b.already = nil
 	lost := slices.Collect(maps.Values(b.named))
 	b.mu.Unlock()
 	for _, e := range lost {
@@ -162,7 +162,7 @@ func (b *inbox) resolved(session string, volatile bool, event uint64, res api.Pe
 	if volatile {
 		return
 	}
-	if b.settled[res.PermissionID] {
+	if b.already[res.PermissionID] {
 		return // the end of the server has only kept it from the session
 	}
 	b.append(inboxEntry{Type: api.PermissionWasResolved, SessionID: session, PermissionID: res.PermissionID, Event: event, Resolved: &res})

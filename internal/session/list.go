@@ -14,7 +14,7 @@ import (
 type Query struct {
 	Status string
 	Agent  string
-	Text   string // in title, first prompt, ids or folder, whatever the case
+	Text   string // in title, first prompt, ids or directory, whatever the case
 	Page   int
 	Limit  int
 	Cursor string // as an earlier page gave it; counts before Page

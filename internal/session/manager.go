@@ -39,10 +39,10 @@ type Config struct {
 	// known of any, and that none can be started.
 	Agents Agents
 
-	// Secrets keeps what sessions are given and nobody may see. Nil means in memory.
+	// Secrets keeps what sessions are given and no client may read. Nil means in memory.
 	Secrets *secrets.Store
 
-	CWD     string // absolute; where sessions work that name no folder
+	CWD     string // absolute; where sessions work that name no directory
 	Version string // what agents are told of the client
 	Limits  Limits // zeros mean those of DefaultLimits
 	Bridge  bridge.Limits

@@ -44,7 +44,7 @@ type session struct {
 	pending  map[string]*permissionRequest
 	resolved []api.PermissionResolved // the newest ones
 	clients  map[string]api.SessionClient
-	used     time.Time // when it was last of use to somebody
+	used     time.Time // when it was last used
 	purged   bool
 	asking   int  // requests of clients for a setting that the agent has not answered
 	outdated bool // the derived part of the record is of other code: see Manager.current
@@ -308,7 +308,7 @@ func (s *session) reap(before time.Time) bool {
 }
 
 // halt stops the agent of the session's own connection. The caller holds the
-// opening token, or wants the agent gone whoever else does.
+// opening token, unless the agent is to stop whatever others do with it.
 func (s *session) halt(ctx context.Context, reason string) error {
 	s.mu.Lock()
 	s.stopping = reason

@@ -65,7 +65,7 @@ func (s *session) updated(frame []byte, seq uint64) {
 	}
 }
 
-// said adds to the text of a turn, if somebody waits for it.
+// said adds to the text of a turn, if a client waits for it.
 func (s *session) said(frame []byte) {
 	s.mu.Lock()
 	wanted := s.turn != nil && !s.turn.cut

@@ -244,7 +244,7 @@ func TestCorruptFile(t *testing.T) {
 // somebody who writes, and nobody does.
 func TestNoFile(t *testing.T) {
 	for name, make := range map[string]func(path string) error{
-		"pipe":   func(path string) error { return syscall.Mkfifo(path, 0o644) },
+		"pipe":      func(path string) error { return syscall.Mkfifo(path, 0o644) },
 		"directory": func(path string) error { return os.Mkdir(path, 0o755) },
 	} {
 		s, dir := newSettings(t)

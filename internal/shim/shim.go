@@ -19,7 +19,7 @@
 //
 // A shim is started by the creator and depends on it only until the sandbox runs.
 // Any other process may end at any time. If a shim itself is killed, the kernel
-// ends what ran in its sandbox, and whoever reads the directory next sees that
+// ends what ran in its sandbox, and the next reader of the directory sees that
 // nobody holds the lock.
 package shim
 

@@ -82,7 +82,7 @@ func newFile(name string, content []byte) *file {
 
 // Serve answers with the file of that name, which has no slash in front, and
 // reports whether there is one. The page itself has every name without a dot,
-// since it tells its own views apart. Base is the address of the folder with the
+// since it distinguishes its own views. Base is the address of the directory with the
 // page as seen from the request, such as "./".
 func (p *Page) Serve(w http.ResponseWriter, r *http.Request, name, base string) bool {
 	if !strings.Contains(name, ".") {

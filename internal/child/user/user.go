@@ -128,7 +128,7 @@ func (u *User) canWrite(dir string) error {
 	})
 }
 
-// personal are the variables that belong to the user of this program, beside those that
+// personal are the variables that belong to the user of this program, besides those that
 // Environ sets.
 var personal = []string{"XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS", "SSH_AUTH_SOCK", "MAIL"}
 

@@ -27,7 +27,7 @@ const writeTimeout = 30 * time.Second
 const maxKnown = 4096
 
 // Store is a [journal.Store] in a schema. It writes through the one connection
-// that has the lock, so that whoever has lost it cannot write.
+// that has the lock, so that a process that has lost it cannot write.
 type Store struct {
 	schema string
 	config *pgxpool.Config

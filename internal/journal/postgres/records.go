@@ -49,7 +49,7 @@ func (s *Store) PutRecords(ctx context.Context, kind string, records []journal.R
 	return nil
 }
 
-// Install names streams anew and stores records.
+// Install renames streams and stores records.
 func (s *Store) Install(ctx context.Context, names map[string]string, records map[string][]journal.Record) error {
 	var olds, news, kinds, ids []string
 	var datas [][]byte

@@ -66,7 +66,7 @@ func writeOwner(lock *filelock.Lock, word string) error {
 	return nil
 }
 
-// Ending notes that this process is about to close the store. Whoever opens it waits
+// Ending notes that this process is about to close the store. A process that opens it waits
 // for that, for up to five seconds.
 func (s *Store) Ending() error { return writeOwner(s.lock, ending) }
 

@@ -48,7 +48,7 @@ func Salvage(ctx context.Context, path string, to journal.Store) (found Salvaged
 		return found, err
 	}
 	defer func() { err = errors.Join(err, lock.Release()) }()
-	// Only who may not write leaves the log beside the file alone, and SQLite
+	// Only a reader without the right to write leaves the log of the file alone, and SQLite
 	// opens a file that was cut only for those who say that they repair it.
 	db, err := connectAs("ro", path, "writable_schema(1)")
 	if err != nil {

@@ -28,7 +28,7 @@ const schemaVersion = 2
 //go:embed migrations/*.sql
 var migrations embed.FS
 
-// empty is a journal that has had every migration. To make it anew after one
+// empty is a journal that has had every migration. To make it again after one
 // was added, run the tests of this package with -update.
 //
 //go:embed empty.db
@@ -56,22 +56,22 @@ func create(path string) (*os.File, error) {
 	return f, nil
 }
 
-// settleDelay is how long a new journal has until it goes to the disk by itself.
-// While it goes there the files beside it cannot be made.
-const settleDelay = 100 * time.Millisecond
+// syncDelay is how long a new journal has until it goes to the disk by itself.
+// While it goes there the other files of the journal cannot be made.
+const syncDelay = 100 * time.Millisecond
 
 // syncCreated makes sure that a journal that was made now goes to the disk, behind
 // the start. Nothing is written into it before that, so a loss of power leaves
 // the empty journal or none, and not a damaged one.
 func (s *Store) syncCreated(made *os.File) {
 	s.made = made
-	s.settled = sync.OnceValue(func() error {
+	s.synced = sync.OnceValue(func() error {
 		if err := made.Sync(); err != nil {
 			return fmt.Errorf("make journal: %w", err)
 		}
 		return nil
 	})
-	time.AfterFunc(settleDelay, func() { _ = s.settled() }) // whoever writes first hears of it
+	time.AfterFunc(syncDelay, func() { _ = s.synced() }) // the first write returns the error
 }
 
 func migrate(ctx context.Context, db *sql.DB, path string) error {

@@ -35,8 +35,8 @@ type Store struct {
 	writer *sql.DB // of one connection
 	reader *sql.DB
 
-	made    *os.File     // the file, if this process has made it; held as closing it would end SQLite's locks
-	settled func() error // waits until that is on the disk
+	made   *os.File     // the file, if this process has made it; held as closing it would end SQLite's locks
+	synced func() error // waits until that is on the disk
 
 	read    *sql.Stmt
 	bounds  *sql.Stmt
@@ -63,7 +63,7 @@ type known struct {
 
 var _ journal.Store = (*Store)(nil)
 
-// Open opens the journal in a file, or makes one, with its folder. Problems
+// Open opens the journal in a file, or makes one, with its directory. Problems
 // have the codes data_locked (another process has it open), data_corrupt,
 // data_too_new, and not_supported if path is a URL.
 func Open(path string) (*Store, error) { return openTuned(path, defaultTuning) }
@@ -77,7 +77,7 @@ func openTuned(path string, tuning tuning) (*Store, error) {
 		return nil, fmt.Errorf("open journal: %w", err)
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return nil, fmt.Errorf("make data folder: %w", err)
+		return nil, fmt.Errorf("make data directory: %w", err)
 	}
 	lock, err := lockData(path)
 	if err != nil {
@@ -99,7 +99,7 @@ func (s *Store) open(path string) error {
 	if made != nil {
 		s.syncCreated(made)
 	}
-	// SQLite gives the files beside it the mode of this one.
+	// SQLite gives the other files of the journal the mode of this one.
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return fmt.Errorf("open journal: %w", err)
@@ -203,7 +203,7 @@ func (s *Store) Close() error {
 		}
 	}
 	if s.made != nil {
-		_ = s.settled()
+		_ = s.synced()
 		errs = append(errs, s.made.Close())
 	}
 	return errors.Join(append(errs, s.lock.Release())...)
@@ -234,8 +234,8 @@ func (s *Store) transact(ctx context.Context, do func() error) (err error) {
 	if err := s.present(); err != nil {
 		return err
 	}
-	if s.settled != nil {
-		if err := s.settled(); err != nil {
+	if s.synced != nil {
+		if err := s.synced(); err != nil {
 			return err
 		}
 	}
@@ -443,7 +443,7 @@ func (s *Store) delete(ctx context.Context, stream string) error {
 	})
 }
 
-// Install names streams anew and stores records.
+// Install renames streams and stores records.
 func (s *Store) Install(ctx context.Context, names map[string]string, records map[string][]journal.Record) error {
 	if err := ctx.Err(); err != nil {
 		return err

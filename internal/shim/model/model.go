@@ -74,7 +74,7 @@ func (f *Forwarder) Access() *Access { return f.access.Load() }
 // ServeHTTP forwards a request, or refuses it.
 func (f *Forwarder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodHead && (r.RequestURI == "/" || r.RequestURI == "/api/hello") {
-		return // agents look whether somebody is there
+		return // agents look whether a server answers
 	}
 	to, ok := match(r)
 	if !ok {

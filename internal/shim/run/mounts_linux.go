@@ -16,7 +16,7 @@ import (
 // What a sandbox mounts belongs to a user who may not enter the directories that it
 // lies in, when the shim runs as root. So the thread that starts bwrap gets a mount
 // namespace of its own, in which all that is mounted hangs below one directory that
-// anybody may enter. The namespace ends with the thread and with the sandbox.
+// every user may enter. The namespace ends with the thread and with the sandbox.
 
 // stage is that directory. Everything else that is there is hidden from bwrap, which
 // needs nothing of it.

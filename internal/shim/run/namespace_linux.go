@@ -19,7 +19,7 @@ import (
 // The network namespace of a sandbox belongs to a user namespace above that of the
 // sandbox, so that nobody in there has a right over it. A program of ours is started
 // in both, makes what the mode needs, passes the sockets to the shim, and becomes
-// bwrap. The sockets stay in the namespace, whoever accepts from them.
+// bwrap. The sockets stay in the namespace, whichever process accepts from them.
 
 // A namespace is what [EnterNetwork] makes.
 type namespace struct {

@@ -1,4 +1,4 @@
-// Package postgres starts a PostgreSQL server for tests, in a folder that goes
+// Package postgres starts a PostgreSQL server for tests, in a directory that goes
 // away with it.
 package postgres
 
@@ -23,7 +23,7 @@ import (
 // startLimit is how long the server may take on a slow machine.
 const startLimit = 60 * time.Second
 
-// Server is a PostgreSQL server that listens on a socket in its own folder.
+// Server is a PostgreSQL server that listens on a socket in its own directory.
 type Server struct {
 	dir   string
 	bin   string
@@ -32,7 +32,7 @@ type Server struct {
 	stop  io.Closer
 }
 
-// Start makes a data folder and starts a server on it. PostgreSQL refuses to
+// Start makes a data directory and starts a server on it. PostgreSQL refuses to
 // run as root, so that it then runs as the user postgres or nobody.
 func Start(ctx context.Context) (*Server, error) {
 	bin, err := programs()
@@ -41,7 +41,7 @@ func Start(ctx context.Context) (*Server, error) {
 	}
 	dir, err := os.MkdirTemp("", "postgres")
 	if err != nil {
-		return nil, fmt.Errorf("make folder of postgres: %w", err)
+		return nil, fmt.Errorf("make directory of postgres: %w", err)
 	}
 	s := &Server{dir: dir, bin: bin}
 	if err := s.prepare(ctx); err != nil {
@@ -53,7 +53,7 @@ func Start(ctx context.Context) (*Server, error) {
 	return s, nil
 }
 
-// programs returns the folder with initdb and postgres.
+// programs returns the directory with initdb and postgres.
 func programs() (string, error) {
 	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
 	slices.SortFunc(found, func(a, b string) int { return version(b) - version(a) })
@@ -94,7 +94,7 @@ func (s *Server) prepare(ctx context.Context) error {
 			return fmt.Errorf("find a user for postgres: %w", err)
 		}
 		if err := os.Chown(s.dir, uid, gid); err != nil {
-			return fmt.Errorf("give folder to %s: %w", u.Username, err)
+			return fmt.Errorf("give directory to %s: %w", u.Username, err)
 		}
 		s.owner = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
 	}
