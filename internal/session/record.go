@@ -121,7 +121,7 @@ func (m *Manager) load(ctx context.Context) error {
 		m.index(s)
 		if rec.open() {
 			m.current(s)
-			s.settle(ctx, serverEnded)
+			s.endOpen(ctx, serverEnded)
 		}
 		if len(dropped) > 0 {
 			m.log.Warn("permission rules of an earlier build are dropped: they name the title of a call, or allow everything", "session", rec.ID, "rules", len(dropped))
