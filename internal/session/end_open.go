@@ -97,6 +97,7 @@ func (u *unsettled) take(s *session, e journal.Entry) {
 	switch {
 	case msg.Kind == acp.Request && client && msg.Method == acp.MethodSessionPrompt:
 		u.prompts[acp.IDKey(msg.ID)] = cmp.Or(serverAt(s.rec.Bound, e.Seq), s.rec.Server) == s.server()
+		u.started = cmp.Or(turnOf(msg.ID), u.started)
 		s.rec.begins(e.Frame)
 	case msg.Kind == acp.Request && client && opens(msg.Method):
 		s.rec.Summed = acp.Usage{}
@@ -108,7 +109,7 @@ func (u *unsettled) take(s *session, e journal.Entry) {
 			return
 		}
 		delete(u.prompts, acp.IDKey(msg.ID))
-		if ours {
+		if ours || u.started == turnOf(msg.ID) {
 			u.started = ""
 		}
 		var result acp.PromptResult

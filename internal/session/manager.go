@@ -14,6 +14,7 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -198,6 +199,29 @@ func (m *Manager) callID() json.RawMessage {
 	id = appendUint(id, m.calls.Add(1))
 	return append(id, '"')
 }
+
+// promptID returns an id for the prompt of a turn. It names the turn, so that the
+// journal alone says which turn was open when the server was killed.
+func (m *Manager) promptID(turn string) json.RawMessage {
+	id := bytes.TrimSuffix(m.callID(), []byte{'"'})
+	return append(append(append(id, '-'), turn...), '"')
+}
+
+// turnOf returns the turn that the id of a prompt of ours names; empty if it names
+// none.
+func turnOf(id json.RawMessage) string {
+	if !bytes.HasPrefix(id, []byte(`"`+ownRequest)) {
+		return ""
+	}
+	_, turn, ok := strings.Cut(strings.Trim(string(id), `"`), "-"+turnPrefix)
+	if !ok {
+		return ""
+	}
+	return turnPrefix + turn
+}
+
+// turnPrefix begins the ids of turns.
+const turnPrefix = "turn-"
 
 // ownRequest begins the ids of the requests of all runs of a manager.
 const ownRequest = "_server-"

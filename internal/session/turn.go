@@ -114,7 +114,7 @@ func (m *Manager) Prompt(ctx context.Context, id string, req api.SessionPromptRe
 	if !slices.ContainsFunc(req.Prompt, says) {
 		return Turn{}, api.InvalidRequest(api.CodeInvalidPrompt, "prompt must have text or content blocks")
 	}
-	t := &turn{id: "turn-" + newID(), s: s, prompt: req.Prompt, recorded: make(chan struct{}), taken: make(chan struct{}), done: make(chan struct{})}
+	t := &turn{id: turnPrefix + newID(), s: s, prompt: req.Prompt, recorded: make(chan struct{}), taken: make(chan struct{}), done: make(chan struct{})}
 	t.ctx, t.cancel = context.WithCancel(m.ctx)
 	s.mu.Lock()
 	err = s.accepts(req.Queue)
@@ -374,7 +374,7 @@ func (t *turn) frame() ([]byte, error) {
 	}
 	id := json.RawMessage(t.call)
 	if !again {
-		id = s.m.callID()
+		id = s.m.promptID(t.id)
 	}
 	s.mu.Lock()
 	t.call = string(id)
