@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/sandboxagent/sandboxagent/internal/app"
+	"github.com/sandboxagent/sandboxagent/internal/testkit"
 	"github.com/sandboxagent/sandboxagent/internal/testkit/serve"
 )
 
@@ -22,18 +23,21 @@ func TestCancelWaitsForAPromptThatArrives(t *testing.T) {
 	opened := c.post(fmt.Sprintf(`{"jsonrpc":"2.0","id":1,"method":"session/new","params":{"cwd":%q,"mcpServers":[]}}`, c.Home), 200)
 	id := decode[struct{ Result struct{ SessionID string } }](t, opened).Result.SessionID
 
-	// send posts a body and returns once the request is with the kernel, or the part of
-	// it that the body has so far.
+	// send posts a body. It returns once the server reads the body, which a server that
+	// is told to expect it says.
+	client := &http.Client{Transport: &http.Transport{ExpectContinueTimeout: testkit.Patience}}
+	t.Cleanup(client.CloseIdleConnections)
 	send := func(body io.Reader) (response chan string) {
-		wrote, response := make(chan struct{}), make(chan string, 1)
-		trace := &httptrace.ClientTrace{WroteHeaders: func() { close(wrote) }}
+		reads, response := make(chan struct{}), make(chan string, 1)
+		trace := &httptrace.ClientTrace{Got100Continue: func() { close(reads) }}
 		req, err := http.NewRequestWithContext(httptrace.WithClientTrace(t.Context(), trace), "POST", c.URL+c.path, body)
 		if err != nil {
 			t.Fatal(err)
 		}
 		req.Header.Set("Content-Type", "application/json")
+		req.Header.Set("Expect", "100-continue")
 		go func() {
-			resp, err := c.Client.Do(req)
+			resp, err := client.Do(req)
 			if err != nil {
 				response <- err.Error()
 				return
@@ -42,7 +46,7 @@ func TestCancelWaitsForAPromptThatArrives(t *testing.T) {
 			data, err := io.ReadAll(resp.Body)
 			response <- fmt.Sprint(resp.StatusCode, " ", string(data), err)
 		}()
-		<-wrote
+		<-reads
 		return response
 	}
 	for n := range 5 {
@@ -51,9 +55,7 @@ func TestCancelWaitsForAPromptThatArrives(t *testing.T) {
 		if _, err := io.WriteString(rest, fmt.Sprintf(`{"jsonrpc":"2.0","id":%d,"method":"session/prompt",`, n+2)); err != nil {
 			t.Fatal(err)
 		}
-		c.get("/v1/health", 200, nil) // the server has had the time to see the prompt begin
 		cancel := send(strings.NewReader(fmt.Sprintf(`{"jsonrpc":"2.0","method":"session/cancel","params":{"sessionId":%q}}`, id)))
-		c.get("/v1/health", 200, nil)
 		if _, err := io.WriteString(rest, fmt.Sprintf(`"params":{"sessionId":%q,"prompt":[{"type":"text","text":"/silence"}]}}`, id)); err != nil {
 			t.Fatal(err)
 		}
