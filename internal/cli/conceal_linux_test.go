@@ -72,13 +72,31 @@ type builtServer struct {
 	*sandboxagent.Client
 	cmd *exec.Cmd
 	url string
-	log *bytes.Buffer
+	log *serverLog
+}
+
+// serverLog is what a server that runs has logged so far.
+type serverLog struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *serverLog) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *serverLog) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }
 
 // startBuilt starts cmd, which is a server, and waits until it says where it listens.
 func startBuilt(t *testing.T, cmd *exec.Cmd, token string) *builtServer {
 	t.Helper()
-	s := &builtServer{cmd: cmd, log: new(bytes.Buffer)}
+	s := &builtServer{cmd: cmd, log: new(serverLog)}
 	cmd.Stderr = s.log
 	out, err := cmd.StdoutPipe()
 	if err != nil {
