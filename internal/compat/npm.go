@@ -21,10 +21,10 @@ func (c *Clients) isNPM(id string, msg acp.Message) bool {
 
 // Follows reports whether the client of a connection has its event stream by the time
 // that a frame is answered, or has asked for it: the npm client opens it with its second
-// request, which is the one for a session, and the Python client with the first. Both
-// reports whether the client takes the copy of the reply that comes first, that of the
-// response or that of the stream, as the npm client does.
-func (c *Clients) Follows(id string, frame []byte) (follows, both bool) {
+// request, which is the one for a session, and the Python client with the first. Either
+// reports whether the client takes a reply from its event stream as well as from the
+// response, and needs it from one of them alone, as the npm client does.
+func (c *Clients) Follows(id string, frame []byte) (follows, either bool) {
 	msg, err := acp.Parse(frame)
 	if err != nil || msg.Method != acp.MethodSessionPrompt {
 		return false, false

@@ -12,6 +12,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/sandboxagent/sandboxagent/acp"
 	"github.com/sandboxagent/sandboxagent/api"
 	"github.com/sandboxagent/sandboxagent/internal/compat"
 	"github.com/sandboxagent/sandboxagent/internal/httpkit"
@@ -72,32 +73,32 @@ func (s *Server) postACP(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	query, id := r.URL.Query(), r.PathValue("id")
-	s.followers.release(id)
 	reply, err := arrival.Post(r.Context(), query.Get("agent"), query.Has("agent"), frame)
 	if err != nil {
 		return err
 	}
 	arrival.End() // nothing has to wait for this frame any more
-	if reply != nil {
-		s.awaitFollowers(r.Context(), id, frame)
-	}
-	if reply == nil { // the frame asked for none
+	if reply == nil || s.awaitFollowers(r.Context(), id, frame) && isResult(reply) {
 		w.WriteHeader(http.StatusAccepted)
 		return nil
 	}
 	return httpkit.ReplyJSON(w, http.StatusOK, reply)
 }
 
+// isResult reports whether a reply is one of the agent, which its event stream has: an
+// error may be one that the server made for an agent that has ended.
+func isResult(reply []byte) bool {
+	result, ok := acp.Member(reply, "result")
+	return ok && result != nil
+}
+
 // awaitFollowers returns when the reply to a frame may leave: after the events before
-// it, see [followers]. A client that takes the reply from its event stream as well, and
-// has it from there, is spared that the other copy overtakes the events on their way.
-func (s *Server) awaitFollowers(ctx context.Context, id string, frame []byte) {
-	follows, both := s.clients.Follows(id, frame)
-	if s.followers.await(ctx, id, s.clients.Shown(id), follows) && both {
-		ctx, cancel := s.untilStop(ctx)
-		defer cancel()
-		s.followers.hold(ctx, id)
-	}
+// it, see [followers]. It reports whether the client has it from its event stream, and
+// takes the status 202 for that: a second copy, from another socket, could overtake the
+// events on their way, and one that is held back breaks with the server.
+func (s *Server) awaitFollowers(ctx context.Context, id string, frame []byte) (sent bool) {
+	follows, either := s.clients.Follows(id, frame)
+	return s.followers.await(ctx, id, s.clients.Shown(id), follows) && either
 }
 
 func (s *Server) streamACP(w http.ResponseWriter, r *http.Request) error {

@@ -21,7 +21,6 @@ type followers struct {
 	mu     sync.Mutex
 	of     map[string][]*follower
 	joined map[string]chan struct{} // closed when the first one comes, and made by who waits for it
-	held   map[string]chan struct{} // closed when the client sends something more, and made by who waits for it
 }
 
 // A follower is one event stream that is being written.
@@ -118,42 +117,6 @@ func (f *follower) has(event uint64) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.written >= event
-}
-
-// holdWait is how long the reply to a request is held back whose client has it from the
-// event stream already.
-const holdWait = time.Second
-
-// hold returns after holdWait, or when the client of a connection sends something more.
-func (fs *followers) hold(ctx context.Context, id string) {
-	fs.mu.Lock()
-	if fs.held == nil {
-		fs.held = make(map[string]chan struct{})
-	}
-	more := fs.held[id]
-	if more == nil {
-		more = make(chan struct{})
-		fs.held[id] = more
-	}
-	fs.mu.Unlock()
-	timer := time.NewTimer(holdWait)
-	defer timer.Stop()
-	select {
-	case <-more:
-	case <-timer.C:
-		fs.release(id)
-	case <-ctx.Done():
-	}
-}
-
-// release ends the holds of a connection.
-func (fs *followers) release(id string) {
-	fs.mu.Lock()
-	defer fs.mu.Unlock()
-	if more := fs.held[id]; more != nil {
-		close(more)
-		delete(fs.held, id)
-	}
 }
 
 // list returns the event streams of a connection, and, if there is none and one is
